@@ -1,0 +1,3 @@
+from pcscf.cli.main import main
+
+main()

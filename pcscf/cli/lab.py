@@ -1,0 +1,287 @@
+"""`pcscf lab`: a SIP core, an MSRP party and a UE as processes of their own, to try a P-CSCF with.
+
+Each tells what happens to it as one JSON object per line on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pcscf.cli.service import serve
+from pcscf.errors import ConfigError, PcscfError
+from pcscf.lab import tls
+from pcscf.lab.call import Call, Habits
+from pcscf.lab.core import Core, CoreConfig
+from pcscf.lab.media import MediaFailedError
+from pcscf.lab.net import Target, host_port, target_of
+from pcscf.lab.party import Manners, Party
+from pcscf.lab.tap import NoTap, Tap
+from pcscf.lab.ue import MEDIA_MECHANISMS, Account, SecurityHabits, Ue
+from pcscf.lab.useragent import CallRefusedError
+from pcscf.observe.trace import TraceWriter
+from pcscf.sip.uri import parse_uri
+
+app = typer.Typer(help="Far ends to try a P-CSCF with: a SIP core, an MSRP party, a UE.", no_args_is_help=True)
+
+LAB_WORD = "secret"   # the lab keeps no secrets: whoever reads this may register
+
+Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The IP address to use.")]
+Port = Annotated[int, typer.Option(help="SIP port, UDP and TCP; 0 takes a free one.")]
+Trace = Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Writes every message to this file.")]
+
+
+class Setup(StrEnum):
+    ACTIVE = "active"
+    PASSIVE = "passive"
+
+
+class OfferedSetup(StrEnum):
+    ACTIVE = "active"
+    PASSIVE = "passive"
+    ACTPASS = "actpass"
+    NONE = "none"
+
+
+class Lines(StrEnum):
+    ONE = "one"
+    SEVERAL = "several"
+
+
+class Verify(StrEnum):
+    MIRROR = "mirror"
+    OMIT = "omit"
+    ALTER = "alter"
+
+
+@app.command()
+def core(
+    users: Annotated[list[str], typer.Option("--user", metavar="NAME:PASSWORD", help="A user; may be repeated.")],
+    parties: Annotated[
+        list[str] | None, typer.Option("--party", metavar="NAME=SIP-URI", help="Where calls to NAME go; may be repeated.")
+    ] = None,
+    domain: Annotated[str, typer.Option(help="Home domain.")] = "ims.example",
+    host: Host = "127.0.0.1",
+    port: Port = 5080,
+    algorithm: Annotated[str, typer.Option(help="Digest algorithm: MD5 or SHA-256.")] = "MD5",
+    need_path: Annotated[bool, typer.Option(help="Refuse a REGISTER that came through no proxy.")] = True,
+    trace: Trace = None,
+) -> None:
+    """A registrar with digest, and a proxy."""
+    config = CoreConfig(domain, _pairs(users, ":"), _pairs(parties or [], "="), need_path, algorithm)
+
+    async def run() -> None:
+        with _tap(trace, "core") as tap:
+            element = Core(config, tap, host=host)
+            address = await element.start(port)
+            try:
+                tell("ready", address=host_port(address))
+                await asyncio.Event().wait()
+            finally:
+                await element.close()
+
+    serve(run())
+
+
+@app.command()
+def party(
+    uri: Annotated[str, typer.Option(metavar="SIP-URI", help="Who it is.")] = "sip:bob@ims.example",
+    host: Host = "127.0.0.1",
+    port: Port = 5090,
+    core: Annotated[str, typer.Option(metavar="SIP-URI", help="Where its own calls go.")] = "sip:127.0.0.1:5080",
+    setup: Annotated[Setup, typer.Option(help="What it answers where the offer leaves the choice.")] = Setup.PASSIVE,
+    cema: Annotated[bool, typer.Option(help="Speak CEMA (RFC 6714).")] = True,
+    reject: Annotated[int, typer.Option(metavar="STATUS", help="Refuse every call; 0 answers.")] = 0,
+    ring: Annotated[bool, typer.Option("--ring", help="Send 180 before the answer.")] = False,
+    delay: Annotated[float, typer.Option(metavar="SECONDS", help="Wait before the answer.")] = 0.0,
+    reply: Annotated[str, typer.Option(help="Answers every message; {text} stands for it.")] = "",
+    hang_up_after: Annotated[int, typer.Option(metavar="MESSAGES", help="Send BYE after so many; 0 never.")] = 0,
+    trace: Trace = None,
+) -> None:
+    """An MSRP user behind the core, without TLS."""
+    manners = Manners(reject, ring, delay, reply, hang_up_after)
+
+    def received(call: Call, text: str) -> None:
+        tell("received", call_id=call.dialog.call_id, text=text)
+
+    async def run() -> None:
+        with _tap(trace, "party") as tap:
+            element = Party(
+                uri, target(core), tap, habits=Habits(choice=setup.value, cema=cema), manners=manners, host=host,
+                on_text=received, on_end=_tell_end,
+            )
+            address = await element.start(port)
+            try:
+                tell("ready", address=host_port(address))
+                await asyncio.Event().wait()
+            finally:
+                await element.close()
+
+    serve(run())
+
+
+@app.command()
+def ue(
+    proxy: Annotated[str, typer.Option(metavar="SIP-URI", help="The P-CSCF.")] = "sip:127.0.0.1:5061;transport=tls",
+    user: Annotated[str, typer.Option(help="User name.")] = "alice",
+    password: Annotated[str, typer.Option(envvar="PCSCF_LAB_PASSWORD", help="Its password.")] = LAB_WORD,
+    domain: Annotated[str, typer.Option(help="Home domain.")] = "ims.example",
+    host: Host = "127.0.0.1",
+    mechanisms: Annotated[
+        list[str] | None, typer.Option("--mechanism", help="A mediasec entry of Security-Client, or none; may be repeated.")
+    ] = None,
+    security_lines: Annotated[Lines, typer.Option(help="Security-Client in one line or in several.")] = Lines.SEVERAL,
+    security_verify: Annotated[Verify, typer.Option(help="Mirror the list, or be at fault.")] = Verify.MIRROR,
+    call: Annotated[str, typer.Option(metavar="SIP-URI", help="Whom to call.")] = "",
+    say: Annotated[list[str] | None, typer.Option(help="A message to send; may be repeated.")] = None,
+    replies: Annotated[int, typer.Option(help="Messages to wait for before hanging up.")] = 0,
+    stay: Annotated[bool, typer.Option("--stay", help="Leave hanging up to the other side.")] = False,
+    setup: Annotated[OfferedSetup, typer.Option(help="a=setup of the offer.")] = OfferedSetup.ACTIVE,
+    secure: Annotated[bool, typer.Option("--tls/--plain", help="Offer TCP/TLS/MSRP or TCP/MSRP.")] = True,
+    cema: Annotated[bool, typer.Option(help="Speak CEMA (RFC 6714).")] = True,
+    wrong_certificate: Annotated[
+        bool, typer.Option("--wrong-certificate", help="Show a certificate that the fingerprint in the SDP does not name.")
+    ] = False,
+    cancel_after: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give the call up with CANCEL.")] = None,
+    patience: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for replies, and for the end.")] = 10.0,
+    trust: Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the P-CSCF; none: any certificate.")] = None,
+    deregister: Annotated[bool, typer.Option(help="Deregister at the end.")] = True,
+    trace: Trace = None,
+) -> None:
+    """A UE: registers, and calls if told whom."""
+    identity = tls.self_signed(f"{user}@{domain}") if secure else None
+    habits = Habits(
+        secure=secure, setup="" if setup is OfferedSetup.NONE else setup.value, choice="active" if secure else "passive",
+        cema=cema, identity=tls.self_signed("somebody else") if wrong_certificate else identity, announced=identity,
+        e2ae="requested" if secure else "",
+    )
+    known = tuple(name for name in mechanisms if name != "none") if mechanisms else MEDIA_MECHANISMS
+    security = SecurityHabits(known, security_lines.value, security_verify.value)
+    where = target(proxy)
+
+    async def run() -> None:
+        with _tap(trace, "ue") as tap:
+            context = tls.client_context(trust=trust) if where.transport == "tls" else None
+            element = Ue(Account(user, password, domain, where), habits, tap, security=security, tls=context, host=host)
+            try:
+                await _register(element)
+                if call:
+                    await _converse(element, call, say or [], replies, stay, patience, cancel_after)
+                if deregister:
+                    await element.deregister()
+            finally:
+                await element.close()
+
+    try:
+        serve(run())
+    except PcscfError as error:
+        tell("failed", what=str(error))
+        raise typer.Exit(1) from None
+
+
+async def _register(element: Ue) -> None:
+    await element.start()
+    registration = await element.register()
+    tell(
+        "registered", expires=registration.expires, service_route=registration.service_route,
+        associated_uris=registration.associated_uris, security_server=registration.security_server,
+    )
+
+
+async def _converse(
+    element: Ue, whom: str, say: list[str], replies: int, stay: bool, patience: float, cancel_after: float | None,
+) -> None:
+    """Call, speak, listen, and end. Raises PcscfError where the call or its media fail."""
+    try:
+        call = await element.call(whom, element.proxy_uri, cancel_after=cancel_after)
+    except CallRefusedError as error:
+        tell("refused", status=error.status, warning=error.warning)
+        raise
+    tell("answered", call_id=call.dialog.call_id)
+    try:
+        async with asyncio.timeout(patience):
+            await _speak(call, say, replies)
+            if stay:
+                await call.ended.wait()
+    except (MediaFailedError, TimeoutError) as error:
+        tell("media-failed", call_id=call.dialog.call_id, what=str(error) or "no reply in time")
+        await _await_end(call, patience)
+        raise MediaFailedError(str(error) or "no reply in time") from error
+    finally:
+        await call.hang_up()
+        _tell_end(call)
+
+
+async def _speak(call: Call, say: list[str], replies: int) -> None:
+    await call.session()
+    facts = {} if call.tls is None else {
+        "version": call.tls.version, "cipher": call.tls.cipher, "fingerprint": call.tls.peer_fingerprint,
+    }
+    own = " ".join(call.local.fingerprints[0]) if call.local.fingerprints else ""
+    tell("media", call_id=call.dialog.call_id, tls=facts, own_fingerprint=own)
+    for text in say:
+        await call.send_text(text)
+        tell("sent", call_id=call.dialog.call_id, text=text)
+    for _ in range(replies):
+        tell("received", call_id=call.dialog.call_id, text=await call.receive_text())
+
+
+async def _await_end(call: Call, patience: float) -> None:
+    """Give the network the chance to release the call itself."""
+    try:
+        async with asyncio.timeout(patience):
+            await call.ended.wait()
+    except TimeoutError:
+        return
+
+
+def _tell_end(call: Call) -> None:
+    tell("ended", call_id=call.dialog.call_id, by=call.ended_by, reason=call.reason)
+
+
+def tell(event: str, **facts: object) -> None:
+    """One JSON line on standard output."""
+    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
+    sys.stdout.flush()
+
+
+def target(text: str) -> Target:
+    """Where a SIP URI leads. Raises ConfigError."""
+    try:
+        return target_of(parse_uri(text).require_sip())
+    except PcscfError as error:
+        raise ConfigError(f"{text!r} is not a SIP URI", hint="write sip:ADDRESS:PORT;transport=udp|tcp|tls") from error
+
+
+def _pairs(texts: list[str], separator: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        name, found, value = text.partition(separator)
+        if not (name and found):
+            raise ConfigError(f"{text!r} has no {separator!r} in it", hint=f"write NAME{separator}VALUE")
+        pairs[name] = value
+    return pairs
+
+
+@contextmanager
+def _tap(trace: Path | None, node: str) -> Iterator[Tap]:
+    if trace is None:
+        yield NoTap()
+        return
+    writer = TraceWriter(trace, node)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+if __name__ == "__main__":
+    app()

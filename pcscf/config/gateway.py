@@ -1,0 +1,145 @@
+"""A media gateway (IMS-AGW): the blocks that an embedded and a stand-alone gateway share, and the latter's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pcscf.config.policy import HashName
+from pcscf.config.values import (
+    Address,
+    Block,
+    Count,
+    HostPort,
+    Listed,
+    LogLevel,
+    Mid,
+    Name,
+    Port,
+    Ports,
+    Seconds,
+    fault,
+    own_default,
+)
+
+GATEWAY_PORT = 2945
+"""Our gateway's usual Iq port, so that it and a controller on 2944 fit on one host."""
+
+
+class MediaRealm(Block):
+    """Where the gateway receives and sends the media of one realm."""
+
+    addresses: Annotated[Listed[Address], Field(min_length=1, max_length=2)]
+    """Local addresses for media: one IPv4, one IPv6, or one of each."""
+    ports: Ports
+    """Local ports for media, FIRST-LAST. Stay below the kernel's ephemeral range; busy ports are skipped."""
+
+    @model_validator(mode="after")
+    def _one_per_family(self) -> Self:
+        families = [ip_address(each) for each in self.addresses]
+        if any(each.is_unspecified for each in families):
+            raise fault("addresses: a wildcard cannot stand in a c= line", "name the address that peers reach")
+        if len({each.version for each in families}) < len(families):
+            raise fault("addresses: more than one address of a family", "keep one IPv4 and one IPv6 address at most")
+        return self
+
+
+class IqTimers(Block):
+    """Timers of H.248 transactions (RFC 3525 Annex D.1), seconds."""
+
+    retransmit: Seconds = 0.2
+    """First retransmission of an unanswered request over UDP; doubles each time."""
+    retransmit_max: Seconds = 4.0
+    """Longest time between two retransmissions."""
+    t_max: Seconds = 15.0
+    """T-MAX: a request without any reply is given up after this time."""
+    long: Seconds = 30.0
+    """LONG-TIMER: how long a reply is kept to answer duplicates; longer than t_max."""
+    execution: Seconds = 0.5
+    """Normal execution time: when a request takes longer, a TransactionPending is sent."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.long <= self.t_max:
+            raise fault(
+                f"long ({self.long:g} s) must be longer than t_max ({self.t_max:g} s)",
+                "raise long, or lower t_max (RFC 3525 D.1)",
+            )
+        if self.retransmit > self.retransmit_max:
+            raise fault("retransmit must not exceed retransmit_max", "lower retransmit, or raise retransmit_max")
+        return self
+
+
+class StreamTimers(Block):
+    """Deadlines of a gateway's streams."""
+
+    tcp_connect: Seconds = 10.0
+    """A TCP connection that the gateway opens must be up within this time, or the failure is reported."""
+    tls_handshake: Seconds = 10.0
+    """A TLS handshake must be finished within this time, or the failure is reported and the connection closed."""
+    graceful_stop: Seconds = 1.0
+    """How long a stop waits for the controller's reply to the goodbye (ServiceChange)."""
+
+
+class StreamLimits(Block):
+    """Bounds of a gateway. What exceeds them is refused at once, never queued."""
+
+    contexts: Count = 10_000
+    """Contexts (sessions with media) at the same time; one more gets H.248 error 510."""
+    write_buffer: Annotated[int, Field(ge=4096, le=16_777_216)] = 131_072
+    """Octets that wait for one slow receiver before the sender is no longer read."""
+
+
+class GatewayRegistration(Block):
+    """How the gateway registers with a controller."""
+
+    wait: Seconds = 2.0
+    """Longest random wait before the first registration, against an avalanche (RFC 3525 §9.2)."""
+    retry: Seconds = 2.0
+    """Wait before the next attempt; doubles with every failure."""
+    retry_max: Seconds = 30.0
+    """Longest wait between attempts."""
+
+
+class GatewayIq(Block):
+    """The gateway's own end of Iq."""
+
+    address: Address = "127.0.0.1"
+    """Local address for H.248 messages."""
+    port: Port = GATEWAY_PORT
+    """Local UDP port; 0 lets the kernel choose, then `mid` must be given."""
+
+
+class GatewayFile(Block):
+    """`pcscf gateway FILE`: a gateway on its own."""
+
+    mid: Mid | None = None
+    """The gateway's mId; by default "[iq.address]:iq.port"."""
+    iq: GatewayIq = own_default(GatewayIq)
+    controllers: Annotated[Listed[HostPort], Field(min_length=1)]
+    """Controllers in order of preference, ADDRESS:PORT (port 2944 when left out); nobody else is answered."""
+    realms: Annotated[Mapping[Name, MediaRealm], Field(min_length=1)]
+    """Media addresses and ports per realm, named as on Iq (`ipdc/realm`); the first is the default."""
+    profile: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}/[1-9][0-9]?$")] = "iqprofile/1"
+    """Profile named in the registration, NAME/VERSION."""
+    min_hash: HashName = "sha-256"
+    """Weakest hash that counts in a fingerprint, whatever a controller asks for."""
+    registration: GatewayRegistration = own_default(GatewayRegistration)
+    timers: StreamTimers = own_default(StreamTimers)
+    limits: StreamLimits = own_default(StreamLimits)
+    log_level: LogLevel = "info"
+    """The least severe records that are written."""
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.mid is None and self.iq.port == 0:
+            raise fault("a gateway on any free port needs an mId", "add `mid: NAME`, or choose iq.port")
+        return self
+
+    @property
+    def own_mid(self) -> str:
+        """The mId as it is written on Iq."""
+        return self.mid or f"[{self.iq.address}]:{self.iq.port}"

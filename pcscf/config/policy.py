@@ -1,0 +1,53 @@
+"""The rules that decide about media: pure types, resolved from the configuration for one binding.
+
+Every knob has a default of its own; a knob of a medium's block goes before the same knob of the `default` block.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+HashName = Literal["sha-1", "sha-224", "sha-256", "sha-384", "sha-512"]
+
+
+@dataclass(frozen=True, slots=True)
+class MediumPolicy:
+    """Knobs of one medium (msrp, bfcp, fax).
+
+    min_hash                            weakest hash that counts in a peer's a=fingerprint (RFC 8122 §5)
+    honour_request_without_registration terminate a line with 3ge2ae:requested although the mechanism was not announced to
+                                        this UE (TS 33.328 §7.1.2 NOTE 2, RCS 5.1)
+    downgrade                           what a plain offer of an agreed medium meets: counted, or refused with 488
+    require                             488 for every plain offer of the medium
+    terminate_unrequested               end TLS that was offered without 3ge2ae:requested
+    offer_tls_to_unindicated            offer TLS to a UE that listed no mechanism
+    sessmatch                           MSRP peers match sessions by session-id alone, so the path may be rewritten
+    """
+
+    min_hash: HashName = "sha-256"
+    honour_request_without_registration: bool = False
+    downgrade: Literal["count", "refuse"] = "count"
+    require: bool = False
+    terminate_unrequested: bool = False
+    offer_tls_to_unindicated: bool = False
+    sessmatch: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPolicy:
+    """The resolved block for one binding.
+
+    anchor_plain            the gateway stands in the path of unprotected lines
+    anchor_pass             the gateway stands in the path of protected lines that it does not terminate
+    verify_mismatch_status  answer to an altered Security-Verify
+    partial_verify          accept: register without media capability; refuse: `verify_mismatch_status`
+    """
+
+    msrp: MediumPolicy = field(default_factory=lambda: MediumPolicy(honour_request_without_registration=True))
+    bfcp: MediumPolicy = field(default_factory=MediumPolicy)
+    fax: MediumPolicy = field(default_factory=MediumPolicy)
+    anchor_plain: bool = True
+    anchor_pass: bool = True
+    verify_mismatch_status: Literal[494, 403] = 494
+    partial_verify: Literal["accept", "refuse"] = "accept"

@@ -1,0 +1,63 @@
+"""What the gateway must be told. Plain values: files and their schema are the business of whoever reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
+"""Environment variable with the process id of the parent that embeds this gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """An IP realm (ipdc/realm): the gateway's own addresses in it, at most one per family, and its inclusive port range."""
+
+    name: str
+    addresses: tuple[str, ...]
+    ports: tuple[int, int] = (40000, 49999)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTimers:
+    """Seconds. The media timers are those of TS 23.334 style failure reports; the others govern the Iq association."""
+
+    tcp_connect: float = 10.0
+    tls_handshake: float = 10.0
+    linger: float = 1.0
+    """How long a failed connection stays open so that the alert reaches the peer before the reset."""
+    registration_wait: float = 2.0
+    """Upper bound of the random wait before the first registration (RFC 3525 §9.2)."""
+    registration_retry: float = 2.0
+    registration_retry_max: float = 30.0
+    adoption_grace: float = 30.0
+    """How long an embedded gateway keeps its sessions after its parent died."""
+    parent_watch: float = 0.5
+    graceful_stop: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """`write_buffer`: bytes that may wait for a slow peer before the other side is no longer read."""
+
+    contexts: int = 10_000
+    write_buffer: int = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """`mid`: message identifier as written on Iq, such as "[127.0.0.1]:2945"; `bind`: address and port of Iq (port 0 = any).
+
+    controllers: addresses of the P-CSCF's Iq, tried in order. realms: the first one is the default.
+    parent: process id of the parent that embeds this gateway, 0 when it stands alone.
+    """
+
+    mid: str
+    controllers: tuple[tuple[str, int], ...]
+    realms: tuple[Realm, ...]
+    bind: tuple[str, int] = ("127.0.0.1", 0)
+    profile: str = "iqprofile/1"
+    minimum_hash: str = "sha-256"
+    parent: int = 0
+    timers: GatewayTimers = field(default_factory=GatewayTimers)
+    limits: GatewayLimits = field(default_factory=GatewayLimits)

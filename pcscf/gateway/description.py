@@ -1,0 +1,182 @@
+"""The session descriptions inside Local and Remote descriptors (RFC 3525 §7.1.8), with CHOOSE (`$`) in place of values.
+
+This is the dialect of Iq, not SIP's SDP: one m-line, `o=`, `s=` and `t=` optional, `$` for what the gateway shall choose.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+
+from pcscf.errors import H248Error
+from pcscf.gateway.certificate import OFFERED, STRENGTH, Fingerprint
+from pcscf.gateway.items import unsupported_value
+from pcscf.h248.packages import DEFAULT_HASH, requested_hash
+
+MAX_LINES: Final = 64
+CHOOSE: Final = "$"
+
+TCP_TRANSPORTS: Final = frozenset({"tcp", "tcp/msrp", "tcp/bfcp"})
+TLS_TRANSPORTS: Final = frozenset({"tcp/tls", "tcp/tls/msrp", "tcp/tls/bfcp"})
+SETUP_VALUES: Final = frozenset({"", "active", "passive", "actpass", "holdconn"})
+
+_VALUE = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
+_OCTETS: Final = {"sha-1": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
+_CONNECTION, _MEDIA, _FINGERPRINT, _SETUP = "c=", "m=", "a=fingerprint:", "a=setup:"
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """One session description. `address` and `port` may be `$`; `address` is "" when there is no c= line.
+
+    fingerprints: the complete ones whose hash can be verified; `wanted`: hash names requested with `$`.
+    """
+
+    lines: tuple[str, ...]
+    family: str
+    address: str
+    media: str
+    port: str
+    transport: str
+    setup: str
+    fingerprints: tuple[Fingerprint, ...]
+    wanted: tuple[str, ...]
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS runs on it."""
+        return self.transport.lower() in TLS_TRANSPORTS
+
+    @property
+    def chooses(self) -> bool:
+        return CHOOSE in (self.address, self.port) or bool(self.wanted)
+
+    @property
+    def target(self) -> tuple[str, int] | None:
+        """Address and port when both are known and usable."""
+        if self.address in ("", CHOOSE) or self.port in (CHOOSE, "0"):
+            return None
+        return self.address, int(self.port)
+
+    @property
+    def text(self) -> str:
+        return "".join(f"{line}\r\n" for line in self.lines)
+
+
+def parse_description_untrusted(text: str) -> Description:
+    """Reads the first session description of a Local or Remote descriptor; further ones are alternatives (RFC 3525 §7.1.8).
+
+    Raises H248Error: 474 what is not SDP, 515 a transport that the gateway does not serve, 449 a hash it does not know.
+    """
+    lines = _first(text)
+    media = [line for line in lines if line.startswith(_MEDIA)]
+    if len(media) != 1:
+        raise H248Error(474, f"{len(media)} m= lines where one is expected")
+    kind, port, transport = _media(media[0])
+    family, address = _connection([line for line in lines if line.startswith(_CONNECTION)])
+    setup = next((line[len(_SETUP):].strip().lower() for line in lines if line.startswith(_SETUP)), "")
+    if setup not in SETUP_VALUES:
+        raise H248Error(474, f"a=setup:{setup}")
+    fingerprints: list[Fingerprint] = []
+    wanted: list[str] = []
+    for line in lines:
+        if line.startswith(_FINGERPRINT):
+            name, value = _fingerprint(line[len(_FINGERPRINT):])
+            if value == CHOOSE:
+                wanted.append(name)
+            elif name in STRENGTH:
+                fingerprints.append(Fingerprint(name, value))
+    return Description(tuple(lines), family, address, kind, port, transport, setup, tuple(fingerprints), tuple(wanted))
+
+
+def resolve(
+    wish: Description, address: str, port: int, fingerprint: Callable[[str], Fingerprint]
+) -> Description:
+    """The Local descriptor to return: every `$` replaced, `o=`, `s=` and `t=` added where they are missing.
+
+    With TLS our fingerprint is stated even when the controller did not ask for it.
+    """
+    family = "IP6" if ":" in address else "IP4"
+    own = [fingerprint(name) for name in wish.wanted]
+    if wish.secure and not own and not wish.fingerprints:
+        own = [fingerprint(DEFAULT_HASH)]
+    given = {line[:2]: line for line in wish.lines if line[:2] in ("o=", "s=", "t=")}
+    lines = ["v=0", given.get("o=", f"o=- 0 0 IN {family} {address}"), given.get("s=", "s=-"), given.get("t=", "t=0 0")]
+    lines += [line for line in wish.lines if line[:2] not in ("v=", "o=", "s=", "t=", "c=") and not _asks(line)]
+    lines = [line.replace(f" {CHOOSE} ", f" {port} ", 1) if line.startswith(_MEDIA) else line for line in lines]
+    where = next(index for index, line in enumerate(lines) if line.startswith(_MEDIA))
+    lines.insert(where, f"c=IN {family} {address}")
+    lines += [f"{_FINGERPRINT}{one}" for one in own]
+    return Description(
+        tuple(lines), family, address, wish.media, str(port), wish.transport, wish.setup, (*wish.fingerprints, *own), ()
+    )
+
+
+def _first(text: str) -> list[str]:
+    lines: list[str] = []
+    for raw in text.replace("\r", "\n").split("\n"):
+        line = raw.strip(" \t")
+        if not line:
+            continue
+        if line.startswith("v=") and lines:
+            break
+        if len(line) < 2 or line[1] != "=":
+            raise H248Error(474, f"not an SDP line: {line[:40]}")
+        lines.append(line)
+        if len(lines) > MAX_LINES:
+            raise H248Error(474, f"more than {MAX_LINES} lines")
+    return lines
+
+
+def _media(line: str) -> tuple[str, str, str]:
+    fields = line[2:].split()
+    if len(fields) < 4:
+        raise H248Error(474, f"incomplete {line[:40]}")
+    kind, port, transport = fields[:3]
+    if port != CHOOSE and not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 65536):
+        raise H248Error(474, f"port in {line[:40]}")
+    if transport.lower() not in TCP_TRANSPORTS | TLS_TRANSPORTS:
+        raise H248Error(515, f"Unsupported Media Type: transport {transport[:20]}")
+    return kind, port if port == CHOOSE else str(int(port)), transport
+
+
+def _connection(lines: list[str]) -> tuple[str, str]:
+    """Family and address; a c= line of the medium stands after that of the session and counts before it."""
+    if not lines:
+        return "", ""
+    fields = lines[-1][2:].split()
+    if len(fields) != 3 or fields[0].upper() != "IN" or fields[1].upper() not in ("IP4", "IP6"):
+        raise H248Error(474, lines[-1][:60])
+    family, address = fields[1].upper(), fields[2]
+    if address == CHOOSE:
+        return family, address
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        raise H248Error(474, lines[-1][:60]) from None
+    if parsed.version != int(family[2]):
+        raise H248Error(474, lines[-1][:60])
+    return family, str(parsed)
+
+
+def _fingerprint(text: str) -> tuple[str, str]:
+    """Hash name and value of a complete fingerprint; the value is `$` when ours is asked for, in any of its spellings."""
+    asked = requested_hash(text)
+    if asked is not None:
+        if asked not in OFFERED:
+            raise unsupported_value("fingerprint", asked)
+        return asked, CHOOSE
+    fields = text.split()
+    if len(fields) != 2:
+        raise H248Error(474, f"{_FINGERPRINT}{text[:60]}")
+    name, value = fields[0].lower(), fields[1].upper()
+    if not _VALUE.match(value) or (name in _OCTETS and len(value) != 3 * _OCTETS[name] - 1):
+        raise H248Error(474, f"{_FINGERPRINT}{text[:60]}")
+    return name, value
+
+
+def _asks(line: str) -> bool:
+    return line.startswith(_FINGERPRINT) and line.endswith(CHOOSE)

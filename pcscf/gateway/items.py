@@ -1,0 +1,93 @@
+"""Which events, signals and properties the gateway takes, by the names of `pcscf.h248.packages`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum, auto
+from typing import Final
+
+from pcscf.errors import H248Error
+from pcscf.h248 import packages
+from pcscf.h248.message import Event, Events, Property
+
+PACKAGES: Final = tuple((one.name, one.version) for one in packages.PACKAGES if one.name not in ("nt", "dtlsbsc"))
+"""What a Packages audit lists: name and version."""
+
+_EVENTS: Final = frozenset({
+    packages.TCP_CHANGE, packages.TLS_CHANGE, packages.DTLS_CHANGE, packages.CAUSE, packages.HANGING_TERMINATION,
+    packages.INACTIVITY, packages.MEDIA_STOPPED, packages.OVERLOAD, packages.CONGESTION,
+})  # fmt: skip
+_NUMBERS: Final = {
+    packages.HANGING_TERMINATION: packages.HANGING_TIMER,
+    packages.INACTIVITY: packages.INACTIVITY_TIMER,
+    packages.MEDIA_STOPPED: packages.MEDIA_STOPPED_TIME,
+}
+
+
+class SignalAction(Enum):
+    """What a signal asks the gateway to do with a connection."""
+
+    ESTABLISH_TCP = auto()
+    ESTABLISH_TLS = auto()
+    RELEASE = auto()
+    NONE = auto()
+
+
+# A session ends together with its TCP connection (TS 33.328 annex on release); latching means nothing on TCP, where the source of the
+# accepted connection is the peer.
+_SIGNALS: Final = {
+    packages.TCP_ESTABLISH: SignalAction.ESTABLISH_TCP,
+    packages.TLS_ESTABLISH: SignalAction.ESTABLISH_TLS,
+    packages.DTLS_ESTABLISH: SignalAction.ESTABLISH_TLS,
+    packages.TCP_RELEASE: SignalAction.RELEASE,
+    packages.TLS_RELEASE: SignalAction.RELEASE,
+    packages.DTLS_RELEASE: SignalAction.RELEASE,
+    packages.LATCH: SignalAction.NONE,
+}
+
+
+def unsupported_value(name: str, text: str) -> H248Error:
+    """Error 449 with the value repeated in its text (TS 29.334 §5.17.1)."""
+    return H248Error(449, f"Unsupported or Unknown Parameter or Property Value: {name}={text[:40]}")
+
+
+def parameter(parameters: Sequence[Property], name: str) -> str | None:
+    """The value of a parameter by its bare name in any case; None when it is not there."""
+    return next((one.value.text for one in parameters if one.name.lower() == name.lower()), None)
+
+
+def check_events(events: Events) -> None:
+    """Raises H248Error: 440 unknown package, 451 unknown event, 449 a period that is not a positive number."""
+    for event in events.events:
+        name = packages.canonical(event.name)
+        if name not in _EVENTS:
+            _check_package(event.name)
+            raise H248Error(451, f"No such event in this package: {event.name}")
+        period = _NUMBERS.get(name)
+        text = parameter(event.parameters, period) if period is not None else None
+        if text is not None and not (text.isdecimal() and len(text) <= 9 and int(text) > 0):
+            raise unsupported_value(f"{event.name}{{{period}}}", text)
+
+
+def check_signal(signal: Event) -> SignalAction:
+    """What the signal asks for. Raises H248Error: 440 unknown package, 452 unknown signal."""
+    action = _SIGNALS.get(packages.canonical(signal.name))
+    if action is None:
+        _check_package(signal.name)
+        raise H248Error(452, f"No such signal in this package: {signal.name}")
+    return action
+
+
+def check_property(item: Property) -> str:
+    """The canonical name of a property. Raises H248Error 440 for an unknown package.
+
+    Items of a known package that have no meaning for TCP (policing, RTCP, interlinkage, which is always on) are kept and read
+    back by an audit, nothing more.
+    """
+    _check_package(item.name)
+    return packages.canonical(item.name)
+
+
+def _check_package(name: str) -> None:
+    if "/" in name and not packages.is_supported(name):
+        raise H248Error(440, f"Unsupported or unknown Package: {name.partition('/')[0]}")

@@ -1,0 +1,146 @@
+"""What a context is made of (RFC 3525 §6), and what the relay is told about it.
+
+The context table changes its model and then states, per stream of a termination, the `LegPlan` that follows from it.
+The relay never sees a descriptor, and the table never sees a socket.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple, Protocol, TypeAlias
+
+from pcscf.gateway.certificate import Fingerprint
+from pcscf.gateway.description import Description
+from pcscf.gateway.endpoint import TlsRole
+from pcscf.h248.message import Events, Mode, Property, Services
+
+Address: TypeAlias = tuple[str, int]
+
+
+class TcpRole(Enum):
+    ACCEPT = "accept"
+    CONNECT = "connect"
+
+
+class LegKey(NamedTuple):
+    """One stream of one termination: one connection."""
+
+    context: int
+    termination: str
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFilter:
+    """Who may open a connection (H.248.43). None: not filtered by that."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...] | None
+    ports: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LegPlan:
+    """How one connection shall be.
+
+    remote: None while unknown; fingerprints: those of the strongest usable hash of the Remote descriptor.
+    receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
+    triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
+    """
+
+    local: Address
+    tcp: TcpRole | None
+    secure: bool
+    tls: TlsRole
+    remote: Address | None
+    fingerprints: tuple[Fingerprint, ...]
+    receives: bool
+    sends: bool
+    triggers: int = 0
+    source: SourceFilter | None = None
+    dscp: int | None = None
+    partner: LegKey | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether a connection may be made: the peer is known, and with TLS also what its certificate must be."""
+        return self.remote is not None and self.tcp is not None and (not self.secure or bool(self.fingerprints))
+
+    @property
+    def association(self) -> tuple[object, ...]:
+        """What a connection depends on: when this changes, the connection is replaced (RFC 7345 §4.5)."""
+        return (self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints)
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """The leg shall be as planned; opens it when it is new."""
+
+    leg: LegKey
+    plan: LegPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """The leg and its port are released."""
+
+    leg: LegKey
+    local: Address
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerOrder:
+    """The controller sent ServiceChange on ROOT (hand-off, restart, out of service)."""
+
+    services: Services
+
+
+Effect: TypeAlias = Configure | Close | ControllerOrder
+
+
+class Ports(Protocol):
+    """Where local addresses come from. Each port given out is listening already, so an early SYN finds a listener."""
+
+    def reserve(self, realm: str, family: str, port: int | None) -> Address | None:
+        """An own address of that realm and family ("IP4", "IP6", "" = any) with a free port (or exactly `port`). None: none left."""
+
+    def release(self, local: Address) -> None:
+        """Gives back an address for which no leg was configured."""
+
+    def idle_since(self, leg: LegKey, direction: str) -> float:
+        """When bytes last passed on that leg ("IN", "OUT", "BOTH"), monotonic seconds."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream of a termination: its two descriptors and what was settled about its connection."""
+
+    id: int
+    local: Description
+    address: Address
+    remote: Description | None = None
+    mode: Mode = Mode.SEND_RECEIVE
+    tls_client: bool = False
+    triggers: int = 0
+    tcp: TcpRole | None = None
+    properties: dict[str, Property] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Termination:
+    """touched: when Iq last spoke of it (monotonic); events: what is armed, with its RequestID."""
+
+    id: str
+    realm: str
+    touched: float
+    streams: dict[int, Stream] = field(default_factory=dict)
+    events: Events = field(default_factory=Events)
+
+
+@dataclass(slots=True)
+class Context:
+    id: int
+    priority: int | None = None
+    emergency: bool | None = None
+    terminations: dict[str, Termination] = field(default_factory=dict)

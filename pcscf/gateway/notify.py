@@ -1,0 +1,87 @@
+"""Notify: what the controller is told without having asked, and only if it armed the event (RFC 3525 §7.2.7)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pcscf.gateway.cause import Cause
+from pcscf.gateway.items import parameter
+from pcscf.gateway.model import LegKey, Termination
+from pcscf.gateway.watch import Expired
+from pcscf.h248 import packages
+from pcscf.h248.message import (
+    Action,
+    Command,
+    CommandName,
+    ContextId,
+    Event,
+    Events,
+    ObservedEvent,
+    ObservedEvents,
+    Property,
+    Value,
+)
+
+_TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED, Cause.NO_RESOURCES})
+_TCP: Final = (packages.TCP_CHANGE,)
+_TLS: Final = (packages.TLS_CHANGE, packages.DTLS_CHANGE)
+_RELEASED: Final = Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,)))
+
+
+def connection_ended(termination: Termination, leg: LegKey, cause: Cause, timestamp: str) -> Action | None:
+    """The Notify for a connection that failed or was released by its peer; None when nothing that fits is armed.
+
+    The bearer event of the layer that failed (the TLS session rather than the TCP connection under it), and g/cause with the reason.
+    timestamp: yyyymmddThhmmssss.
+    """
+    secure = termination.streams[leg.stream].local.secure and cause not in _TCP_CAUSES
+    stream = Property(packages.STREAM, Value((str(leg.stream),)))
+    observed: list[ObservedEvent] = []
+    for names in (_TLS, _TCP) if secure else (_TCP, _TLS):
+        change = _armed(termination, leg, names)
+        if change is not None:
+            observed.append(ObservedEvent(change.name, (stream, _RELEASED), timestamp))
+            break
+    reason = _armed(termination, leg, (packages.CAUSE,))
+    if reason is not None:
+        general = Property(packages.GENERAL_CAUSE, Value((cause.general,)))
+        text = Property(packages.FAILURE_CAUSE, Value((cause.text,), quoted=True))
+        observed.append(ObservedEvent(reason.name, (stream, general, text), timestamp))
+    return _notify(leg.context, termination, observed) if observed else None
+
+
+def expired(one: Expired, timestamp: str) -> Action:
+    """The Notify for hangterm/thb or adid/ipstop."""
+    return _notify(one.context, one.termination, [ObservedEvent(one.event.name, (), timestamp)])
+
+
+def inactivity(armed: Events, timestamp: str) -> Action:
+    """The Notify of it/ito on ROOT: nothing was heard from the controller for as long as it said (H.248.14)."""
+    event = next(one for one in armed.events if packages.canonical(one.name) == packages.INACTIVITY)
+    observed = ObservedEvents(armed.request_id or 0, (ObservedEvent(event.name, (), timestamp),))
+    return Action(ContextId.NULL, (Command(CommandName.NOTIFY, ("ROOT",), (observed,)),))
+
+
+def inactivity_period(armed: Events) -> float | None:
+    """Seconds of it/ito, None while it is not armed. Its parameter counts in 10 ms; 30 s without one."""
+    for event in armed.events:
+        if packages.canonical(event.name) == packages.INACTIVITY:
+            text = parameter(event.parameters, packages.INACTIVITY_TIMER)
+            return int(text) / 100 if text else 30.0
+    return None
+
+
+def _notify(context: int, termination: Termination, observed: list[ObservedEvent]) -> Action:
+    events = ObservedEvents(termination.events.request_id or 0, tuple(observed))
+    return Action(context, (Command(CommandName.NOTIFY, (termination.id,), (events,)),))
+
+
+def _armed(termination: Termination, leg: LegKey, names: tuple[str, ...]) -> Event | None:
+    """The armed event of one of these names that covers the leg's stream and, where a Type is asked for, releases."""
+    for event in termination.events.events:
+        if packages.canonical(event.name) in names:
+            stream = parameter(event.parameters, packages.STREAM)
+            kind = parameter(event.parameters, packages.CHANGE_TYPE)
+            if stream in (None, str(leg.stream)) and (kind is None or kind.lower() == "rel"):
+                return event
+    return None

@@ -1,0 +1,377 @@
+"""The gateway's Iq side: one UDP socket, one association with a controller, and the story of its registration.
+
+The transaction machine, the context table and the relay do the work; what is here carries things between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Coroutine
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pcscf.errors import ConfigError
+from pcscf.gateway import notify
+from pcscf.gateway.cause import Cause
+from pcscf.gateway.certificate import OFFERED, self_signed
+from pcscf.gateway.config import GatewayConfig
+from pcscf.gateway.context import ContextTable, TableSettings
+from pcscf.gateway.model import Address, ControllerOrder, LegKey
+from pcscf.gateway.relay import Relay
+from pcscf.gateway.trace import Trace
+from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Services
+from pcscf.h248.mid import address_of_mid
+from pcscf.h248.transaction import (
+    H248Timers,
+    MessageError,
+    ReplyReceived,
+    RequestFailed,
+    RequestReceived,
+    TransactionMachine,
+)
+
+COLD_BOOT: Final = "901 Cold Boot"
+SERVICE_RESTORED: Final = "900 Service Restored"
+DIRECTED_CHANGE: Final = "903 MGC Directed Change"
+OUT_OF_SERVICE: Final = "905 Termination taken out of service"
+CONTROLLER_FAILED: Final = "909 MGC Impending Failure"
+
+VERSION: Final = 2
+"""The H.248.1 version that is proposed. Registration itself goes out as version 1, which any controller can read (RFC 3525 §11.3)."""
+
+_FIRST_ID_RANGE: Final = 0x7FFFFFFF
+
+
+class Gateway(asyncio.DatagramProtocol):
+    """One gateway. `start` binds and begins to register; `stop` takes leave; `finished` is set when it has ended by itself.
+
+    controller: the address of the controller that took the registration, None while there is none.
+    """
+
+    def __init__(self, config: GatewayConfig, *, trace: Trace | None = None) -> None:
+        if not config.controllers or not config.realms:
+            raise ConfigError("a gateway needs at least one controller and one realm")
+        self.config = config
+        self.controller: Address | None = None
+        self.finished = asyncio.Event()
+        self.registered = asyncio.Event()
+        identity = self_signed(datetime.now(UTC))
+        own = {name: identity.fingerprint(name) for name in OFFERED}
+        self.relay = Relay(config, identity, report=self._report, trace=trace)
+        self.table = ContextTable(
+            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash), self.relay
+        )
+        self.machine = TransactionMachine(config.mid, timers=H248Timers(), version=VERSION, first_id=_random_id())
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.DatagramTransport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: dict[int, asyncio.Future[ReplyReceived]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._registration: asyncio.Task[None] | None = None
+        self._last_heard = self._loop.time()
+
+    @property
+    def address(self) -> Address:
+        """Where Iq is bound."""
+        assert self._transport is not None  # noqa: S101 - only asked of a started gateway
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        return str(host), int(port)
+
+    async def start(self) -> None:
+        """Raises OSError when the address of Iq cannot be bound."""
+        await self._loop.create_datagram_endpoint(lambda: self, local_addr=self.config.bind)
+        self._register("Restart", COLD_BOOT)
+        if self.config.parent:
+            self._spawn(self._watch_parent(self.config.parent))
+
+    async def stop(self, drain: float = 0.0) -> None:
+        """Takes leave of the controller (ServiceChange 905), after at most `drain` seconds in which calls may end (Graceful)."""
+        if self.finished.is_set():
+            return
+        self._cancel_registration()
+        if self.controller is not None and self._transport is not None:
+            if drain > 0 and self.table.contexts:
+                await self._leave(Services("Graceful", OUT_OF_SERVICE, delay=round(drain)))
+                deadline = self._loop.time() + drain
+                while self.table.contexts and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a process's life
+                    await asyncio.sleep(min(0.1, drain))
+            await self._leave(Services("Forced", OUT_OF_SERVICE))
+        self.close()
+
+    def close(self) -> None:
+        """Ends at once, without a word to the controller."""
+        self._cancel_registration()
+        for task in list(self._tasks):
+            task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.relay.apply(self.table.forget_all())
+        self.relay.close()
+        if self._transport is not None:
+            self._transport.close()
+        self.finished.set()
+
+    # --- the socket --------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101 - it is a datagram endpoint
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        now = self._loop.time()
+        peer = (addr[0], addr[1])
+        if peer == self.controller:
+            self._last_heard = now
+        self.machine.receive(data, peer, now)
+        self._work(now)
+
+    def error_received(self, exc: Exception) -> None:
+        """An unreachable controller shows as a request that stays unanswered; the ICMP message adds nothing."""
+
+    # --- the machines ------------------------------------------------------------------------------------------------
+
+    def _work(self, now: float) -> None:
+        """After anything that may have moved the machines: their events, what they say, and when they want to be woken."""
+        for event in self.machine.take_events():
+            match event:
+                case RequestReceived():
+                    self._execute(event, now)
+                case ReplyReceived(tid):
+                    waiting = self._waiting.pop(tid, None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(event)
+                case RequestFailed(tid, peer):
+                    waiting = self._waiting.pop(tid, None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_exception(TimeoutError(f"no answer from {peer}"))
+                    elif peer == self.controller:
+                        self._lost()
+                case MessageError(peer, error) if error.code == 406:
+                    # Our registration arrived, its reply did not, and now only the negotiated version will do.
+                    self.machine.set_version(peer, VERSION)
+                case _:
+                    pass
+        self._flush()
+        due = [timer for timer in (self.machine.next_timer(), self.table.watch.next_timer(), self._silence_ends())
+               if timer is not None]  # fmt: skip
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(min(due), self._wake) if due else None
+
+    def _flush(self) -> None:
+        if self._transport is not None:
+            for data, peer in self.machine.take_output():
+                self._transport.sendto(data, peer)
+
+    def _wake(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        self.machine.handle_timer(now)
+        for one in self.table.watch.handle_timer(now):
+            self._notify(notify.expired(one, timestamp()))
+        silence = self._silence_ends()
+        if silence is not None and silence <= now:
+            self._last_heard = now
+            self._notify(notify.inactivity(self.table.root_events, timestamp()))
+        self._work(now)
+
+    def _silence_ends(self) -> float | None:
+        """When it/ito is due: nothing was heard from the controller for as long as it allowed."""
+        period = notify.inactivity_period(self.table.root_events) if self.controller is not None else None
+        return self._last_heard + period if period is not None else None
+
+    def _execute(self, request: RequestReceived, now: float) -> None:
+        """Carries a request out; effects first, so that what the reply promises (a listener, say) is there when it arrives."""
+        refusal = self._refusal(request)
+        if refusal is not None:
+            self.machine.reply(request.handle, refusal, now)
+            return
+        replies, effects = self.table.execute(request.actions, now)
+        self.relay.apply(effects)
+        self.machine.reply(request.handle, replies, now)
+        for effect in effects:
+            if isinstance(effect, ControllerOrder):
+                self._flush()
+                self._obey(effect.services, request.peer)
+
+    def _refusal(self, request: RequestReceived) -> ErrorDescriptor | None:
+        """Only controllers we know may speak to us, and only the one we registered with may command."""
+        if request.peer == self.controller:
+            return None
+        if request.peer not in self.config.controllers:
+            return ErrorDescriptor(402, "Unauthorized")
+        if all(command.name is CommandName.SERVICE_CHANGE for action in request.actions for command in action.commands):
+            return None
+        if self.controller is None:
+            return ErrorDescriptor(505, "Command Received before a ServiceChange Reply has been received")
+        return ErrorDescriptor(402, "Unauthorized")
+
+    def _report(self, leg: LegKey, cause: Cause) -> None:
+        termination = self.table.termination(leg)
+        action = notify.connection_ended(termination, leg, cause, timestamp()) if termination is not None else None
+        if action is not None:
+            self._notify(action)
+            self._work(self._loop.time())
+
+    def _notify(self, action: Action) -> None:
+        if self.controller is not None:
+            self.machine.request(self.controller, (action,), self._loop.time())
+
+    # --- registration ------------------------------------------------------------------------------------------------
+
+    def _obey(self, services: Services, peer: Address) -> None:
+        """ServiceChange on ROOT from a controller (RFC 3525 §11.5, TS 23.334 IMS-ALG restoration and ordered re-register)."""
+        match services.method.lower():
+            case "handoff":
+                successor = address_of_mid(services.mgc_id_to_try)
+                if successor is not None:
+                    self._register("HandOff", DIRECTED_CHANGE, successor)
+            case "forced":
+                self.relay.apply(self.table.forget_all())
+                self._register("Restart", SERVICE_RESTORED)
+            case "restart" | "failover" | "disconnected":
+                self._register("Disconnected", SERVICE_RESTORED, peer)
+            case _:
+                pass
+
+    def _lost(self) -> None:
+        """The controller does not answer: it is asked once more, then the others of the list (RFC 3525 §11.5)."""
+        self._register("Disconnected", SERVICE_RESTORED, self.controller)
+
+    def _register(self, method: str, reason: str, first: Address | None = None) -> None:
+        """Starts to look for a controller, from `first` on; sessions stay as they are."""
+        self._cancel_registration()
+        self.controller = None
+        self.registered.clear()
+        self._registration = self._spawn(self._find_controller(method, reason, first))
+
+    async def _find_controller(self, method: str, reason: str, first: Address | None) -> None:
+        """Tries one controller after the other, with growing random waits between rounds (RFC 3525 §9.2, §11.2)."""
+        timers = self.config.timers
+        wait = timers.registration_wait
+        if first is None:
+            await asyncio.sleep(random.uniform(0, wait))  # noqa: S311 - spreads load, protects nothing
+        wait = timers.registration_retry
+        while True:
+            candidates = list(dict.fromkeys([*([first] if first is not None else []), *self.config.controllers]))
+            for candidate in candidates:
+                other = first is not None and candidate != first
+                services = Services(
+                    "Failover" if other else method, CONTROLLER_FAILED if other else reason,
+                    profile=self.config.profile, version=VERSION, timestamp=timestamp(),
+                )  # fmt: skip
+                controller = await self._offer(candidate, services)
+                if controller is not None:
+                    self.controller = controller
+                    self._last_heard = self._loop.time()
+                    self.registered.set()
+                    self._work(self._last_heard)
+                    return
+            await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311
+            wait = min(2 * wait, timers.registration_retry_max)
+
+    async def _offer(self, candidate: Address, services: Services, hops: int = 3) -> Address | None:
+        """Offers ourselves to one controller, and to those that it names instead; who took us, or None."""
+        if services.method != "Disconnected":
+            self.machine.set_version(candidate, 1)
+        reply = await self._service_change(candidate, services)
+        if reply is None or reply.error is not None:
+            return None
+        command = reply.actions[0].commands[0] if reply.actions and reply.actions[0].commands else None
+        if command is None or command.error is not None:
+            return None
+        answer = next((one for one in command.descriptors if isinstance(one, Services)), Services())
+        successor = address_of_mid(answer.mgc_id_to_try) if answer.mgc_id_to_try else None
+        if successor is not None:
+            return await self._offer(successor, services, hops - 1) if hops else None
+        self.machine.set_version(candidate, min(answer.version or VERSION, VERSION))
+        return candidate
+
+    async def _leave(self, services: Services) -> None:
+        """Says goodbye, and waits a moment for the answer."""
+        if self.controller is not None:
+            try:
+                async with asyncio.timeout(self.config.timers.graceful_stop):
+                    await self._service_change(self.controller, replace(services, timestamp=timestamp()))
+            except TimeoutError:
+                pass
+
+    async def _service_change(self, peer: Address, services: Services) -> ReplyReceived | None:
+        """None when the peer does not answer."""
+        action = Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, ("ROOT",), (services,)),))
+        now = self._loop.time()
+        tid = self.machine.request(peer, (action,), now)
+        answered: asyncio.Future[ReplyReceived] = self._loop.create_future()
+        self._waiting[tid] = answered
+        self._work(now)
+        try:
+            return await answered
+        except TimeoutError:
+            return None
+        finally:
+            if self._waiting.pop(tid, None) is not None:
+                self.machine.abandon(tid)
+
+    # --- lifetime ----------------------------------------------------------------------------------------------------
+
+    async def _watch_parent(self, parent: int) -> None:
+        """An embedded gateway outlives its parent for a while, so that the next one can adopt it together with its calls."""
+        timers = self.config.timers
+        is_child = os.getppid() == parent
+        while os.getppid() == parent if is_child else _exists(parent):  # noqa: ASYNC110 - another process sets no event
+            await asyncio.sleep(timers.parent_watch)
+        self._register("Disconnected", SERVICE_RESTORED, self.controller or self.config.controllers[0])
+        deadline = self._loop.time() + timers.adoption_grace
+        while self._loop.time() < deadline:
+            await asyncio.sleep(min(timers.parent_watch, timers.adoption_grace))
+            if self.controller is not None:
+                deadline = self._loop.time() + timers.adoption_grace
+        self.close()
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _cancel_registration(self) -> None:
+        if self._registration is not None:
+            self._registration.cancel()
+            self._registration = None
+
+
+async def run_gateway(config: GatewayConfig, *, trace: Trace | None = None) -> None:
+    """Runs a gateway until it is cancelled (then it takes leave of its controller) or, embedded, until nobody adopts it any more.
+
+    trace: gets every step on the media side. Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
+    """
+    gateway = Gateway(config, trace=trace)
+    await gateway.start()
+    try:
+        await gateway.finished.wait()
+    finally:
+        await gateway.stop()
+
+
+def timestamp() -> str:
+    """Now as an H.248 TimeStamp: yyyymmddThhmmss and hundredths of a second, UTC."""
+    now = time.time()
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"{int(now * 100) % 100:02d}"
+
+
+def _random_id() -> int:
+    return random.randrange(1, _FIRST_ID_RANGE)  # noqa: S311 - keeps ids of two runs apart, protects nothing
+
+
+def _exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,120 @@
+"""What follows from the descriptors of a stream: TCP role, source filter, and with them the plan of its connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final
+
+from pcscf.errors import H248Error
+from pcscf.gateway.certificate import strongest
+from pcscf.gateway.description import Description
+from pcscf.gateway.endpoint import TlsRole
+from pcscf.gateway.items import unsupported_value
+from pcscf.gateway.model import LegKey, LegPlan, SourceFilter, Stream, TcpRole
+from pcscf.h248 import packages
+from pcscf.h248.message import Mode, Property
+
+_RECEIVES: Final = frozenset({Mode.SEND_RECEIVE, Mode.RECEIVE_ONLY})
+_SENDS: Final = frozenset({Mode.SEND_RECEIVE, Mode.SEND_ONLY})
+
+_ON: Final = frozenset({"on", "true"})
+
+
+def tcp_role(local: str, remote: str, *, asked: bool) -> TcpRole | None:
+    """The gateway's TCP role from the two `a=setup` values (RFC 4145 §4.1), as H.248.89 "package-less TCP control" has it.
+
+    A Local value decides; actpass or a missing one leaves it to the complement of the Remote value; where neither says anything the
+    gateway waits, unless EstBNC `asked` it to connect. None: nobody connects now (holdconn). Raises H248Error 473 when both
+    sides have the same role.
+    """
+    if "holdconn" in (local, remote):
+        return None
+    if local == remote and local in ("active", "passive"):
+        raise H248Error(473, f"Conflicting values: a=setup:{local} in Local and in Remote")
+    if local == "active" or (local != "passive" and remote == "passive"):
+        return TcpRole.CONNECT
+    if not local and remote in ("", "actpass") and asked:
+        return TcpRole.CONNECT
+    return TcpRole.ACCEPT
+
+
+def check_remote(local: Description, remote: Description, minimum_hash: str) -> None:
+    """Raises H248Error: 473 TLS on one of them only; 449 fingerprints of which none may be used."""
+    if local.secure != remote.secure:
+        raise H248Error(473, f"Conflicting values: {local.transport} in Local, {remote.transport} in Remote")
+    stated = [line for line in remote.lines if line.startswith("a=fingerprint:")]
+    if remote.secure and stated and not strongest(remote.fingerprints, minimum_hash):
+        raise unsupported_value("fingerprint", stated[0].removeprefix("a=fingerprint:"))
+
+
+def switched_on(properties: Mapping[str, Property], name: str) -> bool:
+    found = properties.get(name)
+    return found is not None and found.value.text.lower() in _ON
+
+
+def source_filter(properties: Mapping[str, Property], remote: Description | None) -> SourceFilter | None:
+    """The source filter of H.248.43: gm/saf with gm/sam, or else the Remote address; gm/spf with gm/spr, or else the Remote port.
+
+    Raises H248Error 449 for a mask or range that cannot be read.
+    """
+    by_address, by_port = switched_on(properties, packages.SOURCE_ADDRESS_FILTER), switched_on(properties, packages.SOURCE_PORT_FILTER)
+    networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    ports: tuple[int, int] | None = None
+    if by_address and packages.SOURCE_ADDRESS_MASK in properties:
+        networks = tuple(_network(text) for text in properties[packages.SOURCE_ADDRESS_MASK].value.values)
+    elif by_address:
+        networks = (ip_network(remote.address),) if remote is not None and remote.target else ()
+    if by_port and packages.SOURCE_PORT_RANGE in properties:
+        ports = _port_range(properties[packages.SOURCE_PORT_RANGE])
+    elif by_port and remote is not None and remote.target:
+        ports = (remote.target[1], remote.target[1])
+    return SourceFilter(networks, ports) if by_address or by_port else None
+
+
+def dscp(properties: Mapping[str, Property]) -> int | None:
+    """ds/dscp as 0..63, None where it is not set. Raises H248Error 449 for anything else."""
+    found = properties.get(packages.DSCP)
+    if found is None:
+        return None
+    try:
+        value = int(found.value.text, 0)
+    except ValueError:
+        raise unsupported_value(packages.DSCP, found.value.text) from None
+    if not 0 <= value <= 0x3F:
+        raise unsupported_value(packages.DSCP, found.value.text)
+    return value
+
+
+def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPlan:
+    """The plan of a stream whose descriptors were found consistent when they came."""
+    remote = stream.remote
+    return LegPlan(
+        local=stream.address,
+        tcp=stream.tcp,
+        secure=stream.local.secure,
+        tls=TlsRole.CLIENT if stream.tls_client else TlsRole.SERVER,
+        remote=remote.target if remote is not None else None,
+        fingerprints=strongest(remote.fingerprints, minimum_hash) if remote is not None else (),
+        receives=stream.mode in _RECEIVES,
+        sends=stream.mode in _SENDS,
+        triggers=stream.triggers,
+        source=source_filter(stream.properties, remote),
+        dscp=dscp(stream.properties),
+        partner=partner,
+    )
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    address, _, mask = text.strip().partition("]")
+    try:
+        return ip_network(address.removeprefix("[") + mask, strict=False)
+    except ValueError:
+        raise unsupported_value(packages.SOURCE_ADDRESS_MASK, text) from None
+
+
+def _port_range(item: Property) -> tuple[int, int]:
+    values = item.value.values if item.value.form == "range" else tuple(item.value.text.split("-"))
+    if len(values) not in (1, 2) or not all(value.strip().isdecimal() for value in values):
+        raise unsupported_value(packages.SOURCE_PORT_RANGE, item.value.text)
+    return int(values[0]), int(values[-1])

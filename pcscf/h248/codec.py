@@ -1,0 +1,14 @@
+"""The codec of H.248 text in one place: see `decode` and `encode`."""
+
+from pcscf.h248.decode import MAX_MESSAGE, MAX_TRANSACTIONS, decode_untrusted
+from pcscf.h248.encode import encode_compact, encode_pretty
+from pcscf.h248.values import MAX_NESTING
+
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_NESTING",
+    "MAX_TRANSACTIONS",
+    "decode_untrusted",
+    "encode_compact",
+    "encode_pretty",
+]

@@ -1,0 +1,80 @@
+"""What a session has on a gateway, and which lines of a plan it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pcscf.mediasec.model import Leg, LinePlan, MediaPlan, StreamMedia
+
+_OWN_SETUP: Final = {"accept": "passive", "connect": "active"}
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """Plain values, fit for a store. All mappings are by index of the m-line.
+
+    gateway                               mId
+    context                               ContextID there
+    access_termination, core_termination  TerminationIDs
+    access, core                          the gateway's address, port and fingerprints
+    access_setup, core_setup              the a=setup that Local has told the gateway
+    tls_clients                           lines where the gateway was told to be the TLS or DTLS client
+    """
+
+    gateway: str
+    context: int
+    access_termination: str
+    core_termination: str
+    access: Mapping[int, StreamMedia] = field(default_factory=dict)
+    core: Mapping[int, StreamMedia] = field(default_factory=dict)
+    access_setup: Mapping[int, str] = field(default_factory=dict)
+    core_setup: Mapping[int, str] = field(default_factory=dict)
+    tls_clients: frozenset[int] = frozenset()
+
+
+def stream_of(index: int) -> int:
+    """The StreamID of the m-line at `index`."""
+    return index + 1
+
+
+def line_of(stream: int) -> int:
+    """The index of the m-line that has this StreamID."""
+    return stream - 1
+
+
+def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
+    """(line, access leg, core leg) of every m-line that uses the gateway."""
+    for line in plan.lines:
+        if line.gateway and line.access is not None and line.core is not None:
+            yield line, line.access, line.core
+
+
+def is_tcp(leg: Leg) -> bool:
+    return leg.transport.upper().startswith("TCP")
+
+
+def is_protected(leg: Leg) -> bool:
+    """Whether TLS or DTLS of this leg ends at the gateway."""
+    return leg.transport.upper() in {"TCP/TLS", "UDP/DTLS"}
+
+
+def is_fresh(index: int, leg: Leg, side: Mapping[int, StreamMedia]) -> bool:
+    """Whether this side of the line has no stream yet, or one whose protection is not that of the plan."""
+    stream = side.get(index)
+    return stream is None or bool(stream.fingerprints) != is_protected(leg)
+
+
+def told_setup(leg: Leg, told: str | None) -> str:
+    """The a=setup of Local: the gateway's own role, where `told` is what it has heard (None: nothing yet).
+
+    actpass leaves the role to Remote and stays; it is also what is told while the role is open. "": no attribute.
+    """
+    if not is_tcp(leg):
+        return leg.setup
+    if told == "actpass":
+        return told
+    if leg.tcp is not None:
+        return _OWN_SETUP[leg.tcp]
+    return leg.setup or told or "actpass"

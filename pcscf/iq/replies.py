@@ -1,0 +1,182 @@
+"""What the gateway answered: replies to a `Media` record, Error descriptors to SIP errors.
+
+Nothing that a gateway sends is trusted. A reply that is not exactly what was asked for raises InternalFailure;
+`contexts_in` then tells what has to be subtracted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Final
+
+from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
+from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
+from pcscf.h248.message import Media as MediaDescriptor
+from pcscf.iq.media import Media, is_fresh, is_protected, legs, stream_of, told_setup
+from pcscf.mediasec.model import Fingerprint, Leg, MediaPlan, StreamMedia
+
+__all__ = [
+    "GONE",
+    "UNAVAILABLE",
+    "Media",
+    "contexts_in",
+    "error_in",
+    "read_configured_untrusted",
+    "read_reserved_untrusted",
+    "sip_error",
+]
+
+UNAVAILABLE: Final = frozenset({412, 432, 434, 502, 503, 505, 506, 510, 511, 526})
+"""Errors of a gateway that is full, busy or not ready: another one, or a later try, may help (H.248.8)."""
+GONE: Final = frozenset({411, 430, 431, 435})
+"""Errors that say there is nothing left to subtract."""
+
+_FINGERPRINT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,31}) +((?:[0-9A-Fa-f]{2}:){15,63}[0-9A-Fa-f]{2})")
+_TERMINATION: Final = re.compile(r"[A-Za-z0-9_/@.-]{1,64}")
+_QUOTED_TEXT: Final = 120
+
+
+def sip_error(error: ErrorDescriptor, procedure: str) -> SipError:
+    """The SIP error for an Error descriptor: 503 for a gateway that is full or busy, 500 for any other."""
+    text = error.text if error.text.isprintable() else repr(error.text)
+    what = f"the gateway refused to {procedure}: {error.code} {text[:_QUOTED_TEXT]}".rstrip()
+    return GatewayUnavailable(what) if error.code in UNAVAILABLE else InternalFailure(what)
+
+
+def error_in(actions: Iterable[Action]) -> ErrorDescriptor | None:
+    """The first Error descriptor anywhere in a reply."""
+    for action in actions:
+        for command in action.commands:
+            if command.error is not None:
+                return command.error
+        if action.error is not None:
+            return action.error
+    return None
+
+
+def contexts_in(actions: Iterable[Action]) -> tuple[int, ...]:
+    """The contexts that a reply names: after a failed or abandoned reservation, what must be subtracted."""
+    contexts = (action.context for action in actions)
+    return tuple(dict.fromkeys(context for context in contexts if ContextId.NULL < context < ContextId.CHOOSE))
+
+
+def read_reserved_untrusted(gateway: str, plan: MediaPlan, actions: tuple[Action, ...]) -> Media:
+    """The reply to `procedures.reserve`. Raises GatewayUnavailable or InternalFailure."""
+    _raise_error_in(actions, "reserve")
+    contexts = contexts_in(actions)
+    if len(actions) != 1 or len(contexts) != 1:
+        raise InternalFailure(f"the gateway's reply names {len(contexts)} contexts where one was asked for")
+    commands = [command for command in actions[0].commands if command.name is CommandName.ADD]
+    if len(commands) != 2:
+        raise InternalFailure(f"the gateway's reply has {len(commands)} Add where two were asked for")
+    access, core = commands
+    names = access.termination, core.termination
+    if same_name(*names) or not all(map(_TERMINATION.fullmatch, names)):
+        raise InternalFailure("the gateway's reply does not name two terminations")
+    media = Media(gateway, contexts[0], *names)
+    return _with_streams(media, plan, _locals_of(access), _locals_of(core))
+
+
+def read_configured_untrusted(media: Media, plan: MediaPlan, actions: tuple[Action, ...]) -> Media:
+    """The reply to `procedures.configure`. Raises GatewayUnavailable or InternalFailure."""
+    _raise_error_in(actions, "configure")
+    given: dict[str, dict[int, str]] = {}
+    for action in actions:
+        for command in action.commands:
+            given.setdefault(command.termination.lower(), {}).update(_locals_of(command))
+    access, core = (given.get(name.lower(), {}) for name in (media.access_termination, media.core_termination))
+    return _with_streams(media, plan, access, core)
+
+
+def _raise_error_in(actions: tuple[Action, ...], procedure: str) -> None:
+    error = error_in(actions)
+    if error is not None:
+        raise sip_error(error, procedure)
+
+
+def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core: Mapping[int, str]) -> Media:
+    """`media` with the plan's fresh lines from the Local descriptors.
+
+    A line that ended keeps its stream, closed: a later fork or offer may open it again.
+    """
+    sides = dict(media.access), dict(media.core)
+    setups = dict(media.access_setup), dict(media.core_setup)
+    clients = set(media.tls_clients)
+    for line, *both in legs(plan):
+        for leg, given, side, told in zip(both, (access, core), sides, setups, strict=True):
+            fresh = is_fresh(line.index, leg, side)
+            if fresh:
+                side[line.index] = _stream_media_untrusted(line.index, leg, given)
+            if fresh or leg.peer_address is not None:
+                told[line.index] = told_setup(leg, None if fresh else told.get(line.index))
+            if leg.tls == "client":
+                clients.add(line.index)
+    return replace(
+        media,
+        access=sides[0],
+        core=sides[1],
+        access_setup=setups[0],
+        core_setup=setups[1],
+        tls_clients=frozenset(clients),
+    )
+
+
+def _locals_of(command: Command) -> dict[int, str]:
+    """StreamID to Local descriptor."""
+    return {
+        stream.id: stream.local
+        for descriptor in command.descriptors
+        if isinstance(descriptor, MediaDescriptor)
+        for stream in descriptor.streams
+        if stream.local is not None
+    }
+
+
+def _stream_media_untrusted(index: int, leg: Leg, given: Mapping[int, str]) -> StreamMedia:
+    text = given.get(stream_of(index))
+    if text is None:
+        raise InternalFailure(f"the gateway's reply has no Local descriptor for stream {stream_of(index)}")
+    address, port, fingerprints = "", 0, []
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith("c="):
+            address = _address_untrusted(line)
+        elif line.startswith("m="):
+            port = _port_untrusted(line)
+        elif line.startswith("a=fingerprint:"):
+            fingerprints.append(_fingerprint_untrusted(line))
+    if not address or not port:
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(index)} has no address and port")
+    if not is_protected(leg):
+        return StreamMedia(address, port)
+    if not fingerprints:
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(index)} has no fingerprint")
+    return StreamMedia(address, port, tuple(fingerprints))
+
+
+def _address_untrusted(line: str) -> str:
+    try:
+        address = ip_address(line.rpartition(" ")[2])
+    except ValueError:
+        address = None
+    if address is None or address.is_unspecified or address.is_multicast:
+        raise InternalFailure(f"the gateway's Local descriptor has no usable address: {line[:_QUOTED_TEXT]!r}")
+    return str(address)
+
+
+def _port_untrusted(line: str) -> int:
+    fields = line.split()
+    text = fields[1] if len(fields) >= 3 else ""
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
+        raise InternalFailure(f"the gateway's Local descriptor has no usable port: {line[:_QUOTED_TEXT]!r}")
+    return int(text)
+
+
+def _fingerprint_untrusted(line: str) -> Fingerprint:
+    match = _FINGERPRINT.fullmatch(line.partition(":")[2].strip())
+    if match is None:
+        raise InternalFailure(f"the gateway's Local descriptor has no usable fingerprint: {line[:_QUOTED_TEXT]!r}")
+    return match[1].lower(), match[2].upper()

@@ -1,0 +1,150 @@
+"""What is decided about an offer and its answer: records that SDP and Iq share, so that they cannot disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Literal, TypeAlias
+
+TcpRole: TypeAlias = Literal["accept", "connect"]
+TlsRole: TypeAlias = Literal["server", "client"]
+PathMode: TypeAlias = Literal["agnostic", "sessmatch", ""]
+Action: TypeAlias = Literal["forward", "reject", "release-session"]
+Fingerprint: TypeAlias = tuple[str, str]  # (hash name in lower case, "AB:CD:…" in upper case)
+
+
+class Direction(Enum):
+    """Which way the SDP offer travels. Who sent the INVITE does not matter: a 200 or an UPDATE may carry an offer."""
+
+    OFFER_FROM_UE = "offer-from-ue"
+    OFFER_FROM_CORE = "offer-from-core"
+
+
+class Mode(StrEnum):
+    """What becomes of one m-line.
+
+    TERMINATE   offered protected by the UE: TLS or DTLS ends at the gateway, plain towards the core
+    PROTECT     offered plain by the core: TLS or DTLS between gateway and UE
+    PASS        a protected transport that is not ours to end
+    PLAIN       an unprotected transport that stays so
+    DISABLED    an offered line that cannot be honoured: goes on with port 0
+    UNUSED      an offered line that came with port 0
+    RELEASED    a TERMINATE or PROTECT line that its answer closed
+    FAILED      a PROTECT line whose answer gave up protection
+    """
+
+    TERMINATE = "terminate"
+    PROTECT = "protect"
+    PASS = "pass"  # noqa: S105 - the name of a mode, not a secret
+    PLAIN = "plain"
+    DISABLED = "disabled"
+    UNUSED = "unused"
+    RELEASED = "released"
+    FAILED = "failed"
+
+
+LIVE = frozenset({Mode.TERMINATE, Mode.PROTECT, Mode.PASS, Mode.PLAIN})
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The mediasec mechanisms of one binding: `ue` listed by the UE, `net` announced to it (TS 24.229 §7.2A.7)."""
+
+    ue: frozenset[str] = frozenset()
+    net: frozenset[str] = frozenset()
+
+    def on(self, mechanism: str) -> bool:
+        """Whether both sides agreed on `mechanism`."""
+        return mechanism in self.ue and mechanism in self.net
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the gateway can do.
+
+    terminate  media whose TLS or DTLS it ends, by name
+    anchor     transports that it can stand in the path of: "TCP", "UDP"; RTP with its RTCP is neither
+    """
+
+    terminate: frozenset[str] = frozenset({"msrp", "bfcp"})
+    anchor: frozenset[str] = frozenset({"TCP"})
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What the gateway does on one side of one stream.
+
+    tcp                what it does with TCP; None: no TCP, or open until the answer is known, or holdconn
+    tls                its TLS or DTLS role; None: no protection ends here, or open until the answer is known
+    setup              the a=setup that we send to this side; "": none
+    peer_setup         what the peer sent, defaults filled in; "": not known yet, or none
+    peer_address       (host, port) of the peer; None: not known yet, or on hold with the unspecified address
+    peer_fingerprints  the usable ones, strongest hash first
+    transport          transport on Iq: "TCP", "TCP/TLS", "UDP", "UDP/DTLS"
+    """
+
+    tcp: TcpRole | None
+    tls: TlsRole | None
+    setup: str
+    peer_setup: str
+    peer_address: tuple[str, int] | None
+    peer_fingerprints: tuple[Fingerprint, ...]
+    transport: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinePlan:
+    """What becomes of the m-line at `index`, by which `rule`, and why (`reason`, a sentence for a person).
+
+    medium     name in the table of media ("msrp", "bfcp", "fax"); None: not one of them
+    gateway    the line uses a stream of the gateway; then `access` and `core` say what happens on either side
+    path_mode  a=path of MSRP: "agnostic" stays untouched, "sessmatch" gets authority and scheme per leg; "" not MSRP
+    mapped     the UE sees the protected transport, the core the plain one
+    min_hash   weakest hash that counts in the answer's fingerprints
+    """
+
+    index: int
+    mode: Mode
+    rule: str
+    reason: str
+    medium: str | None = None
+    gateway: bool = False
+    access: Leg | None = None
+    core: Leg | None = None
+    path_mode: PathMode = ""
+    mapped: bool = False
+    min_hash: str = "sha-256"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaPlan:
+    """The decision about one offer, and after `settle` about its answer.
+
+    action      forward; reject the offer with `status` and `warning`; release-session: both sides get BYE
+    downgraded  indexes of plain lines whose protection the UE had agreed at registration
+    """
+
+    direction: Direction
+    lines: tuple[LinePlan, ...]
+    action: Action = "forward"
+    status: int = 0
+    warning: str = ""
+    downgraded: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMedia:
+    """What the gateway gave for one side of one line: `port` is 1..65535, `fingerprints` empty on a plain side.
+
+    tls_id: the token that names the DTLS association (RFC 8842 §4), 20..255 characters drawn at random by the caller;
+    "" where the side speaks no DTLS.
+    """
+
+    address: str
+    port: int
+    fingerprints: tuple[Fingerprint, ...] = ()
+    tls_id: str = ""
+
+
+SideMedia: TypeAlias = Mapping[int, StreamMedia]  # by index of the m-line

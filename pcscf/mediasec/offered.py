@@ -1,0 +1,177 @@
+"""One m-line of an offer: what it says, and the plans that can be made for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pcscf.config.policy import MediaPolicy, MediumPolicy
+from pcscf.mediasec import legs
+from pcscf.mediasec.mechanisms import MSRP, Medium
+from pcscf.mediasec.model import (
+    Agreed,
+    Capabilities,
+    Direction,
+    Fingerprint,
+    Leg,
+    LinePlan,
+    MediaPlan,
+    Mode,
+    PathMode,
+)
+from pcscf.sdp.lines import MediaSection, Sdp
+from pcscf.sdp.views import effective_values, path_uris, usable_fingerprints
+
+_CAPABILITY_ATTRIBUTES = ("tcap", "acap", "pcfg", "csup", "creq")  # RFC 5939 §3; acfg stands in answers alone
+
+NO_CEMA = (
+    "the MSRP line has no a=msrp-cema: its path would name one address and our c= and m= another, which its peer must "
+    "refuse (RFC 6714 §4.3)"
+)
+OVER_RELAY = "the path runs over an MSRP relay, where the TLS connection of the UE ends"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """All that decides about an offer, the same for each of its lines."""
+
+    policy: MediaPolicy
+    agreed: Agreed
+    offer: Sdp
+    direction: Direction
+    capabilities: Capabilities
+    previous: MediaPlan | None
+
+    @property
+    def from_ue(self) -> bool:
+        """Whether the UE made the offer."""
+        return self.direction is Direction.OFFER_FROM_UE
+
+
+class OfferedLine:
+    """The m-line at `index`, which is of one of our media; `secure`: its proto is the protected one."""
+
+    __slots__ = ("before", "index", "knobs", "medium", "section", "secure", "situation")
+
+    def __init__(self, situation: Situation, index: int, medium: Medium, *, secure: bool) -> None:
+        self.situation = situation
+        self.index = index
+        self.section: MediaSection = situation.offer.media[index]
+        self.medium = medium
+        self.secure = secure
+        self.knobs: MediumPolicy = getattr(situation.policy, medium.name)
+        self.before: LinePlan | None = None
+        if situation.previous is not None and index < len(situation.previous.lines):
+            before = situation.previous.lines[index]
+            self.before = before if before.medium == medium.name else None
+
+    @property
+    def agreed(self) -> bool:
+        """Both sides agreed the mechanism of the medium at registration."""
+        return self.situation.agreed.on(self.medium.mechanism)
+
+    @property
+    def requested(self) -> bool:
+        """a=3ge2ae:requested; other tokens are ignored (TS 24.229 §7.5)."""
+        return any(value.lower() == "requested" for value in self.effective("3ge2ae"))
+
+    @property
+    def was_protected(self) -> bool:
+        """The line was protected to the edge by the exchange before."""
+        return self.before is not None and self.before.mode in {Mode.TERMINATE, Mode.PROTECT}
+
+    @property
+    def over_relay(self) -> bool:
+        """The MSRP path has more than one hop (RFC 4976)."""
+        return self.medium is MSRP and len(path_uris(self.section)) > 1
+
+    @property
+    def terminable(self) -> bool:
+        """The gateway can end the protection of the medium."""
+        return self.medium.name in self.situation.capabilities.terminate
+
+    @property
+    def offers_capabilities(self) -> bool:
+        """The line has capability lines besides its actual configuration (RFC 5939)."""
+        return any(map(self.section.has, _CAPABILITY_ATTRIBUTES))
+
+    def effective(self, name: str) -> tuple[str, ...]:
+        """The values of an attribute that hold for the line."""
+        return effective_values(self.situation.offer, self.section, name)
+
+    def fingerprints(self) -> tuple[Fingerprint, ...]:
+        """Those that policy lets count."""
+        return usable_fingerprints(self.effective("fingerprint"), self.knobs.min_hash)
+
+    def path_mode(self) -> PathMode | None:
+        """None: neither way of standing in the path of MSRP applies."""
+        if self.medium is not MSRP:
+            return ""
+        if self.section.has("msrp-cema"):
+            return "agnostic"
+        return "sessmatch" if self.knobs.sessmatch and not self.over_relay else None
+
+    def without_gateway(self, mode: Mode, rule: str, reason: str) -> LinePlan:
+        """A line that the gateway has no part in."""
+        return LinePlan(self.index, mode, rule, reason, self.medium.name)
+
+    def ended_at_gateway(
+        self, mode: Mode, rule: str, reason: str, fingerprints: tuple[Fingerprint, ...] = ()
+    ) -> LinePlan:
+        """A TERMINATE or PROTECT line; DISABLED, with the reason, where the gateway or the path cannot do it."""
+        if not self.terminable:
+            cannot = f"{reason}, but no gateway can end {self.medium.secure_transport} of {self.medium.name}"
+            return self.without_gateway(Mode.DISABLED, rule, cannot)
+        path_mode = self.path_mode()
+        if path_mode is None:
+            return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {NO_CEMA}")
+        setup = self._offered_setup()
+        if not setup:
+            forbidden = "a=setup:holdconn is forbidden with DTLS (RFC 8842 §5.1)"
+            return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {forbidden}")
+        access, core = self._negotiated_legs(setup, fingerprints, path_mode, mapped=True)
+        return LinePlan(
+            self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash
+        )
+
+    def passed(self, rule: str, reason: str) -> LinePlan:
+        """A protected line that is not ours to end."""
+        return self._anchored(Mode.PASS, rule, reason, wanted=self.situation.policy.anchor_pass)
+
+    def plain(self, rule: str, reason: str) -> LinePlan:
+        """An unprotected line that stays so."""
+        return self._anchored(Mode.PLAIN, rule, reason, wanted=self.situation.policy.anchor_plain)
+
+    def _anchored(self, mode: Mode, rule: str, reason: str, *, wanted: bool) -> LinePlan:
+        medium, situation = self.medium, self.situation
+        if not wanted or medium.transport not in situation.capabilities.anchor:
+            return self.without_gateway(mode, rule, reason)
+        path_mode = self.path_mode()
+        if path_mode is None:
+            if self.knobs.sessmatch:  # the path of a relay, which only its owner could rewrite
+                return self.without_gateway(mode, rule, f"{reason}; {OVER_RELAY}, so the line is left as it is")
+            return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {NO_CEMA}")
+        if mode is Mode.PLAIN:
+            setup = self._offered_setup()
+            access, core = self._negotiated_legs(setup, (), path_mode, mapped=False)
+        else:
+            near, far = legs.transparent_legs(medium.transport, situation.offer, self.section, path_mode)
+            access, core = (near, far) if situation.from_ue else (far, near)
+        return LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode)
+
+    def _offered_setup(self) -> str:
+        if not self.secure and self.medium.transport == "UDP":
+            return self.medium.setup  # plain UDP has no roles, whatever stands there
+        return legs.offered_setup(self.medium, self.situation.offer, self.section)
+
+    def _negotiated_legs(
+        self, setup: str, fingerprints: tuple[Fingerprint, ...], path_mode: PathMode, *, mapped: bool
+    ) -> tuple[Leg, Leg]:
+        """(access, core)"""
+        medium, from_ue = self.medium, self.situation.from_ue
+        peer = legs.peer_address(self.situation.offer, self.section, path_mode), fingerprints
+        protects_far = mapped and not from_ue
+        offering = legs.far_offer(medium, setup, protected=protects_far, to_core=from_ue, path_mode=path_mode)
+        far = legs.far_leg(medium, offering, protected=protects_far)
+        if from_ue:
+            return legs.near_leg(medium, setup, peer, protected=mapped), far
+        return far, legs.undecided_near_leg(medium, setup, peer)

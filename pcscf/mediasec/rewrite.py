@@ -1,0 +1,240 @@
+"""The only editor of SDP: what a plan and the gateway's addresses make of an offer and of its answer.
+
+What no plan names leaves as it came, octet by octet and in order; a description without any change is returned itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pcscf.mediasec.mechanisms import BY_NAME
+from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, SideMedia, StreamMedia
+from pcscf.sdp.lines import MediaSection, Sdp
+from pcscf.sdp.offer import DISCARD_PORT, pair
+from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
+
+__all__ = ["LegSdp", "SideMedia", "StreamMedia", "next_body", "rewrite_answer", "rewrite_offer"]
+
+_E2AE = "3ge2ae"
+_PUSHED = ("fingerprint", "setup", "tls-id")
+_NONE: tuple[str, ...] = ()
+_FROM_ALL = frozenset({_E2AE})
+# The gateway does no ICE: with candidates left in, the ends would go round it.
+_FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ice-pwd", "ice-options"}
+# Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
+_FROM_MAPPED = _FROM_ANCHORED | {"fingerprint", "setup", "tls-id", "tcap", "acap", "pcfg", "acfg", "csup", "creq"}
+_FROM_UNPROTECTED = _FROM_ALL | {"fingerprint", "tls-id"}
+
+
+def rewrite_offer(plan: MediaPlan, offer: Sdp, media: SideMedia) -> Sdp:
+    """The offer as it goes on to the other side.
+
+    `media` holds, for each line with `gateway`, the gateway's side towards the receiver: its core side for an offer of
+    the UE, its access side for one of the core. Raises KeyError where one is missing.
+    """
+    return _Rewriter(plan, offer, None, media).run()
+
+
+def rewrite_answer(plan: MediaPlan, answer: Sdp, offer: Sdp, media: SideMedia) -> Sdp:
+    """The answer as it goes back to the offerer, one m-line per m-line of `offer` (as received, before rewriting).
+
+    `plan` is settled; `media` holds the gateway's side towards the offerer for each line with `gateway`. Raises
+    KeyError where one is missing.
+    """
+    return _Rewriter(plan, answer, offer, media).run()
+
+
+class _Rewriter:
+    __slots__ = ("edited", "is_answer", "lines", "media", "offered", "source", "to_ue")
+
+    def __init__(self, plan: MediaPlan, source: Sdp, offer: Sdp | None, media: SideMedia) -> None:
+        self.lines = plan.lines
+        self.source = source
+        self.is_answer = offer is not None
+        self.to_ue = (plan.direction is Direction.OFFER_FROM_UE) == self.is_answer
+        self.media = media
+        self.offered: Sequence[MediaSection] = source.media if offer is None else offer.media
+        self.edited = source
+        if offer is not None and len(source.media) != len(offer.media):
+            sections = self._editable().media
+            sections[:] = [
+                answered or offered.closed()
+                for answered, offered in zip(pair(offer, self.edited), offer.media, strict=True)
+            ]
+
+    def run(self) -> Sdp:
+        self._edit_session_attributes()
+        for line in self.lines:
+            if line.gateway:
+                self._rewrite_stream(line)
+            else:
+                self._rewrite_bypassed(line)
+        self._rewrite_addresses()
+        return self.edited
+
+    def _editable(self) -> Sdp:
+        if self.edited is self.source:
+            self.edited = self.source.copy()
+        return self.edited
+
+    def _edit_session_attributes(self) -> None:
+        """A session-level value holds for lines that we unprotect as well: give it to those that need it alone."""
+        session = self.source.session
+        if session.has(_E2AE):
+            self._editable().session.set_attributes({_E2AE: _NONE})
+        present = [name for name in _PUSHED if session.has(name)]
+        ours = any(line.mapped or (session.has("fingerprint") and _is_bare(line)) for line in self.lines)
+        if not (present and ours):
+            return
+        edited = self._editable()
+        edited.session.set_attributes(dict.fromkeys(present, _NONE))
+        for line in self.lines:
+            section = edited.media[line.index]
+            if not line.mapped:
+                needed = [name for name in present if name == "setup" or not _is_bare(line)]
+                section.set_attributes({name: session.values(name) for name in needed if not section.has(name)})
+
+    def _rewrite_stream(self, line: LinePlan) -> None:
+        section = self._editable().media[line.index]
+        leg = line.access if self.to_ue else line.core
+        ours = self.media[line.index]
+        if leg is None:
+            raise ValueError(f"m-line {line.index} uses the gateway without legs")
+        role = leg.setup
+        changes = _removals(section, _FROM_MAPPED if line.mapped else _FROM_ANCHORED)
+        if _is_bare(line):
+            changes |= _removals(section, _FROM_UNPROTECTED)
+        if line.mapped:
+            self._map_protection(line, section, leg, ours, changes)
+        elif line.mode is Mode.PLAIN and line.medium is not None and leg.transport == "TCP":
+            changes["setup"] = (leg.setup,)
+        else:
+            role = setup(self.edited, section)
+        port = DISCARD_PORT if role in {"active", "holdconn"} and leg.transport.startswith("TCP") else ours.port
+        if line.path_mode == "sessmatch":
+            self._move_path(line, section, ours.address, port, changes)
+        section.set_attributes(changes)
+        section.set_media(port, self._proto(line, section))
+
+    def _map_protection(
+        self, line: LinePlan, section: MediaSection, leg: Leg, ours: StreamMedia, changes: dict[str, Sequence[str]]
+    ) -> None:
+        if leg.setup:
+            changes["setup"] = (leg.setup,)
+        if self.to_ue:
+            changes["fingerprint"] = [f"{name} {octets}" for name, octets in ours.fingerprints]
+            if not self.is_answer:
+                changes[_E2AE] = ("applied",)
+        if leg.transport.startswith("UDP"):
+            changes["connection"] = _NONE  # RFC 8842 §5.1
+            # An answer names the association only to an offer that did (RFC 8842 §5.3).
+            if self.to_ue and ours.tls_id and (not self.is_answer or self.offered[line.index].has("tls-id")):
+                changes["tls-id"] = (ours.tls_id,)
+
+    def _move_path(
+        self, line: LinePlan, section: MediaSection, address: str, port: int, changes: dict[str, Sequence[str]]
+    ) -> None:
+        scheme = ("msrps" if self.to_ue else "msrp") if line.mapped else ""
+        path = section.value("path")
+        if path:
+            changes["path"] = (move_msrp_uri(path, scheme, address, port),)
+        changes["msrp-cema"] = _NONE
+
+    def _proto(self, line: LinePlan, section: MediaSection) -> str:
+        """An answer speaks the proto of its offer; an offer that changes sides gets the registered spelling."""
+        if not line.mapped or line.medium is None:
+            return section.proto
+        if self.is_answer:
+            return self.offered[line.index].proto
+        medium = BY_NAME[line.medium]
+        return medium.secure if self.to_ue else medium.plain
+
+    def _rewrite_bypassed(self, line: LinePlan) -> None:
+        section = self.edited.media[line.index]
+        # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6), so only ours are held closed.
+        closed = line.mode not in LIVE and line.medium is not None
+        offered = self.offered[line.index]
+        if closed and self.is_answer and section.media.lower() != offered.media.lower():
+            self._editable().media[line.index] = offered.closed()
+            return
+        removals = _removals(section, _FROM_UNPROTECTED if closed or _is_bare(line) else _FROM_ALL)
+        if removals:
+            self._editable().media[line.index].set_attributes(removals)
+        if not closed:
+            return
+        section = self.edited.media[line.index]
+        proto = self._proto(line, section)
+        if section.port != 0 or section.proto != proto:
+            self._editable().media[line.index].set_media(0, proto)
+
+    def _rewrite_addresses(self) -> None:
+        """c= of every line that the gateway stands in; the session's c= only where it speaks for no line but those."""
+        addresses: dict[int, str] = {}
+        for line in self.lines:
+            if line.gateway and connection_host(self.source, self.source.media[line.index]) not in UNSPECIFIED:
+                addresses[line.index] = self.media[line.index].address
+        if not addresses:
+            return
+        edited = self.edited
+        common = set(addresses.values())
+        shared = False
+        if len(common) == 1 and all(index in addresses or not m.port for index, m in enumerate(edited.media)):
+            shared = edited.session.replace_field("c", connection_value(common.pop()))
+        for index, address in addresses.items():
+            value = connection_value(address)
+            section = edited.media[index]
+            if not (section.replace_field("c", value) or shared):
+                section.set_connection(value)
+
+
+def _is_bare(line: LinePlan) -> bool:
+    """A line of our media without protection on either side: a certificate has no business there."""
+    return line.mode is Mode.PLAIN and line.medium is not None
+
+
+def _removals(section: MediaSection, names: frozenset[str]) -> dict[str, Sequence[str]]:
+    return {name: _NONE for name in section.places if name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class LegSdp:
+    """What one leg was last sent: the o= line as first sent, split around its version, and a digest of all other lines.
+
+    Starts out empty; equal records mean equal octets on the wire. Holds plain values only, so it can be stored.
+    """
+
+    before: str = ""
+    version: int = -1
+    after: str = ""
+    digest: str = ""
+
+
+def next_body(leg: LegSdp, sdp: Sdp) -> tuple[LegSdp, bytes]:
+    """The body to send on a leg, and the record to keep for it (RFC 3264 §8).
+
+    The first body keeps the o= line it came with. Later ones keep that line too, with the version stepped by one when
+    anything else changed: an identical body, as in a session refresh, comes out in identical octets whatever its sender
+    did to o=. A description without a readable o= goes out as it is.
+    """
+    origin = sdp.session.field("o")
+    fields = origin.split(" ") if origin is not None else []
+    if len(fields) != 6 or not (fields[2].isascii() and fields[2].isdigit()) or len(fields[2]) > 20:
+        return leg, sdp.to_bytes()
+    hasher = hashlib.blake2b(digest_size=16)
+    for section in (sdp.session, *sdp.media):
+        for line in section.lines:
+            if line[0] != "o":
+                hasher.update(f"{line}\n".encode("latin-1"))
+    digest = hasher.hexdigest()
+    if leg.version < 0:
+        kept = LegSdp(" ".join(fields[:2]), int(fields[2]), " ".join(fields[3:]), digest)
+        return kept, sdp.to_bytes()
+    version = leg.version if digest == leg.digest else leg.version + 1
+    kept = LegSdp(leg.before, version, leg.after, digest)
+    ours = f"{kept.before} {version} {kept.after}"
+    if ours != origin:
+        sdp = sdp.copy()
+        sdp.session.replace_field("o", ours)
+    return kept, sdp.to_bytes()

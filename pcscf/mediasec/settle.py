@@ -1,0 +1,120 @@
+"""The answer to an offer that was decided upon: it opens, closes or gives up what the plan wanted. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pcscf.mediasec import legs
+from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
+from pcscf.mediasec.model import LIVE, Action, Direction, Leg, LinePlan, MediaPlan, Mode
+from pcscf.sdp.lines import MediaSection, Sdp
+from pcscf.sdp.offer import SETUP_COMPLEMENT
+from pcscf.sdp.views import effective_values, usable_fingerprints
+
+
+def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
+    """Fold the answer into the plan that `decide` made for its offer.
+
+    Each answer (an early dialog, a fork) is settled against the decided plan, not against a settled one. An answer that
+    gives up protection ends the line, and the session with it when no other line lives.
+    """
+    if plan.action != "forward":
+        return plan
+    from_ue = plan.direction is Direction.OFFER_FROM_UE
+    lines: list[LinePlan] = []
+    live = ended = False
+    for line in plan.lines:
+        section = answer.media[line.index] if line.index < len(answer.media) else None
+        if line.mode not in LIVE:
+            settled = line
+        elif section is None or section.port == 0:
+            settled = _closed(line, from_ue=from_ue, missing=section is None)
+        elif not line.mapped:
+            settled = _settle_unmapped(line, answer, section, from_ue=from_ue)
+            live = True
+        else:
+            settled = _answer_of_core(line, answer, section) if from_ue else _answer_of_ue(line, answer, section)
+            live = live or settled.mode in LIVE
+            ended = ended or settled.mode not in LIVE
+        lines.append(settled)
+    action: Action = "release-session" if ended and not live else "forward"
+    return replace(plan, lines=tuple(lines), action=action)
+
+
+def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
+    who = "core" if from_ue else "UE"
+    reason = f"the answer of the {who} has no such line" if missing else f"the {who} declined the line"
+    if line.mapped:
+        rule = ("AA7" if missing else "AA2") if from_ue else "CA2"
+        return _ended(line, Mode.RELEASED, rule, reason)
+    rule = ("AA5" if line.mode is Mode.PASS else "AA6") if from_ue else "CA6"
+    return _ended(line, line.mode, rule, reason)
+
+
+def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:
+    return LinePlan(line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped)
+
+
+def _settled(line: LinePlan, rule: str, reason: str, near: Leg, far: Leg, *, from_ue: bool) -> LinePlan:
+    access, core = (near, far) if from_ue else (far, near)
+    return LinePlan(
+        line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash
+    )  # fmt: skip
+
+
+def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from_ue: bool) -> LinePlan:
+    rule = ("AA5" if line.mode is Mode.PASS else "AA6") if from_ue else "CA6"
+    if line.access is None or line.core is None:
+        return replace(line, rule=rule)
+    near, far = (line.access, line.core) if from_ue else (line.core, line.access)
+    if line.mode is Mode.PASS or line.medium is None:
+        near, far = legs.answered_transparent_legs(near, far, answer, section, line.path_mode)
+        return _settled(line, rule, line.reason, near, far, from_ue=from_ue)
+    medium = BY_NAME[line.medium]
+    address = legs.peer_address(answer, section, line.path_mode)
+    answered = "active"
+    if medium.transport == "TCP":
+        # Nothing is protected here: an illegal value is worth no more than a missing one.
+        answered = legs.answered_setup(medium, far.setup, answer, section) or SETUP_COMPLEMENT[far.setup]
+    near = legs.answered_near_leg(medium, near, answered)
+    far = legs.answered_far_leg(medium, far, answered, (address, ()))
+    return _settled(line, rule, line.reason, near, far, from_ue=from_ue)
+
+
+def _answer_of_core(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
+    medium, near, far = _legs_of(line, line.access, line.core)
+    if medium_of(section.media, section.proto) != (medium, False):
+        wrong = f"the core answered {section.media} {section.proto} to {medium.media} {medium.plain}"
+        return _ended(line, Mode.RELEASED, "AA3", wrong)
+    answered = legs.answered_setup(medium, far.setup, answer, section) if medium.transport == "TCP" else "active"
+    if not answered:
+        return _ended(line, Mode.RELEASED, "AA3", f"the core answered an illegal a=setup to a=setup:{far.setup}")
+    stray = effective_values(answer, section, "fingerprint") or effective_values(answer, section, "3ge2ae")
+    far = legs.answered_far_leg(medium, far, answered, (legs.peer_address(answer, section, line.path_mode), ()))
+    near = legs.answered_near_leg(medium, near, answered)
+    return _settled(line, "AA4" if stray else "AA1", line.reason, near, far, from_ue=True)
+
+
+def _answer_of_ue(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
+    medium, near, far = _legs_of(line, line.core, line.access)
+    if medium_of(section.media, section.proto) != (medium, True):
+        answered = f"{section.media} {section.proto}"
+        gave_up = f"the UE answered {answered} to {medium.media} {medium.secure}: protection is given up"
+        return _ended(line, Mode.FAILED, "CA4", gave_up)
+    fingerprints = usable_fingerprints(effective_values(answer, section, "fingerprint"), line.min_hash)
+    if not fingerprints:
+        unchecked = f"the UE answered without a fingerprint of {line.min_hash} or better to check its certificate by"
+        return _ended(line, Mode.FAILED, "CA3", unchecked)
+    role = legs.answered_setup(medium, far.setup, answer, section)
+    if not role:
+        return _ended(line, Mode.FAILED, "CA5", f"the UE answered an illegal a=setup to a=setup:{far.setup}")
+    address = legs.peer_address(answer, section, line.path_mode)
+    far = legs.answered_far_leg(medium, far, role, (address, fingerprints))
+    near = legs.answered_near_leg(medium, near, role)
+    return _settled(line, "CA1", line.reason, near, far, from_ue=False)
+
+
+def _legs_of(line: LinePlan, near: Leg | None, far: Leg | None) -> tuple[Medium, Leg, Leg]:
+    if line.medium is None or near is None or far is None:
+        raise ValueError(f"m-line {line.index} is {line.mode} without legs")
+    return BY_NAME[line.medium], near, far

@@ -1,0 +1,170 @@
+"""Ladder diagrams out of traces: one per flow, every message once, SIP, Iq, TLS and MSRP together."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pcscf.observe.trace import LINK, TraceEvent
+
+COLUMNS = {"ue": "UE", "pcscf": "P-CSCF", "agw": "AGW", "core": "core", "party": "party"}
+SPACING = 11
+MARGIN = 3
+MAX_TEXT_LINES = 4
+
+# Who is at the other end where the address says nothing: by who writes, and by protocol where that matters.
+_USUAL_PEER = {"ue": "pcscf", "pcscf": "core", "core": "pcscf", "party": "core", "agw": "pcscf"}
+_USUAL_PEER_BY_PROTO = {("pcscf", "Iq"): "agw", ("agw", "TLS"): "ue", ("ue", "TLS"): "agw",
+                        ("ue", "MSRP"): "agw", ("party", "MSRP"): "agw"}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """A message from one column to another."""
+
+    t: float
+    source: str
+    target: str
+    proto: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """One flow: `keys` are all that name it (Call-ID, `context n`), `title` is for a person."""
+
+    keys: frozenset[str]
+    title: str
+    arrows: tuple[Arrow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One printed line; `proto` lets a terminal colour it."""
+
+    proto: str
+    text: str
+
+
+def ladders(events: Sequence[TraceEvent]) -> list[Ladder]:
+    """One ladder per SIP flow, in the order of their beginning. `events` by time."""
+    nodes = {event.local: event.node for event in events if event.local}
+    result = []
+    for group in _flows(events):
+        receivers = {event.id: event.node for event in group if event.proto == "MSRP" and event.dir == "in"}
+        arrows = tuple(_arrow(event, nodes, receivers) for event in _once(group))
+        result.append(Ladder(frozenset(key for event in group for key in event.keys), _title(group), arrows))
+    return result
+
+
+class _Groups:
+    """Keys that belong together (a disjoint-set forest)."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, key: str) -> str:
+        root = key
+        while self._parent.setdefault(root, root) != root:
+            root = self._parent[root]
+        self._parent[key] = root
+        return root
+
+    def join(self, key: str, others: Iterable[str]) -> None:
+        """`others` come to `key`; what names the group of `key` stays."""
+        for other in others:
+            self._parent[self.find(other)] = self.find(key)
+
+
+def _flows(events: Sequence[TraceEvent]) -> list[list[TraceEvent]]:
+    """Events by SIP flow. A gateway context that nothing links to a call goes to the call worked on before it."""
+    groups = _Groups()
+    keyed = [event for event in events if event.keys]
+    for event in keyed:
+        groups.join(event.keys[0], event.keys[1:])
+    calls = {groups.find(event.flow) for event in keyed if event.proto == "SIP"}
+    contexts = {groups.find(key) for event in keyed for key in event.keys if key.startswith("context ")}
+    current = ""
+    for event in keyed:
+        root = groups.find(event.flow)
+        if event.proto == "SIP":
+            current = root
+        elif current and root in contexts - calls:
+            groups.join(current, [root])
+    flows: dict[str, list[TraceEvent]] = {}
+    for event in keyed:
+        root = groups.find(event.flow)
+        if root in calls and event.proto != LINK:
+            flows.setdefault(root, []).append(event)
+    return list(flows.values())
+
+
+def _once(group: Sequence[TraceEvent]) -> list[TraceEvent]:
+    """Every message once: as the P-CSCF saw it, else as its sender did; TLS as the gateway saw it."""
+    by_pcscf = {event.id for event in group if event.node == "pcscf" and event.id}
+    sent = {event.id for event in group if event.dir == "out" and event.id}
+    gateway_tells = any(event.node == "agw" and event.proto == "TLS" for event in group)
+    shown = []
+    for event in group:
+        if event.proto == "TLS" and gateway_tells and event.node != "agw":
+            continue
+        if event.node == "pcscf" or not event.id or (
+            event.id not in by_pcscf and (event.dir == "out" or event.id not in sent)
+        ):
+            shown.append(event)
+    return shown
+
+
+def _arrow(event: TraceEvent, nodes: Mapping[str, str], receivers: Mapping[str, str]) -> Arrow:
+    other = event.peer if event.peer in COLUMNS else nodes.get(event.peer)
+    if event.proto == "MSRP" and event.dir == "out":
+        other = receivers.get(event.id, other)
+    if other is None:
+        other = _USUAL_PEER_BY_PROTO.get((event.node, event.proto)) or _USUAL_PEER.get(event.node, "pcscf")
+    source, target = (event.node, other) if event.dir == "out" else (other, event.node)
+    return Arrow(event.t, source, target, event.proto, event.text)
+
+
+def _title(group: Sequence[TraceEvent]) -> str:
+    for event in group:
+        if event.proto == "SIP" and "status" not in event.facts:
+            method, caller, callee = (event.facts.get(name, "") for name in ("method", "from", "to"))
+            return f"{method} {caller}" if caller == callee else f"{method} {caller} → {callee}"
+    return group[0].flow
+
+
+def render(ladder: Ladder, width: int = 120) -> list[Row]:
+    """The ladder as lines of at most `width` columns, headings first."""
+    places = {node: MARGIN + index * SPACING for index, node in enumerate(COLUMNS)}
+    span = places[list(COLUMNS)[-1]] + MARGIN
+    heading = [" "] * (span + 4)
+    for node, name in COLUMNS.items():
+        start = max(places[node] - len(name) // 2, 0)
+        heading[start:start + len(name)] = name
+    rows = [Row("", " " * 9 + "".join(heading).rstrip())]
+    start_time = ladder.arrows[0].t if ladder.arrows else 0.0
+    for arrow in ladder.arrows:
+        text = f"{arrow.proto}  {arrow.text}" if arrow.proto != "SIP" else arrow.text
+        pieces = textwrap.wrap(text, max(width - span - 10, 30), max_lines=MAX_TEXT_LINES, placeholder=" …") or [""]
+        moment = f"{(arrow.t - start_time) * 1000:6.0f}ms "
+        rows.append(Row(arrow.proto, f"{moment}{_lifelines(places, span, arrow)} {pieces[0]}"))
+        rows += [Row(arrow.proto, f"{'':9}{_lifelines(places, span, None)}   {piece}") for piece in pieces[1:]]
+    return rows
+
+
+def _lifelines(places: Mapping[str, int], span: int, arrow: Arrow | None) -> str:
+    line = [" "] * span
+    for place in places.values():
+        line[place] = "│"
+    if arrow is not None:
+        source, target = places.get(arrow.source, MARGIN), places.get(arrow.target, MARGIN)
+        low, high = sorted((source, target))
+        line[low + 1:high] = "─" * (high - low - 1)
+        if low == high:
+            line[low] = "●"
+        elif target == high:
+            line[high - 1] = ">"
+        else:
+            line[low + 1] = "<"
+    return "".join(line)

@@ -1,0 +1,136 @@
+"""What every request and response goes through on its way: routes, hops, and the answers that we make ourselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pcscf.errors import FlowFailed, LoopDetected, MalformedMessage, SipError, TooManyHops
+from pcscf.procedures.ports import Ports
+from pcscf.procedures.session import Session
+from pcscf.procedures.site import Side
+from pcscf.procedures.token import TokenKind, has_looped, loop_hash
+from pcscf.sip.flow import Destination
+from pcscf.sip.headers import parse_name_addr
+from pcscf.sip.message import Message, Request, Response, response_to
+from pcscf.sip.transaction import ServerTransaction
+from pcscf.sip.uri import parse_uri
+
+DEFAULT_MAX_FORWARDS = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request with our own routes taken off: `onward` is a copy to be sent on, `token` what those routes named ("" = none).
+
+    was_tampered  a route of ours carried something that is not a token of ours
+    loop_hash     for the branch of what is sent on
+    """
+
+    onward: Request
+    token: str
+    kind: TokenKind | None
+    was_tampered: bool
+    loop_hash: str
+
+
+def arrive(ports: Ports, request: Request) -> Arrival:
+    """Check hops and loops, and take off the topmost routes that are ours (RFC 3261 §16.3, §16.4).
+
+    Only routes with the same token come off together: the next token is the other half-call's.
+    Raises TooManyHops, LoopDetected, MalformedMessage.
+    """
+    if has_looped(request, ports.site.is_ours):
+        raise LoopDetected("this request came back with nothing changed that steers it")
+    onward = request.copy()
+    _count_hop(onward)
+    _undo_strict_routing(ports, onward)
+    named: str | None = None
+    while routes := onward.values("Route"):
+        uri = parse_uri(parse_name_addr(routes[0]).uri)
+        if not ports.site.is_our_uri(uri) or (named is not None and uri.user != named):
+            break
+        named = uri.user
+        onward.remove_first_value("Route")
+    token = named or ""
+    kind = ports.tokens.kind_untrusted(token)
+    return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, loop_hash(request))
+
+
+def next_hop_uri(request: Request) -> str:
+    """The URI that decides where `request` goes: its topmost Route, else its Request-URI (RFC 3261 §16.6 step 7)."""
+    routes = request.values("Route")
+    return parse_name_addr(routes[0]).uri if routes else request.uri
+
+
+async def destination_towards(ports: Ports, session: Session, side: Side, request: Request) -> Destination:
+    """Where `request` goes within a session: the flow of the served UE, or the next hop of its route set.
+
+    Raises FlowFailed, NextHopTimeout.
+    """
+    if side is Side.CORE:
+        return await ports.sip.locate(next_hop_uri(request), ports.site.core_realm)
+    binding = ports.store.binding(session.binding)
+    for flow in (session.flow, binding.flow if binding else session.flow):
+        if ports.sip.is_alive(flow):
+            return flow
+    raise FlowFailed("the connection of the served user is gone")
+
+
+def onward_response(response: Response) -> Response:
+    """A copy without our Via, ready for the other side (RFC 3261 §16.7 step 3)."""
+    onward = response.copy()
+    onward.remove_first_value("Via")
+    return onward
+
+
+def refuse(ports: Ports, server: ServerTransaction, error: SipError) -> None:
+    """Answer with the status of `error`, its header fields, and its sentence as a Warning."""
+    response = response_to(server.request, error.status, error.reason, to_tag=ports.tokens.tag())
+    for name, value in error.headers():
+        response.add(name, value)
+    response.add("Warning", warning(ports, error.what))
+    ports.record("refused", method=server.request.method, status=error.status, why=error.what)
+    ports.sip.respond(server, response)
+
+
+def warning(ports: Ports, text: str) -> str:
+    """A Warning value (RFC 3261 §20.43, code 399)."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'399 {ports.site.name} "{quoted}"'
+
+
+def reason(status: int, text: str) -> str:
+    """A Reason value (RFC 3326 §2)."""
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'SIP;cause={status};text="{quoted}"'
+
+
+def carries_sdp(message: Message) -> bool:
+    """Whether the body is a session description and nothing else."""
+    content_type = (message.get("Content-Type") or "").partition(";")[0].strip().lower()
+    return bool(message.body) and content_type == "application/sdp" and not message.get("Content-Encoding")
+
+
+def _count_hop(request: Request) -> None:
+    field = request.get("Max-Forwards")
+    if field is None:
+        request.add("Max-Forwards", str(DEFAULT_MAX_FORWARDS))
+        return
+    if not field.isascii() or not field.isdigit():
+        raise MalformedMessage(f"Max-Forwards is not a number: {field[:20]!r}")
+    left = int(field)
+    if left == 0:
+        raise TooManyHops("Max-Forwards is used up")
+    request.set("Max-Forwards", str(left - 1))
+
+
+def _undo_strict_routing(ports: Ports, request: Request) -> None:
+    """A strict router before us put our Record-Route URI into the Request-URI: put things right (RFC 3261 §16.4)."""
+    routes = request.values("Route")
+    if not routes or not request.uri.lower().startswith(("sip:", "sips:")):
+        return
+    uri = parse_uri(request.uri)
+    if ports.site.is_our_uri(uri) and uri.user and ports.tokens.kind_untrusted(uri.user):
+        target = parse_name_addr(routes[-1]).uri
+        request.set_values("Route", [f"<{request.uri}>", *routes[:-1]])
+        request.uri = target

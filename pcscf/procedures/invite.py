@@ -1,0 +1,229 @@
+"""INVITE: decide, reserve, rewrite, ask, settle, configure, rewrite, answer – once for each half-call.
+
+TS 33.328 §7.2.1 (the UE offers) and §7.3.1 (the core offers), TS 24.229 §6.7.2, TS 23.334 §6.2.10.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pcscf.errors import (
+    BodyNotSupported,
+    GatewayUnavailable,
+    MediaNotAcceptable,
+    NextHopTimeout,
+    RequestTerminated,
+    RequestTimeout,
+    SipError,
+)
+from pcscf.iq.media import Media
+from pcscf.iq.procedures import Realms, needs_gateway
+from pcscf.mediasec.model import Direction, MediaPlan, SideMedia
+from pcscf.mediasec.plan import decide, settle
+from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
+from pcscf.procedures.binding import Binding
+from pcscf.procedures.calls import Calls, Invitation
+from pcscf.procedures.forward import Arrival, carries_sdp, onward_response
+from pcscf.procedures.ports import Exchange, Ports
+from pcscf.procedures.release import acknowledge_and_bye, end, give_up, release_unacknowledged
+from pcscf.procedures.screen import strip_to_ue
+from pcscf.procedures.session import Passed, Session, State
+from pcscf.procedures.site import Side
+from pcscf.procedures.token import TokenKind
+from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
+from pcscf.sip.dialog import Dialog
+from pcscf.sip.flow import Destination
+from pcscf.sip.message import Message, Request, Response
+from pcscf.sip.transaction import ServerTransaction
+
+OFFER_DIRECTION = {Side.ACCESS: Direction.OFFER_FROM_UE, Side.CORE: Direction.OFFER_FROM_CORE}
+
+
+async def invite(
+    calls: Calls, server: ServerTransaction, arrival: Arrival, binding: Binding, caller: Side, destination: Destination,
+) -> None:
+    """The whole life of one INVITE that opens a session. Raises SipError for what is refused before a context exists.
+
+    `arrival.onward` is screened and routed already; `destination` is where it goes.
+    """
+    ports = calls.ports
+    ports.sip.trying(server)
+    offer = read_offer(server.request)
+    plan = decide(binding.policy, binding.agreed, offer, OFFER_DIRECTION[caller])
+    explain(ports, server.request, plan)
+    if plan.action == "reject":
+        raise MediaNotAcceptable(plan.warning)
+    if ports.store.session_count() >= ports.site.limits.sessions:
+        raise GatewayUnavailable("no room for another session")
+
+    token = ports.tokens.make(TokenKind.SESSION)
+    invitation = calls.invitations[token] = Invitation(server)
+    server.user = token
+    try:
+        media = await ports.media.reserve(plan, realms(ports, binding)) if needs_gateway(plan) else None
+        session = Session(
+            token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=server.request.call_id,
+            invite_cseq=server.request.cseq[0], offer=Passed(server.request.body, b""), plan=plan, media=media,
+            heard=ports.now())
+        ports.store.save_session(session)
+        if media is not None:
+            ports.record("reserved", call=session.call_id, gateway=media.gateway, context=media.context)
+        async with calls.mailbox(token):
+            if invitation.was_cancelled:
+                await give_up(calls, session, RequestTerminated("the caller cancelled"))
+                return
+            onward = _onward(ports, arrival.onward, session, offer)
+            invitation.exchange = ports.sip.request(onward, destination, ports.tokens.branch(token, arrival.loop_hash))
+        async for response in invitation.exchange:
+            async with calls.mailbox(token):
+                current = ports.store.session(token)
+                if current is not None:
+                    await _response(calls, current, invitation.exchange, server, response)
+    finally:
+        calls.invitations.pop(token, None)
+        unfinished = ports.store.session(token)
+        if unfinished is not None and unfinished.state is State.EARLY:
+            await end(calls, unfinished)
+
+
+def cancel(calls: Calls, server: ServerTransaction, cause: str) -> None:
+    """CANCEL, answered already: outside the mailbox, because it must not wait behind its own INVITE (RFC 3261 §16.10)."""
+    invitation = calls.invitations.get(str(server.user))
+    if invitation is None:
+        return
+    invitation.was_cancelled = True
+    if invitation.exchange is not None:
+        invitation.exchange.cancel(cause)
+
+
+def read_offer(request: Request) -> Sdp:
+    """The offer of a request. Raises BodyNotSupported, MalformedSdp, and MediaNotAcceptable where there is none."""
+    if not request.body:
+        raise MediaNotAcceptable("an INVITE without an offer cannot be protected at the access edge; offer in the INVITE")
+    if not carries_sdp(request):
+        raise BodyNotSupported("the body of an INVITE must be application/sdp without a content encoding")
+    return parse_sdp_untrusted(request.body)
+
+
+def realms(ports: Ports, binding: Binding) -> Realms:
+    """The two IP realms of a session, each with the address family that its SIP side speaks."""
+    access, core = ports.site.interface(binding.flow.listener), ports.site.core
+    return Realms(access.realm, core.realm, _family(access.host), _family(core.host))
+
+
+def _family(host: str) -> Literal["IP4", "IP6"]:
+    return "IP6" if ":" in host else "IP4"
+
+
+def explain(ports: Ports, message: Message, plan: MediaPlan) -> None:
+    """Write down the rule and the reason of every line: the log says why, per session."""
+    for line in plan.lines:
+        ports.record("decided", call=message.call_id, line=line.index, mode=line.mode.value, rule=line.rule, why=line.reason)
+    for index in plan.downgraded:
+        ports.record("downgrade", call=message.call_id, line=index)
+
+
+def towards(side: Side, media: Media | None) -> SideMedia:
+    """The addresses of ours that `side` gets to see."""
+    if media is None:
+        return {}
+    return media.access if side is Side.ACCESS else media.core
+
+
+def _onward(ports: Ports, onward: Request, session: Session, offer: Sdp) -> Request:
+    """Record-Route on both sides, the callee's side on top (RFC 5658 §5), and the rewritten offer."""
+    emitted = rewrite_offer(session.plan, offer, towards(session.callee, session.media)).to_bytes()
+    session.offer = Passed(session.offer.received, emitted)
+    ports.store.save_session(session)
+    access = ports.site.interface(session.flow.listener).uri(session.token)
+    core = ports.site.core.uri(session.token)
+    for entry in (access, core) if session.caller is Side.ACCESS else (core, access):
+        onward.prepend("Record-Route", entry)
+    if emitted != session.offer.received:
+        onward.set_body(emitted)
+    return onward
+
+
+async def _response(
+    calls: Calls, session: Session, exchange: Exchange, server: ServerTransaction, response: Response,
+) -> None:
+    """One response, from the callee's side to the caller's. The mailbox is held."""
+    ports = calls.ports
+    if exchange.is_local(response):
+        await _nothing_came(calls, session, response)
+        return
+    _observe(ports, session, server.request, response)
+    if session.state is State.ENDED:
+        if 200 <= response.status < 300:
+            await acknowledge_and_bye(calls, session, response, RequestTerminated("the session was given up"))
+        return
+    try:
+        body = await _answer(calls, session, response) if response.body else b""
+    except SipError as error:
+        await give_up(calls, session, error)
+        if 200 <= response.status < 300:
+            await acknowledge_and_bye(calls, session, response, error)
+        return
+    onward = onward_response(response)
+    if session.callee is Side.CORE:
+        strip_to_ue(onward)
+    if body != response.body:
+        onward.set_body(body)
+    if 200 <= response.status < 300 and session.state is State.EARLY:
+        session.state = State.CONFIRMED
+        ports.later(ports.site.deadlines.ack, lambda: release_unacknowledged(calls, session.token))
+    if response.status >= 300:
+        await end(calls, session)
+    else:
+        ports.store.save_session(session)
+    ports.sip.respond(server, onward)
+
+
+def _observe(ports: Ports, session: Session, request: Request, response: Response) -> None:
+    """Each To-tag is a dialog of its own (RFC 3261 §12.1.2). The request is the one the caller sent."""
+    tag = response.to_tag
+    if not tag or response.status >= 300:
+        return
+    dialog = session.dialogs.get(tag)
+    if dialog is None:
+        session.dialogs[tag] = Dialog.of(request, response)
+    else:
+        dialog.observe_response(request, response)
+    session.heard = ports.now()
+
+
+async def _nothing_came(calls: Calls, session: Session, response: Response) -> None:
+    """A hop did not answer, in time or at all: the caller gets what RFC 3261 §16.8 says, while it still waits."""
+    if session.state is not State.EARLY:
+        return
+    invitation = calls.invitations.get(session.token)
+    if invitation is not None and invitation.was_cancelled:
+        await give_up(calls, session, RequestTerminated("the caller cancelled and the far end did not answer"))
+    elif response.status == RequestTimeout.status:
+        await give_up(calls, session, RequestTimeout("the far end did not answer in time"))
+    else:
+        await give_up(calls, session, NextHopTimeout("the far end cannot be reached"))
+
+
+async def _answer(calls: Calls, session: Session, response: Response) -> bytes:
+    """The answer as the caller gets it. The same answer again leaves as the same octets, with no gateway in between.
+
+    Raises MalformedSdp, MediaNotAcceptable, GatewayUnavailable, InternalFailure.
+    """
+    if not carries_sdp(response):
+        return response.body
+    ports, tag = calls.ports, response.to_tag or ""
+    passed = session.answers.get(tag)
+    if passed is not None and passed.received == response.body:
+        return passed.emitted
+    answer, offer = parse_sdp_untrusted(response.body), parse_sdp_untrusted(session.offer.received)
+    settled = settle(session.plan, answer)
+    explain(ports, response, settled)
+    if settled.action == "release-session":
+        raise MediaNotAcceptable(settled.warning)
+    if session.media is not None:
+        session.media = await ports.media.configure(session.media, settled)
+    emitted = rewrite_answer(settled, answer, offer, towards(session.caller, session.media)).to_bytes()
+    session.answers[tag] = Passed(response.body, emitted)
+    ports.store.save_session(session)
+    return emitted

@@ -1,0 +1,113 @@
+"""Release: the one way a session ends when the network ends it, and the one place where a gateway context is given back.
+
+TS 24.229 §5.2.8.1 (network-initiated release), RFC 3326 (Reason).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pcscf.errors import RequestTimeout, SipError
+from pcscf.procedures.calls import Calls
+from pcscf.procedures.forward import destination_towards, reason, refuse
+from pcscf.procedures.ports import Exchange
+from pcscf.procedures.session import Session, State
+from pcscf.procedures.site import Side
+from pcscf.procedures.token import loop_hash
+from pcscf.sip.dialog import Dialog
+from pcscf.sip.message import Request, Response
+from pcscf.sip.uri import Uri
+
+
+async def release(calls: Calls, token: str, error: SipError) -> None:
+    """End a session from here: an early one by CANCEL and a final response, a confirmed one by BYE both ways."""
+    async with calls.mailbox(token):
+        session = calls.ports.store.session(token)
+        if session is None or session.state is State.ENDED:
+            return
+        calls.ports.record("released", call=session.call_id, cause=error.status, why=error.what)
+        if session.state is State.EARLY:
+            await give_up(calls, session, error)
+            return
+        await end(calls, session)
+        for dialog in session.dialogs.values():
+            if dialog.confirmed:
+                await _bye(calls, session, dialog, session.caller, error)
+                await _bye(calls, session, dialog, session.callee, error)
+
+
+def release_unacknowledged(calls: Calls, token: str) -> None:
+    """The ACK to a 2xx never came (RFC 3261 §13.3.1.4)."""
+    session = calls.ports.store.session(token)
+    if session is not None and session.state is State.CONFIRMED and not session.acknowledged:
+        calls.start(release(calls, token, RequestTimeout("the ACK never came")))
+
+
+async def give_up(calls: Calls, session: Session, error: SipError) -> None:
+    """End an early session: CANCEL towards the callee, `error` to the caller, the context back. The mailbox is held.
+
+    A 2xx that crosses the CANCEL is met by `acknowledge_and_bye`.
+    """
+    invitation = calls.invitations.get(session.token)
+    if invitation is not None:
+        if invitation.exchange is not None:
+            invitation.exchange.cancel(reason(error.status, error.what))
+        refuse(calls.ports, invitation.server, error)
+    await end(calls, session)
+
+
+async def acknowledge_and_bye(calls: Calls, session: Session, response: Response, error: SipError) -> None:
+    """A 2xx that the caller will never see: ACK it and say BYE to that callee (RFC 3261 §13.2.2.4). The mailbox is held."""
+    dialog = session.dialogs.get(response.to_tag or "")
+    if dialog is None:
+        return
+    ack = dialog.ack_towards_callee(_is_of(calls, session), session.invite_cseq)
+    await _send(calls, session, ack, session.callee)
+    await _bye(calls, session, dialog, session.callee, error)
+
+
+async def end(calls: Calls, session: Session) -> None:
+    """Mark the record ended, give the context back, and forget the record once nothing can cross its end. The mailbox is held."""
+    ports = calls.ports
+    if session.state is State.ENDED:
+        return
+    session.state = State.ENDED
+    media, session.media = session.media, None
+    ports.store.save_session(session)
+    ports.later(ports.site.deadlines.tombstone, lambda: ports.store.drop_session(session.token))
+    if media is not None:
+        await ports.media.release(media)
+
+
+async def _bye(calls: Calls, session: Session, dialog: Dialog, side: Side, error: SipError) -> None:
+    build = dialog.bye_towards_caller if side is session.caller else dialog.bye_towards_callee
+    bye = build(_is_of(calls, session), reason(error.status, error.what))
+    exchange = await _send(calls, session, bye, side)
+    if exchange is not None:
+        calls.start(_until_answered(exchange))
+
+
+async def _send(calls: Calls, session: Session, request: Request, side: Side) -> Exchange | None:
+    """Send a request of our own towards one side; an ACK outside any transaction. None where there is nothing to wait for."""
+    ports = calls.ports
+    try:
+        destination = await destination_towards(ports, session, side, request)
+    except SipError as undeliverable:
+        ports.record("undeliverable", call=session.call_id, method=request.method, side=side.value, why=undeliverable.what)
+        return None
+    branch = ports.tokens.branch(session.token, loop_hash(request))
+    if request.method == "ACK":
+        ports.sip.send(request, destination, branch)
+        return None
+    return ports.sip.request(request, destination, branch)
+
+
+def _is_of(calls: Calls, session: Session) -> Callable[[Uri], bool]:
+    """Whether a Record-Route URI is the one of this half-call: the other half-call may have put its own beside it."""
+    return lambda uri: uri.user == session.token and calls.ports.site.is_our_uri(uri)
+
+
+async def _until_answered(exchange: Exchange) -> None:
+    """The answer to a BYE of ours changes nothing, whatever it is: the session has ended (RFC 3261 §15.1.1)."""
+    async for _ in exchange:
+        pass

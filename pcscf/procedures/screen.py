@@ -1,0 +1,86 @@
+"""What must not pass the edge, and what we vouch for (TS 24.229 §4.4 and §5.2.6, RFC 3325 §5, RFC 3329 §2.3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pcscf.errors import SecurityAgreementRequired, UnsupportedExtension
+from pcscf.mediasec.agree import Verdict, server_list, strip_option_tags, verify
+from pcscf.procedures.binding import Binding
+from pcscf.sip.headers import parse_name_addr
+from pcscf.sip.message import Message, Request
+from pcscf.sip.uri import parse_uri, same_uri
+
+NEVER_FROM_UE = (
+    "P-Asserted-Identity", "P-Preferred-Identity", "P-Charging-Vector", "P-Charging-Function-Addresses", "P-Visited-Network-ID",
+    "P-Served-User", "P-Profile-Key", "P-Early-Media", "Feature-Caps", "Response-Source", "Restoration-Info",
+    "Attestation-Info", "Origination-Id", "Security-Client", "Security-Verify", "Security-Server",
+)
+NEVER_TO_UE = (
+    "P-Charging-Vector", "P-Charging-Function-Addresses", "P-Visited-Network-ID", "P-Access-Network-Info",
+    "Security-Server", "Security-Client", "Security-Verify",
+)
+KNOWN_EXTENSIONS = frozenset({"sec-agree", "mediasec", "path", "outbound", "gruu"})
+
+
+def check_extensions(request: Request) -> None:
+    """Refuse what Proxy-Require asks of us and we do not know (RFC 3261 §16.3 step 5). Raises UnsupportedExtension."""
+    unknown = [tag for tag in request.values("Proxy-Require") if tag.lower() not in KNOWN_EXTENSIONS]
+    if unknown:
+        raise UnsupportedExtension(unknown)
+
+
+def check_security_verify(request: Request, binding: Binding) -> None:
+    """Compare Security-Verify of a request other than REGISTER with what this UE was sent (RFC 3329 §2.3.1).
+
+    Raises SecurityAgreementRequired with the unmodified list. A UE that sends none is held by its registration alone.
+    """
+    entries = request.get_all("Security-Verify")
+    if entries and verify(entries, list(binding.sent)) is not Verdict.MATCH:
+        sent = list(binding.sent) or server_list(sorted(binding.agreed.net))
+        raise SecurityAgreementRequired("Security-Verify is not what this registration was told", sent)
+
+
+def strip_from_ue(request: Request) -> None:
+    """Remove what a UE cannot say to the core, and the option tags of our own agreement with it."""
+    _remove(request, NEVER_FROM_UE)
+    strip_agreement_tags(request)
+
+
+def strip_to_ue(message: Message) -> None:
+    """Remove what the trust domain keeps to itself."""
+    _remove(message, NEVER_TO_UE)
+    if "id" in {value.strip().lower() for line in message.get_all("Privacy") for value in line.split(";")}:
+        message.remove("P-Asserted-Identity")
+
+
+def strip_agreement_tags(request: Request) -> None:
+    """Take sec-agree and mediasec out of Require and Proxy-Require; a field left empty goes (RFC 3329 §2.3.1)."""
+    for name in ("Require", "Proxy-Require"):
+        tags = request.values(name)
+        kept = strip_option_tags(tags)
+        if len(kept) != len(tags):
+            request.set_values(name, [", ".join(kept)] if kept else [])
+
+
+def asserted_identity(request: Request, binding: Binding) -> str:
+    """The identity we vouch for: preferred if registered, else that of From if registered, else the default (RFC 3325 §5).
+
+    Looked at before `strip_from_ue`. "" when the registrar named none.
+    """
+    hints = [*request.values("P-Preferred-Identity"), *request.values("P-Asserted-Identity"), *request.values("From")]
+    for hint in hints:
+        registered = _registered(hint, binding.identities)
+        if registered:
+            return registered
+    return binding.identities[0] if binding.identities else ""
+
+
+def _registered(hint: str, identities: Iterable[str]) -> str:
+    wanted = parse_uri(parse_name_addr(hint).uri)
+    return next((each for each in identities if same_uri(parse_uri(parse_name_addr(each).uri), wanted)), "")
+
+
+def _remove(message: Message, names: Iterable[str]) -> None:
+    for name in names:
+        message.remove(name)

@@ -1,0 +1,168 @@
+"""The P-CSCF as a process: opens the sockets, starts the gateway, joins the parts, and takes them down again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import structlog
+
+from pcscf.config.model import Config
+from pcscf.errors import ConfigError, SipError, TemporarilyUnavailable
+from pcscf.iq.notifications import BearerReleased
+from pcscf.observe.trace import TraceWriter
+from pcscf.procedures import watch
+from pcscf.procedures.calls import Calls
+from pcscf.procedures.ports import Ports
+from pcscf.procedures.release import release
+from pcscf.procedures.router import Router
+from pcscf.procedures.session import State
+from pcscf.procedures.token import Tokens
+from pcscf.runtime import settings
+from pcscf.runtime.driver import Driver, Waits
+from pcscf.runtime.net import Message, Net, Socket, Upward
+from pcscf.runtime.resolve import Resolver
+from pcscf.runtime.store import MemoryStore
+from pcscf.runtime.wheel import Wheel
+from pcscf.sip.flow import Destination, Flow
+from pcscf.sip.layer import TransactionLayer
+
+SWEEP = 5.0            # seconds between looks for what has expired
+SECRET_OCTETS = 32
+GATEWAY_PATIENCE = 15.0   # seconds that the embedded gateway may take to register at start
+
+log = structlog.get_logger()
+
+
+async def run(config: Config, *, trace: Path | None = None) -> None:
+    """Run until cancelled; then release what is under way and close. Raises ConfigError for what cannot be opened."""
+    writer = TraceWriter(trace, "pcscf") if trace is not None else None
+    try:
+        pcscf = await Pcscf.open(config, writer)
+        try:
+            await pcscf.serve()
+        finally:
+            await pcscf.close()
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+class Pcscf:
+    """The joined parts. `open` brings them up; `close` takes them down in the opposite order."""
+
+    def __init__(self, config: Config, writer: TraceWriter | None) -> None:
+        self._config = config
+        self._store = MemoryStore()
+        self._wheel = Wheel()
+        loop = asyncio.get_running_loop()
+        self._layer = TransactionLayer(settings.timers_for(config))
+        self._net = Net(
+            Upward(self._receive, self._malformed, self._gone), settings.net_limits(config),
+            writer.tap_sip if writer is not None else None)
+        waits = Waits(register=config.timers.register_reply, request=config.timers.request_reply)
+        self._driver = Driver(self._net, self._layer, Resolver(), self._wheel.later, waits)
+        self._gateways = settings.gateways(
+            config, bearer_released=self._bearer_released, lost=self._gateway_lost,
+            tap=writer.tap_iq if writer is not None else None)
+        self._embedded = settings.embedded(config, writer.path if writer is not None else None)
+        self._now = loop.time
+        self._calls: Calls | None = None
+
+    @classmethod
+    async def open(cls, config: Config, writer: TraceWriter | None) -> Pcscf:
+        self = cls(config, writer)
+        try:
+            await self._open_all()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def _open_all(self) -> None:
+        config = self._config
+        self._wheel.start()
+        bound = {}
+        for socket in settings.sockets(config):
+            try:
+                bound[socket.name] = await self._net.open(socket)
+            except OSError as error:
+                raise ConfigError(
+                    f"the listener {socket.name} cannot open {socket.transport} {socket.address}:{socket.port}: {error.strerror}",
+                    hint="choose another address or port, or stop what uses it") from error
+        site = settings.site(config, bound)
+        ports = Ports(
+            sip=self._driver, media=self._gateways, store=self._store, site=site,
+            tokens=Tokens(os.urandom(SECRET_OCTETS), os.urandom), now=self._now, later=self._wheel.later, record=_record)
+        self._calls = Calls(ports, self._driver.start)
+        self._driver.router = Router(self._calls)
+        try:
+            await self._gateways.start()
+        except OSError as error:
+            raise ConfigError(
+                f"Iq cannot open {config.iq.address}:{config.iq.port}: {error.strerror}",
+                hint="set gateways.iq.address and gateways.iq.port to what is free") from error
+        if self._embedded is not None:
+            await self._embedded.start()
+            await self._gateways.wait_registered(GATEWAY_PATIENCE)
+        self._announce_ready(bound)
+
+    async def serve(self) -> None:
+        """Look now and then for what has expired, for ever."""
+        while True:
+            await asyncio.sleep(SWEEP)
+            if self._calls is not None:
+                watch.expire(self._calls)
+                watch.release_silent(self._calls)
+                self._net.close_idle(lambda flow: bool(self._store.bindings_on(flow)))
+
+    async def close(self) -> None:
+        if self._calls is not None:
+            await self._release_all(self._calls)
+        if self._embedded is not None:
+            await self._embedded.stop()
+        await self._gateways.stop()
+        await self._driver.stop()
+        await self._net.close()
+        self._wheel.stop()
+
+    async def _release_all(self, calls: Calls) -> None:
+        """A clean stop ends its sessions: both parties get BYE, the gateway its contexts back."""
+        running = [session.token for session in self._store.sessions() if session.state is not State.ENDED]
+        error = TemporarilyUnavailable("the P-CSCF is going out of service")
+        try:
+            async with asyncio.timeout(self._config.timers.shutdown):
+                await asyncio.gather(*(release(calls, token, error) for token in running))
+                await self._driver.idle()
+        except TimeoutError:
+            log.warning("stopped-with-work-left", sessions=len(running))
+
+    def _receive(self, message: Message, flow: Flow) -> None:
+        self._driver.receive(message, flow)
+
+    def _malformed(self, error: SipError, flow: Flow) -> None:
+        self._driver.malformed(error, flow)
+
+    def _gone(self, destination: Destination) -> None:
+        self._driver.gone(destination)
+
+    def _bearer_released(self, gateway: str, bearer: BearerReleased) -> None:
+        if self._calls is not None:
+            watch.bearer_released(self._calls, gateway, bearer)
+
+    def _gateway_lost(self, gateway: str) -> None:
+        if self._calls is not None:
+            watch.gateway_lost(self._calls, gateway)
+
+    @staticmethod
+    def _announce_ready(bound: dict[str, Socket]) -> None:
+        listeners = {name: f"{each.transport}:{each.address}:{each.port}" for name, each in bound.items()}
+        sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
+        sys.stdout.flush()
+
+
+def _record(event: str, **facts: object) -> None:
+    log.info(event, **facts)

@@ -1,0 +1,299 @@
+"""The driver: joins the sockets, the transaction layer and the procedures. It holds one timer for all transactions.
+
+A message comes in from `net`, goes through the layer, and what the layer says is handed to the router; what procedures send goes
+back the same way. After every step the layer's output is put on the wire and its next timer is armed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+
+import structlog
+
+from pcscf.errors import SipError
+from pcscf.procedures.ports import Exchange
+from pcscf.procedures.router import Router
+from pcscf.runtime.net import Message, Net
+from pcscf.runtime.resolve import Resolver
+from pcscf.sip.flow import Destination, Flow, Hop
+from pcscf.sip.headers import stamp_received
+from pcscf.sip.layer import (
+    Ack,
+    Cancelled,
+    NewRequest,
+    ResponseReceived,
+    Terminated,
+    TimedOut,
+    TransactionLayer,
+    TransportFailed,
+)
+from pcscf.sip.message import Request, Response, response_to
+from pcscf.sip.parse import check_response
+from pcscf.sip.transaction import ClientTransaction, ServerTransaction
+
+LARGEST_DATAGRAM = 1300   # octets; a larger request goes over TCP where the hop leaves the choice (RFC 3261 §18.1.1)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long a far end may take for its final response, in seconds. INVITE has Timer C, and 64*T1 once it was cancelled."""
+
+    register: float = 32.0
+    request: float = 32.0
+
+
+class ResponseStream:
+    """The exchange port: the responses of one client transaction, in a queue of its own."""
+
+    def __init__(self, driver: Driver, request: Request) -> None:
+        self._driver = driver
+        self._request = request
+        self._ready: deque[Response] = deque()
+        self._local: Response | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._is_final = False
+        self.client: ClientTransaction | None = None
+
+    def __aiter__(self) -> ResponseStream:
+        return self
+
+    async def __anext__(self) -> Response:
+        while not self._ready:
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._ready.popleft()
+
+    def cancel(self, reason: str = "") -> None:
+        if self.client is not None and not self._is_final:
+            self._driver.cancel(self, reason)
+
+    def is_local(self, response: Response) -> bool:
+        return response is self._local
+
+    def deliver(self, response: Response) -> None:
+        if response.status == 100:
+            return
+        self._is_final = self._is_final or response.status >= 200
+        self._ready.append(response)
+        self._wake()
+
+    def fail(self, status: int, reason: str) -> None:
+        """Nothing came: a response made here ends the wait, unless a final one has passed already."""
+        if not self._is_final:
+            self._is_final = True
+            self._local = response_to(self._request, status, reason)
+            self._ready.append(self._local)
+        self.end()
+
+    def end(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Driver:
+    """The SIP port of the procedures, on real sockets."""
+
+    def __init__(self, net: Net, layer: TransactionLayer, resolver: Resolver, later: Callable[[float, Callable[[], None]], None],
+                 waits: Waits) -> None:
+        self._net = net
+        self._layer = layer
+        self._resolver = resolver
+        self._later = later
+        self._waits = waits
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at: float | None = None
+        self._is_pumping = False
+        self.router: Router | None = None
+
+    # What the network hands up
+
+    def receive(self, message: Message, flow: Flow) -> None:
+        if isinstance(message, Request):
+            stamp_received(message, flow.remote)
+        else:
+            try:
+                check_response(message)
+            except SipError as error:
+                log.info("response-dropped", why=error.what, remote=flow.remote)
+                return
+        self._layer.receive(message, flow, self._now())
+        self._pump()
+
+    def malformed(self, error: SipError, flow: Flow) -> None:
+        """What cannot be parsed is answered where its Via can be read, and otherwise dropped."""
+        log.info("malformed", why=error.what, remote=flow.remote)
+        request = getattr(error, "request", None)
+        if isinstance(request, Request) and request.method != "ACK" and request.get("Via"):
+            response = response_to(request, error.status, error.reason)
+            self._net.send(response.to_bytes(), flow)
+
+    def gone(self, destination: Destination) -> None:
+        self._layer.transport_failed(destination, self._now())
+        self._pump()
+
+    # What procedures ask for
+
+    def trying(self, server: ServerTransaction) -> None:
+        self._layer.trying(server, self._now())
+        self._pump()
+
+    def respond(self, server: ServerTransaction, response: Response) -> None:
+        self._layer.respond(server, response, self._now())
+        self._pump()
+
+    def request(self, request: Request, destination: Destination, branch: str) -> Exchange:
+        destination = self._with_via(request, destination, branch)
+        stream = ResponseStream(self, request)
+        stream.client = self._layer.request(request, destination, self._now())
+        stream.client.user = stream
+        if request.method != "INVITE":
+            wait = self._waits.register if request.method == "REGISTER" else self._waits.request
+            self._later(wait, lambda: stream.fail(408, "Request Timeout"))
+        self._pump()
+        return stream
+
+    def send(self, request: Request, destination: Destination, branch: str) -> None:
+        destination = self._with_via(request, destination, branch)
+        self._net.send(request.to_bytes(), destination)
+
+    def cancel(self, stream: ResponseStream, reason: str) -> None:
+        if stream.client is not None:
+            self._layer.cancel(stream.client, self._now(), reason)
+            self._pump()
+
+    def is_alive(self, flow: Flow) -> bool:
+        return self._net.is_alive(flow)
+
+    async def locate(self, uri: str, realm: str) -> Hop:
+        return await self._resolver.locate(uri, realm)
+
+    # Tasks
+
+    def start(self, coroutine: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    async def idle(self) -> None:
+        """Wait until nothing that was started is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("procedure-failed", exc_info=task.exception())
+
+    # The step
+
+    def _with_via(self, request: Request, destination: Destination, branch: str) -> Destination:
+        """Settle the transport of a hop that left it open, and put our Via on top."""
+        if isinstance(destination, Hop) and not destination.transport:
+            destination = destination._replace(transport=self._transport_for(request, destination))
+        socket = self._net.socket_for(destination)
+        host = f"[{socket.host}]" if ":" in socket.host else socket.host
+        request.prepend("Via", f"SIP/2.0/{destination.transport.upper()} {host}:{socket.port};branch={branch};rport")
+        return destination
+
+    def _transport_for(self, request: Request, hop: Hop) -> str:
+        order = ("udp", "tcp") if len(request.to_bytes()) <= LARGEST_DATAGRAM else ("tcp", "udp")
+        for transport in order:
+            try:
+                self._net.socket_for(hop._replace(transport=transport))
+            except KeyError:
+                continue
+            return transport
+        return order[0]
+
+    def _pump(self) -> None:
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while True:
+                for data, destination in self._layer.take_output():
+                    self._net.send(data, destination)
+                events = self._layer.take_events()
+                if not events:
+                    break
+                for event in events:
+                    self._handle(event)
+        finally:
+            self._is_pumping = False
+        self._arm()
+
+    def _handle(self, event: object) -> None:
+        match event:
+            case NewRequest(server=server):
+                self.start(self._serve(server))
+            case ResponseReceived(client=client, response=response):
+                if isinstance(client.user, ResponseStream):
+                    client.user.deliver(response)
+            case Ack(request=request, source=source):
+                if self.router is not None:
+                    self.start(self.router.ack(request, source))
+            case Cancelled(server=server, request=request):
+                if self.router is not None:
+                    self.router.cancelled(server, request)
+            case TimedOut(client=client):
+                self._fail(client, 408, "Request Timeout")
+            case TransportFailed(client=client):
+                self._fail(client, 503, "Service Unavailable")
+            case Terminated(transaction=transaction):
+                if isinstance(transaction.user, ResponseStream):
+                    transaction.user.end()
+
+    async def _serve(self, server: ServerTransaction) -> None:
+        """One request in its procedure. What nobody foresaw is answered 500 and logged: the caller must not hang."""
+        if self.router is None:
+            return
+        try:
+            await self.router.request(server, server.flow)
+        except Exception:
+            log.exception("procedure-failed", method=server.request.method)
+            self.respond(server, response_to(server.request, 500, "Server Internal Error"))
+
+    @staticmethod
+    def _fail(client: ClientTransaction, status: int, reason: str) -> None:
+        if isinstance(client.user, ResponseStream):
+            client.user.fail(status, reason)
+
+    def _arm(self) -> None:
+        due = self._layer.next_timer()
+        if due == self._timer_at:
+            return
+        if due is not None and self._timer_at is not None and due > self._timer_at:
+            return   # the timer that is armed comes sooner; it will arm this one
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = due
+        self._timer = None if due is None else asyncio.get_running_loop().call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = self._timer_at = None
+        self._layer.handle_timer(self._now())
+        self._pump()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

@@ -1,0 +1,295 @@
+"""The Iq socket: the media port of the procedures, driven by the controller machine. One socket, one timer, futures.
+
+The trace tap sits at the socket, so what it shows is what was on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, TypeAlias
+
+import structlog
+
+from pcscf.errors import GatewayUnavailable, SipError
+from pcscf.h248.mid import mid_of_address
+from pcscf.h248.transaction import H248Timers, MessageError, SyntaxRefused
+from pcscf.iq.association import Admits, AssociationEvent, GatewayState, Heartbeat, Lost, Peer, Restarted
+from pcscf.iq.controller import Controller, Done, Failed, Limits, Released
+from pcscf.iq.media import Media
+from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.procedures import Realms
+from pcscf.mediasec.model import MediaPlan
+
+RECEIVE_BUFFER: Final = 4 * 1024 * 1024
+"""Octets of replies that may wait in the kernel while a call is worked on."""
+LAST_FIRST_ID: Final = 1 << 28
+
+log = structlog.get_logger()
+
+Tap: TypeAlias = Callable[[str, bytes, Peer], None]
+"""("in" or "out", octets, the far end)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IqConfig:
+    """What our end of Iq needs to know.
+
+    bind     local address and port; port 0 lets the kernel choose
+    admits   (mId, address) -> whether that gateway may register
+    mid      our mId; "" makes it from the bound address
+    restore  gateways at known addresses that are told when we start anew
+    """
+
+    bind: Peer
+    admits: Admits
+    mid: str = ""
+    realms: Realms = field(default_factory=Realms)
+    timers: H248Timers = field(default_factory=H248Timers)
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    limits: Limits = field(default_factory=Limits)
+    restore: tuple[Peer, ...] = ()
+
+
+class Gateways:
+    """The gateways behind Iq.
+
+    on_bearer_released(mid, context, what)  a connection of a session broke
+    on_gateway_lost(mid)                    a gateway is gone or came anew: no context there stands any more
+    """
+
+    def __init__(
+        self,
+        config: IqConfig,
+        *,
+        random: Random,
+        clock: Callable[[], float],
+        on_bearer_released: Callable[[str, int, BearerReleased], None],
+        on_gateway_lost: Callable[[str], None],
+        tap: Tap | None = None,
+    ) -> None:
+        self._config = config
+        self._random = random
+        self._clock = clock
+        self._on_bearer_released = on_bearer_released
+        self._on_gateway_lost = on_gateway_lost
+        self._tap = tap
+        self._controller: Controller | None = None
+        self._transport: asyncio.DatagramTransport | None = None
+        self._waiting: dict[int, asyncio.Future[Done]] = {}
+        self._is_served = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    @property
+    def address(self) -> Peer:
+        """The bound address and port. Only between `start` and `stop`."""
+        if self._transport is None:
+            raise RuntimeError("Iq is not open")
+        host, port = self._transport.get_extra_info("sockname")[:2]
+        return host, port
+
+    @property
+    def registered(self) -> tuple[str, ...]:
+        """The mIds of the gateways that take new sessions."""
+        if self._controller is None:
+            return ()
+        return tuple(each.mid for each in self._controller.association if each.state is GatewayState.REGISTERED)
+
+    async def start(self) -> None:
+        """Open the socket. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Endpoint(self), local_addr=self._config.bind)
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        self._transport = transport
+        config = self._config
+        self._controller = Controller(
+            config.mid or mid_of_address(*self.address),
+            admits=config.admits,
+            realms=config.realms,
+            timers=config.timers,
+            heartbeat=config.heartbeat,
+            limits=config.limits,
+            first_id=self._random.randrange(1, LAST_FIRST_ID),
+        )
+        for peer in config.restore:
+            self._controller.restore(peer, self._clock())
+        self._pump()
+
+    async def stop(self) -> None:
+        """Close the socket. Whoever waits gets GatewayUnavailable."""
+        if self._transport is not None:
+            self._transport.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport = self._controller = self._timer = None
+        self._is_served.clear()
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(_stopped())
+        await asyncio.sleep(0)
+
+    async def wait_registered(self, timeout: float) -> None:  # noqa: ASYNC109 - part of the port: a person's patience
+        """Wait until a gateway takes sessions. Raises TimeoutError."""
+        async with asyncio.timeout(timeout):
+            await self._is_served.wait()
+
+    async def reserve(self, plan: MediaPlan, realms: Realms | None = None) -> Media:
+        """Both terminations of a new context. Raises GatewayUnavailable or InternalFailure; then nothing stays."""
+        controller = self._running()
+        operation = controller.reserve(plan, self._clock(), realms)
+        future = self._future(operation)
+        try:
+            done = await future
+        except asyncio.CancelledError:
+            self._give_up(operation)
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._release_unwaited(_media(future.result()))
+            raise
+        return _media(done)
+
+    async def configure(self, media: Media, settled: MediaPlan) -> Media:
+        """What offer and answer settled. Raises GatewayUnavailable or InternalFailure; the context stays to release."""
+        operation = self._running().configure(media, settled, self._clock())
+        return _media(await self._end_of(operation))
+
+    async def release(self, media: Media) -> None:
+        """Give the context back. Never raises; returns at the deadline while the release goes on."""
+        if self._controller is None:
+            return
+        try:
+            await self._end_of(self._controller.release(media, self._clock()))
+        except SipError:
+            return
+
+    async def audit(self) -> list[tuple[str, int]]:
+        """(mId, ContextID) of every context that a gateway knows. Raises GatewayUnavailable or InternalFailure."""
+        found: list[tuple[str, int]] = []
+        for mid in [each.mid for each in self._running().association if each.is_associated]:
+            done = await self._end_of(self._running().audit(mid, self._clock()))
+            found += [(mid, context) for context in done.contexts]
+        return found
+
+    def adopt(self, media: Iterable[Media]) -> None:
+        """What sessions of before own, so that a gateway that comes back keeps it."""
+        for each in media:
+            self._running().adopt(each)
+
+    def receive(self, data: bytes, peer: Peer) -> None:
+        """One datagram from the socket."""
+        if self._controller is None:
+            return
+        if self._tap is not None:
+            self._tap("in", data, peer)
+        self._controller.receive(data, peer, self._clock())
+        self._pump()
+
+    def _running(self) -> Controller:
+        if self._controller is None:
+            raise _stopped()
+        return self._controller
+
+    def _future(self, operation: int) -> asyncio.Future[Done]:
+        future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+        self._waiting[operation] = future
+        self._pump()
+        return future
+
+    async def _end_of(self, operation: int) -> Done:
+        future = self._future(operation)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._give_up(operation)
+            if future.done() and not future.cancelled():
+                future.exception()
+            raise
+
+    def _give_up(self, operation: int) -> None:
+        self._waiting.pop(operation, None)
+        if self._controller is not None:
+            self._controller.abandon(operation)
+
+    def _release_unwaited(self, media: Media) -> None:
+        if self._controller is not None:
+            self._controller.release(media, self._clock())
+            self._pump()
+
+    def _pump(self) -> None:
+        """Everything that the controller has to say, and its next timer."""
+        controller = self._controller
+        if controller is None or self._transport is None:
+            return
+        for data, peer in controller.take_output():
+            if self._tap is not None:
+                self._tap("out", data, peer)
+            self._transport.sendto(data, peer)
+        events = controller.take_events()
+        self._arm(controller.next_timer())
+        for event in events:
+            if isinstance(event, Done | Failed):
+                self._end(event)
+            elif isinstance(event, Released):
+                self._on_bearer_released(event.gateway, event.bearer.context, event.bearer)
+            elif isinstance(event, SyntaxRefused | MessageError):
+                log.debug("iq message refused", peer=event.peer, why=str(event.error))
+            else:
+                self._changed(event)
+
+    def _changed(self, event: AssociationEvent) -> None:
+        log.info("gateway " + type(event).__name__.lower(), gateway=event.gateway)
+        if isinstance(event, Lost) or (isinstance(event, Restarted) and event.contexts):
+            self._on_gateway_lost(event.gateway)
+        if self.registered:
+            self._is_served.set()
+        else:
+            self._is_served.clear()
+
+    def _end(self, event: Done | Failed) -> None:
+        future = self._waiting.pop(event.operation, None)
+        if future is None or future.done():
+            return
+        if isinstance(event, Done):
+            future.set_result(event)
+        else:
+            future.set_exception(event.error)
+
+    def _arm(self, at: float | None) -> None:
+        """One timer. A later need leaves it as it is: it then fires early and is armed again."""
+        if at is None or (self._timer is not None and self._timer_at <= at):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = at
+        delay = max(0.0, at - self._clock())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._handle_timer)
+
+    def _handle_timer(self) -> None:
+        self._timer = None
+        if self._controller is not None:
+            self._controller.handle_timer(self._clock())
+            self._pump()
+
+
+class _Endpoint(asyncio.DatagramProtocol):
+    """The socket's end of `Gateways`."""
+
+    def __init__(self, gateways: Gateways) -> None:
+        self._gateways = gateways
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._gateways.receive(data, addr[:2])
+
+
+def _media(done: Done) -> Media:
+    if done.media is None:
+        raise RuntimeError("an operation for media ended without media")
+    return done.media
+
+
+def _stopped() -> GatewayUnavailable:
+    return GatewayUnavailable("Iq is not open")

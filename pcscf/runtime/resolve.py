@@ -1,0 +1,57 @@
+"""Where a SIP URI leads: numeric addresses at once, names through the system's resolver (RFC 3263 §4.2, A and AAAA)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import ip_address
+
+from pcscf.errors import NextHopTimeout, SipError
+from pcscf.sip.flow import Hop
+from pcscf.sip.uri import parse_uri
+
+SIP_PORT = 5060
+NAME_LIFETIME = 30.0   # seconds an answer of the resolver is used again
+MAX_NAMES = 1000
+
+
+class Resolver:
+    """Finds next hops. Answers for names are kept a while."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int], tuple[float, str]] = {}
+
+    async def locate(self, uri: str, realm: str) -> Hop:
+        """The hop of `uri` in `realm`; its transport is the URI's, or "" where any will do. Raises NextHopTimeout."""
+        try:
+            parsed = parse_uri(uri)
+        except SipError as error:
+            raise NextHopTimeout(f"the next hop is not a SIP URI: {error.what}") from error
+        if parsed.scheme != "sip":
+            raise NextHopTimeout(f"there is no way to a {parsed.scheme} URI on this side")
+        transport = (parsed.param("transport") or "").lower()
+        if transport not in ("", "udp", "tcp"):
+            raise NextHopTimeout(f"the core is not reached over {transport}")
+        port = parsed.port or SIP_PORT
+        return Hop(transport, realm, await self._address(parsed.host, port), port)
+
+    async def _address(self, host: str, port: int) -> str:
+        try:
+            ip_address(host)
+        except ValueError:
+            pass
+        else:
+            return host
+        loop = asyncio.get_running_loop()
+        until, address = self._known.get((host, port), (0.0, ""))
+        if until > loop.time():
+            return address
+        try:
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        except OSError as error:
+            raise NextHopTimeout(f"the name {host} of the next hop cannot be resolved") from error
+        address = str(found[0][4][0])
+        if len(self._known) >= MAX_NAMES:
+            self._known.clear()
+        self._known[host, port] = (loop.time() + NAME_LIFETIME, address)
+        return address

@@ -1,0 +1,97 @@
+"""From the configuration to what the parts need: who we are, our sockets, our timers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pcscf.config.model import AccessRealm, Config
+from pcscf.config.policy import MediaPolicy
+from pcscf.config.resolve import resolve
+from pcscf.config.values import NextHop
+from pcscf.h248.transaction import H248Timers
+from pcscf.iq.association import Heartbeat
+from pcscf.iq.controller import Limits as IqLimits
+from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Side, Site
+from pcscf.runtime.iq import IqConfig
+from pcscf.runtime.net import NetLimits, Socket
+from pcscf.runtime.tls import server_context
+from pcscf.sip.flow import Destination, Flow
+from pcscf.sip.transaction import Timers
+
+
+def sockets(config: Config) -> list[Socket]:
+    """The listeners to be opened. Raises ConfigError for a certificate that cannot be used."""
+    return [
+        Socket(
+            name, each.realm, each.transport, each.address, each.port, each.host,
+            server_context(each.certificate, each.key, each.host) if each.certificate is not None else None)
+        for name, each in config.listeners.items()
+    ]
+
+
+def net_limits(config: Config) -> NetLimits:
+    limits, timers = config.limits, config.timers
+    return NetLimits(
+        message_size=limits.message_size, connections=limits.connections,
+        connections_per_address=limits.connections_per_address, connect=timers.connect, tls_handshake=timers.tls_handshake,
+        idle=timers.idle_connection)
+
+
+def site(config: Config, bound: Mapping[str, Socket]) -> Site:
+    """Our place in the network, with the ports that were really bound."""
+    interfaces = {name: _interface(config, socket) for name, socket in bound.items()}
+    return Site(
+        name=config.name, network=config.visited_network, interfaces=interfaces,
+        core_realm=config.core_name, core_hop=hop_uri(config.core.next_hop), policy=_policy(config),
+        deadlines=Deadlines(
+            challenge=config.registration.challenge, ack=config.timers.ack, session=config.timers.session,
+            tombstone=max(config.timers.release, 32.0)),
+        expiry=Expiry(config.registration.min_expiry, config.registration.max_expiry, config.registration.grace),
+        limits=Limits(bindings=config.limits.registrations, sessions=config.limits.sessions),
+        addresses=frozenset((each.host, each.port) for each in interfaces.values()),
+    )
+
+
+def hop_uri(hop: NextHop) -> str:
+    host = f"[{hop.host}]" if ":" in hop.host else hop.host
+    return f"sip:{host}:{hop.port}" + (f";transport={hop.transport}" if hop.transport else "")
+
+
+def timers_for(config: Config) -> Callable[[Destination], Timers]:
+    """The timers of a transaction by where its peer is: slower ones towards UEs (TS 24.229 Table 7.7)."""
+    by_realm = {
+        name: Timers(t1=realm.timers.t1, t2=realm.timers.t2, t4=realm.timers.t4, c=config.timers.invite)
+        for name, realm in config.realms.items()
+    }
+    by_listener = {name: by_realm[listener.realm] for name, listener in config.listeners.items()}
+
+    def choose(destination: Destination) -> Timers:
+        return by_listener[destination.listener] if isinstance(destination, Flow) else by_realm[destination.realm]
+
+    return choose
+
+
+def iq(config: Config) -> IqConfig:
+    """Our end of Iq."""
+    gateways = config.gateways
+    timers, beat = gateways.timers, gateways.heartbeat
+    return IqConfig(
+        bind=(gateways.iq.address, gateways.iq.port), admits=gateways.admits, mid=gateways.iq.mid or "",
+        timers=H248Timers(
+            repeat=timers.retransmit, repeat_max=timers.retransmit_max, t_max=timers.t_max, long_timer=timers.long,
+            provisional=timers.execution),
+        heartbeat=Heartbeat(beat.interval, beat.lost_after), limits=IqLimits(deadline=config.timers.iq_reply))
+
+
+def _interface(config: Config, socket: Socket) -> Interface:
+    listener, realm = config.listeners[socket.name], config.realms[socket.realm]
+    announced = realm.mechanisms if isinstance(realm, AccessRealm) and listener.announces else ()
+    return Interface(socket.name, Side(realm.side), socket.realm, socket.transport, socket.host, socket.port, tuple(announced))
+
+
+def _policy(config: Config) -> Callable[[Interface, str, str], MediaPolicy]:
+    def policy(interface: Interface, identity: str, user_agent: str) -> MediaPolicy:
+        access = config.listeners[interface.name].transport
+        return resolve(config.policies, realm=interface.realm, access=access, identities=(identity,), user_agent=user_agent)
+
+    return policy

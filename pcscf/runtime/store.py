@@ -1,0 +1,92 @@
+"""Bindings and sessions in this process's memory, found by every key that procedures ask for."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pcscf.procedures.binding import Binding
+from pcscf.procedures.session import Session
+from pcscf.sip.flow import Flow
+
+Key = TypeVar("Key", Flow, str)
+
+
+class MemoryStore:
+    """The store port in dictionaries. What it holds is gone with the process."""
+
+    def __init__(self) -> None:
+        self._bindings: dict[str, Binding] = {}
+        self._flow_of: dict[str, Flow] = {}
+        self._on_flow: dict[Flow, dict[str, None]] = {}
+        self._sessions: dict[str, Session] = {}
+        self._of_binding: dict[str, dict[str, None]] = {}
+        self._in_context: dict[tuple[str, int], str] = {}
+        self._contexts: dict[str, tuple[str, int]] = {}
+
+    def binding(self, token: str) -> Binding | None:
+        return self._bindings.get(token)
+
+    def bindings_on(self, flow: Flow) -> list[Binding]:
+        return [self._bindings[token] for token in self._on_flow.get(flow, ())]
+
+    def bindings(self) -> list[Binding]:
+        return list(self._bindings.values())
+
+    def binding_count(self) -> int:
+        return len(self._bindings)
+
+    def save_binding(self, binding: Binding) -> None:
+        self.drop_binding(binding.token)
+        self._bindings[binding.token] = binding
+        self._flow_of[binding.token] = binding.flow
+        self._on_flow.setdefault(binding.flow, {})[binding.token] = None
+
+    def drop_binding(self, token: str) -> None:
+        if self._bindings.pop(token, None) is not None:
+            _discard(self._on_flow, self._flow_of.pop(token), token)
+
+    def session(self, token: str) -> Session | None:
+        return self._sessions.get(token)
+
+    def sessions(self) -> list[Session]:
+        return list(self._sessions.values())
+
+    def session_count(self) -> int:
+        return len(self._sessions)
+
+    def sessions_of(self, binding_token: str) -> list[Session]:
+        return [self._sessions[token] for token in self._of_binding.get(binding_token, ())]
+
+    def session_in(self, gateway: str, context: int) -> Session | None:
+        return self._sessions.get(self._in_context.get((gateway, context), ""))
+
+    def save_session(self, session: Session) -> None:
+        token = session.token
+        self._sessions[token] = session
+        self._of_binding.setdefault(session.binding, {})[token] = None
+        here = (session.media.gateway, session.media.context) if session.media is not None else None
+        before = self._contexts.get(token)
+        if before != here:
+            if before is not None:
+                del self._in_context[before]
+                del self._contexts[token]
+            if here is not None:
+                self._in_context[here] = token
+                self._contexts[token] = here
+
+    def drop_session(self, token: str) -> None:
+        session = self._sessions.pop(token, None)
+        if session is None:
+            return
+        _discard(self._of_binding, session.binding, token)
+        context = self._contexts.pop(token, None)
+        if context is not None:
+            self._in_context.pop(context, None)
+
+
+def _discard(index: dict[Key, dict[str, None]], key: Key, token: str) -> None:
+    tokens = index.get(key)
+    if tokens is not None:
+        tokens.pop(token, None)
+        if not tokens:
+            del index[key]

@@ -1,0 +1,1 @@
+"""Session descriptions as lossless lists of lines with typed views. Pure."""

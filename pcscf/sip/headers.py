@@ -1,0 +1,230 @@
+"""Typed views of header field values (RFC 3261 §20). Values are given unfolded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pcscf.errors import MalformedMessage
+from pcscf.sip import grammar
+from pcscf.sip.uri import Params, Uri, find_param, parse_uri, same_host
+
+if TYPE_CHECKING:
+    from pcscf.sip.message import Request
+
+MAGIC_COOKIE: Final = "z9hG4bK"
+MAX_CSEQ: Final = 2**32 - 1
+"""RFC 3261 §8.1.1.5 asks for less than 2**31; what fits 32 bits is let through, as RFC 4475 §3.1.2.4 does."""
+MAX_DELTA_SECONDS: Final = 2**32 - 1
+MALFORMED_EXPIRES: Final = 3600
+"""What an unreadable expiry counts as (RFC 3261 §20.10, §20.19)."""
+
+
+def unfold(value: str) -> str:
+    """A raw field value as one line, blanks trimmed (RFC 3261 §7.3.1)."""
+    if "\n" in value:
+        value = grammar.folding.sub(" ", value)
+    return value.strip(" \t")
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is 1*DIGIT."""
+    return text.isascii() and text.isdecimal()
+
+
+def split_values(text: str) -> list[str]:
+    """The elements of a comma-separated value, trimmed.
+
+    Commas within quotes and <> do not split; blank elements are left out.
+    """
+    if "," not in text:
+        pieces = [text]
+    elif '"' not in text and "<" not in text:
+        pieces = text.split(",")
+    else:
+        pieces = []
+        position = 0
+        while position <= len(text):
+            end = end_of_element(text, position)
+            pieces.append(text[position:end])
+            position = end + 1
+    return [trimmed for piece in pieces if (trimmed := piece.strip(" \t"))]
+
+
+def end_of_element(text: str, start: int = 0) -> int:
+    """Index of the comma that ends the list element at `start`, or len(text). Takes raw (folded) values too."""
+    match = grammar.list_element.match(text, start)
+    return match.end() if match is not None else len(text)
+
+
+def parse_params(text: str) -> Params:
+    """`;name=value;flag` as pairs; quoted values keep their quotes. Raises MalformedMessage."""
+    found = grammar.generic_param.findall(text)
+    if found and found[-1][2]:
+        raise MalformedMessage(f"parameters cannot be read: {text[:80]!r}")
+    return tuple([(name, value or None) for name, value, _ in found])
+
+
+def format_params(params: Iterable[tuple[str, str | None]]) -> str:
+    return "".join([f";{name}" if value is None else f";{name}={value}" for name, value in params])
+
+
+def unquote(text: str) -> str:
+    """The content of a quoted-string; other text as it is."""
+    if len(text) < 2 or text[0] != '"' or text[-1] != '"':
+        return text
+    inner = text[1:-1]
+    return grammar.quoted_pair.sub(r"\1", inner) if "\\" in inner else inner
+
+
+def quote(text: str) -> str:
+    """`text` as a quoted-string."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class NameAddr(NamedTuple):
+    """From, To, Contact, Route, Record-Route, Path, Service-Route …: `"display" <uri>;params`.
+
+    `str()` always writes the <>.
+    display: without quotes and escapes. params: names as written, value None for a flag, quotes kept.
+    """
+
+    display: str
+    uri: str
+    params: Params = ()
+
+    def param(self, name: str) -> str | None:
+        """Value of the header parameter `name` (lower case), "" for a flag, None when absent."""
+        return find_param(self.params, name)
+
+    @property
+    def uri_parsed(self) -> Uri:
+        """Raises MalformedMessage."""
+        return parse_uri(self.uri)
+
+    def __str__(self) -> str:
+        display = f"{quote(self.display)} " if self.display else ""
+        return f"{display}<{self.uri}>{format_params(self.params)}"
+
+
+def parse_name_addr(text: str) -> NameAddr:
+    """One name-addr or addr-spec with its parameters. Raises MalformedMessage."""
+    match = grammar.name_addr.fullmatch(text)
+    if match is not None:
+        quoted, plain, uri, params = match.groups()
+        display = unquote(quoted) if quoted is not None else plain.rstrip(" \t")
+        return NameAddr(display, uri, parse_params(params) if params else ())
+    match = grammar.addr_spec.fullmatch(text)
+    if match is None:
+        raise MalformedMessage(f"not an address: {text[:80]!r}")
+    return NameAddr("", match[1], parse_params(match[2]) if match[2] else ())
+
+
+class Via(NamedTuple):
+    """One Via element (RFC 3261 §20.42). transport: as written. host: IPv6 without brackets. `str()` writes it."""
+
+    transport: str
+    host: str
+    port: int | None
+    params: Params
+
+    def param(self, name: str) -> str | None:
+        """Value of the parameter `name` (lower case), "" for a flag, None when absent."""
+        return find_param(self.params, name)
+
+    @property
+    def branch(self) -> str:
+        """The branch, "" when there is none (RFC 2543)."""
+        return find_param(self.params, "branch") or ""
+
+    @property
+    def received(self) -> str | None:
+        """The source address that the receiver saw, IPv6 without brackets (RFC 5118 §4.5)."""
+        value = find_param(self.params, "received")
+        return value.strip("[]") if value else None
+
+    @property
+    def rport(self) -> int | None:
+        """The source port (RFC 3581 §3). 0: asked for and not filled in; None: not asked for."""
+        value = find_param(self.params, "rport")
+        if value is None:
+            return None
+        return int(value) if is_number(value) and int(value[:6]) <= 65535 else 0
+
+    @property
+    def has_magic_cookie(self) -> bool:
+        """Whether the branch is unique per transaction (RFC 3261 §8.1.1.7). The bare cookie is not."""
+        branch = self.branch
+        return len(branch) > len(MAGIC_COOKIE) and branch.startswith(MAGIC_COOKIE)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port is None else f":{self.port}"
+        return f"SIP/2.0/{self.transport} {host}{port}{format_params(self.params)}"
+
+
+def parse_via(text: str) -> Via:
+    """One Via element. Raises MalformedMessage."""
+    match = grammar.via_parm.fullmatch(text)
+    if match is None:
+        raise MalformedMessage(f"Via cannot be read: {text[:80]!r}")
+    transport, host, port, params = match.groups()
+    if port is not None and int(port) > 65535:
+        raise MalformedMessage(f"Via has a port above 65535: {text[:80]!r}")
+    return Via(
+        transport,
+        host[1:-1] if host[0] == "[" else host,
+        int(port) if port is not None else None,
+        parse_params(params) if params else (),
+    )
+
+
+def stamp_received(request: Request, remote: tuple[str, int]) -> None:
+    """Writes the source of a request into its top Via: `received` and `rport` (RFC 3261 §18.2.1, RFC 3581 §4).
+
+    What the sender put there itself is replaced; all else stays as it came. A Via that cannot be read is left alone.
+    """
+    try:
+        via = request.top_via
+    except MalformedMessage:
+        return
+    asked = via.rport is not None
+    if not asked and via.received is None and same_host(via.host, remote[0]):
+        return
+    raw = request.first_line("Via") or ""
+    end = end_of_element(raw)
+
+    def filled(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        return f";{match[1]}={remote[1]}" if match[1].lower() == "rport" else ""
+
+    element = grammar.source_param.sub(filled, raw[:end])
+    text = element.rstrip()
+    if asked or not same_host(via.host, remote[0]):
+        text = f"{text};received={remote[0]}" + element[len(text) :]
+    request.replace_first_line("Via", text + raw[end:])
+
+
+def parse_cseq(text: str) -> tuple[int, str]:
+    """CSeq as (number, method). Raises MalformedMessage."""
+    match = grammar.cseq.fullmatch(text)
+    if match is None or (number := int(match[1])) > MAX_CSEQ:
+        raise MalformedMessage(f"CSeq cannot be read: {text[:80]!r}")
+    return number, match[2]
+
+
+def contact_expires(params: Params, expires_header: str | None, default: int) -> int:
+    """Lifetime of a contact in seconds: its own parameter, else the Expires field, else `default` (RFC 3261 §10.2.1.1).
+
+    What cannot be read counts as 3600 (§20.10); what does not fit 32 bits as their largest value.
+    """
+    text = find_param(params, "expires")
+    if text is None:
+        text = expires_header
+    if text is None:
+        return default
+    if not is_number(text):
+        return MALFORMED_EXPIRES
+    return min(int(text[:20]), MAX_DELTA_SECONDS)

@@ -1,0 +1,494 @@
+"""The transaction layer: finds the transaction a message belongs to and runs its table (RFC 3261 §17, §9, RFC 6026).
+
+No I/O and no clock: messages and `now` (monotonic seconds) come in, octets and events are taken out.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, TypeAlias
+
+from pcscf.errors import MalformedMessage
+from pcscf.sip.flow import Destination, Flow
+from pcscf.sip.headers import split_values
+from pcscf.sip.message import Message, Request, Response, response_to
+from pcscf.sip.transaction import (
+    INITIAL,
+    TRANSITIONS,
+    Action,
+    ClientTransaction,
+    Input,
+    Key,
+    Kind,
+    ServerTransaction,
+    State,
+    TimerEntry,
+    Timers,
+    Transaction,
+)
+
+MAX_FORWARDS: Final = "70"
+
+
+@dataclass(frozen=True, slots=True)
+class NewRequest:
+    """A request that no transaction has seen. Never an ACK or a CANCEL."""
+
+    server: ServerTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The ACK to a 2xx: it belongs to no transaction, the transaction user forwards it (RFC 3261 §16.11)."""
+
+    request: Request
+    source: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A CANCEL (`request`) met an INVITE still without final response. The CANCEL has been answered 200 already."""
+
+    server: ServerTransaction
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseReceived:
+    """Every provisional response, one failure, or every 2xx of an INVITE with its retransmissions (RFC 6026 §7.2)."""
+
+    client: ClientTransaction
+    response: Response
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """Timer B or F, or 64*T1 after a CANCEL that ended nothing (RFC 3261 §9.1). Terminated follows."""
+
+    client: ClientTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class TransportFailed:
+    """The request could not be delivered or its connection broke. Terminated follows."""
+
+    client: ClientTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseUndeliverable:
+    """The way back of a request is gone. An INVITE stays to absorb retransmissions (RFC 6026 §7.1)."""
+
+    server: ServerTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Unacknowledged:
+    """Timer H: nobody acknowledged the failure of an INVITE. Terminated follows."""
+
+    server: ServerTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    transaction: ServerTransaction | ClientTransaction
+
+
+Event: TypeAlias = (
+    NewRequest
+    | Ack
+    | Cancelled
+    | ResponseReceived
+    | TimedOut
+    | TransportFailed
+    | ResponseUndeliverable
+    | Unacknowledged
+    | Terminated
+)
+
+
+class TransactionLayer:
+    """All transactions of one process. `timers` gives the base timers by where the peer is."""
+
+    def __init__(self, timers: Callable[[Destination], Timers]) -> None:
+        self._timers_for = timers
+        self._clients: dict[Key, ClientTransaction] = {}
+        self._servers: dict[Key, ServerTransaction] = {}
+        self._heap: list[TimerEntry] = []
+        self._serial = 0
+        self._output: list[tuple[bytes, Destination]] = []
+        self._events: list[Event] = []
+        self._client_actions: dict[Action, Callable[[ClientTransaction, Message | None, float], None]] = {
+            Action.SEND_REQUEST: self._send_request,
+            Action.SEND_ACK: self._send_ack,
+            Action.SEND_CANCEL: self._send_cancel,
+            Action.DELIVER: self._deliver,
+            Action.TIME_OUT: self._time_out,
+            Action.FAIL: self._fail_client,
+        }
+        self._server_actions: dict[Action, Callable[[ServerTransaction, Message | None, float], None]] = {
+            Action.SEND_RESPONSE: self._send_response,
+            Action.RETRANSMIT: self._retransmit,
+            Action.SEND_TRYING: self._send_trying,
+            Action.DELIVER_ACK: self._deliver_ack,
+            Action.DELIVER_CANCEL: self._deliver_cancel,
+            Action.TIME_OUT: self._unacknowledged,
+            Action.FAIL: self._fail_server,
+        }
+
+    # --- from the network
+
+    def receive(self, message: Request | Response, source: Flow, now: float) -> None:
+        """A message that was parsed, its top Via stamped (`headers.stamp_received`). Never raises.
+
+        A request whose transaction cannot be told is answered 400; such a response is dropped, like a stray one.
+        """
+        try:
+            if isinstance(message, Response):
+                self._receive_response(message, now)
+            elif message.method == "ACK":
+                self._receive_ack(message, source, now)
+            else:
+                self._receive_request(message, source, now)
+        except MalformedMessage as error:
+            if isinstance(message, Request) and message.method != "ACK":
+                answer = response_to(message, error.status, error.reason, to_tag=_own_tag(message))
+                self._output.append((answer.to_bytes(), source))
+
+    def _receive_response(self, response: Response, now: float) -> None:
+        client = self._clients.get((response.top_via.branch, response.cseq[1]))
+        if client is not None:
+            self._step_client(client, _received(response.status), response, now)
+
+    def _receive_ack(self, request: Request, source: Flow, now: float) -> None:
+        server = self._servers.get(_server_key(request, "INVITE"))
+        if server is not None and (request.top_via.has_magic_cookie or _acknowledges(request, server)):
+            server.flow = source
+            self._step_server(server, Input.RECEIVE_ACK, request, now)
+        else:
+            self._events.append(Ack(request, source))
+
+    def _receive_request(self, request: Request, source: Flow, now: float) -> None:
+        key = _server_key(request, request.method)
+        server = self._servers.get(key)
+        if server is not None:
+            self._step_server(server, Input.RECEIVE_REQUEST, request, now)
+            return
+        server = ServerTransaction(key, request, source, self._timers_for(source), now)
+        self._servers[key] = server
+        for action in INITIAL[server.kind][0]:
+            self._start(action, server, now)
+        if request.method == "CANCEL":
+            self._answer_cancel(server, now)
+        else:
+            self._events.append(NewRequest(server))
+
+    def _answer_cancel(self, cancel: ServerTransaction, now: float) -> None:
+        invite = self._servers.get(_server_key(cancel.request, "INVITE"))
+        tag = _own_tag(cancel.request)
+        if invite is None:
+            self.respond(cancel, response_to(cancel.request, 481, to_tag=tag), now)
+            return
+        if invite.response is not None and invite.response.to_tag:
+            tag = invite.response.to_tag
+        self.respond(cancel, response_to(cancel.request, 200, to_tag=tag), now)
+        self._step_server(invite, Input.RECEIVE_CANCEL, cancel.request, now)
+
+    # --- from the transaction user
+
+    def request(self, request: Request, destination: Destination, now: float) -> ClientTransaction:
+        """Sends `request`, whose top Via is ours with a new branch. Raises ValueError for a branch that is in use."""
+        key = (request.top_via.branch, request.method)
+        if key in self._clients:
+            raise ValueError(f"branch is in use: {key}")
+        client = ClientTransaction(key, request, destination, self._timers_for(destination))
+        self._clients[key] = client
+        for action in INITIAL[client.kind][0]:
+            self._act_client(action, client, None, now)
+        return client
+
+    def respond(self, server: ServerTransaction, response: Response, now: float) -> None:
+        """Sends `response`, unless the table says that it comes too late or must not be sent."""
+        is_invite = server.kind is Kind.INVITE_SERVER
+        status = response.status
+        if status == 100 and not is_invite and not server.reliable and now < server.arrived + server.timers.trying:
+            # Over UDP a 100 that early would only make the peer retransmit less often (RFC 4320 §4.1).
+            return
+        self._step_server(server, _sent(status, is_invite=is_invite), response, now)
+
+    def trying(self, server: ServerTransaction, now: float) -> None:
+        """Answers 100 unless something was answered already (RFC 3261 §17.2.1)."""
+        if server.response is None:
+            self.respond(server, response_to(server.request, 100), now)
+
+    def cancel(self, client: ClientTransaction, now: float, reason: str = "") -> None:
+        """Sends CANCEL, or waits with it for the first provisional response (RFC 3261 §9.1); nothing after a final one.
+
+        reason: value of its Reason header field (RFC 3326).
+        """
+        if client.kind is Kind.INVITE_CLIENT:
+            if client.state in {State.CALLING, State.PROCEEDING}:
+                client.reason = reason
+            self._step_client(client, Input.CANCEL, None, now)
+
+    def transport_failed(self, destination: Destination, now: float) -> None:
+        """Nothing can be sent to `destination` any more: every transaction on it learns so."""
+        for transaction in list(self.transactions_on(destination)):
+            self._step(transaction, Input.TRANSPORT_ERROR, None, now)
+
+    def transactions_on(self, destination: Destination) -> Iterator[ClientTransaction | ServerTransaction]:
+        """The transactions whose requests (as client) or responses (as server) go to `destination`."""
+        for client in self._clients.values():
+            if client.destination == destination:
+                yield client
+        for server in self._servers.values():
+            if destination in {server.source, server.flow}:
+                yield server
+
+    # --- time
+
+    def next_timer(self) -> float | None:
+        """When `handle_timer` has something to do, None for never."""
+        heap = self._heap
+        while heap and not _is_armed(heap[0]):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def handle_timer(self, now: float) -> None:
+        """Fires every timer that is due at `now`."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            entry = heapq.heappop(heap)
+            if _is_armed(entry):
+                self._step(entry[2], entry[3], None, now)
+
+    # --- what comes out
+
+    def take_output(self) -> list[tuple[bytes, Destination]]:
+        """The messages to send, in order."""
+        output, self._output = self._output, []
+        return output
+
+    def take_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    def __len__(self) -> int:
+        return len(self._clients) + len(self._servers)
+
+    # --- running the tables
+
+    def _step(self, transaction: Transaction, happened: Input, message: Message | None, now: float) -> None:
+        if isinstance(transaction, ClientTransaction):
+            self._step_client(transaction, happened, message, now)
+        elif isinstance(transaction, ServerTransaction):
+            self._step_server(transaction, happened, message, now)
+
+    def _step_client(self, client: ClientTransaction, happened: Input, message: Message | None, now: float) -> None:
+        actions, client.state = TRANSITIONS[client.kind][client.state, happened]
+        for action in actions:
+            self._act_client(action, client, message, now)
+        if client.state is State.TERMINATED and self._clients.get(client.key) is client:
+            del self._clients[client.key]
+            self._terminated(client)
+
+    def _act_client(self, action: Action, client: ClientTransaction, message: Message | None, now: float) -> None:
+        act = self._client_actions.get(action)
+        if act is not None:
+            act(client, message, now)
+        else:
+            self._start(action, client, now)
+
+    def _step_server(self, server: ServerTransaction, happened: Input, message: Message | None, now: float) -> None:
+        actions, server.state = TRANSITIONS[server.kind][server.state, happened]
+        for action in actions:
+            act = self._server_actions.get(action)
+            if act is not None:
+                act(server, message, now)
+            else:
+                self._start(action, server, now)
+        if server.state is State.TERMINATED and self._servers.get(server.key) is server:
+            del self._servers[server.key]
+            self._terminated(server)
+
+    def _terminated(self, transaction: ClientTransaction | ServerTransaction) -> None:
+        transaction.repeat = transaction.deadline = None
+        if transaction.request.method != "CANCEL":
+            self._events.append(Terminated(transaction))
+
+    # --- timers
+
+    def _start(self, action: Action, transaction: Transaction, now: float) -> None:
+        timers = transaction.timers
+        repeat = _REPEATS.get(action)
+        if repeat is not None:
+            if not transaction.reliable:
+                timer, interval = repeat
+                transaction.interval = interval(timers, transaction.interval)
+                transaction.repeat = self._push(now + transaction.interval, transaction, timer)
+            return
+        timer, duration, only_unreliable = _DEADLINES[action]
+        if transaction.reliable and only_unreliable:
+            transaction.deadline = None
+            self._step(transaction, timer, None, now)
+        else:
+            transaction.deadline = self._push(now + duration(timers), transaction, timer)
+
+    def _push(self, when: float, transaction: Transaction, timer: Input) -> TimerEntry:
+        heap = self._heap
+        if len(heap) > 64 + 4 * len(self):
+            heap[:] = [entry for entry in heap if _is_armed(entry)]
+            heapq.heapify(heap)
+        self._serial += 1
+        entry = (when, self._serial, transaction, timer)
+        heapq.heappush(heap, entry)
+        return entry
+
+    # --- actions of clients
+
+    def _send_request(self, client: ClientTransaction, _: Message | None, __: float) -> None:
+        self._output.append((client.request.to_bytes(), client.destination))
+
+    def _send_ack(self, client: ClientTransaction, response: Message | None, _: float) -> None:
+        if response is not None and not client.ack:
+            client.ack = _hop_by_hop("ACK", client.request, to=response).to_bytes()
+        self._output.append((client.ack, client.destination))
+
+    def _send_cancel(self, client: ClientTransaction, _: Message | None, now: float) -> None:
+        cancel = _hop_by_hop("CANCEL", client.request, to=client.request)
+        if client.reason:
+            cancel.add("Reason", client.reason)
+        self.request(cancel, client.destination, now)
+
+    def _deliver(self, client: ClientTransaction, response: Message | None, _: float) -> None:
+        if isinstance(response, Response) and client.request.method != "CANCEL":
+            self._events.append(ResponseReceived(client, response))
+
+    def _time_out(self, client: ClientTransaction, _: Message | None, __: float) -> None:
+        if client.request.method != "CANCEL":
+            self._events.append(TimedOut(client))
+
+    def _fail_client(self, client: ClientTransaction, _: Message | None, __: float) -> None:
+        if client.request.method != "CANCEL":
+            self._events.append(TransportFailed(client))
+
+    # --- actions of servers
+
+    def _send_response(self, server: ServerTransaction, response: Message | None, _: float) -> None:
+        if isinstance(response, Response):
+            server.response = response
+            self._output.append((response.to_bytes(), server.source))
+
+    def _retransmit(self, server: ServerTransaction, _: Message | None, __: float) -> None:
+        if server.response is not None:
+            self._output.append((server.response.to_bytes(), server.source))
+
+    def _send_trying(self, server: ServerTransaction, _: Message | None, now: float) -> None:
+        self._send_response(server, response_to(server.request, 100), now)
+
+    def _deliver_ack(self, server: ServerTransaction, request: Message | None, _: float) -> None:
+        if isinstance(request, Request):
+            self._events.append(Ack(request, server.flow))
+
+    def _deliver_cancel(self, server: ServerTransaction, request: Message | None, _: float) -> None:
+        if isinstance(request, Request):
+            self._events.append(Cancelled(server, request))
+
+    def _unacknowledged(self, server: ServerTransaction, _: Message | None, __: float) -> None:
+        self._events.append(Unacknowledged(server))
+
+    def _fail_server(self, server: ServerTransaction, _: Message | None, __: float) -> None:
+        if server.request.method != "CANCEL":
+            self._events.append(ResponseUndeliverable(server))
+
+
+# Retransmission timers: the input when they fire, and the next interval from the last. Unreliable transports only.
+_REPEATS: Final[dict[Action, tuple[Input, Callable[[Timers, float], float]]]] = {
+    Action.START_A: (Input.TIMER_A, lambda timers, _: timers.t1),
+    Action.DOUBLE_A: (Input.TIMER_A, lambda _, interval: 2 * interval),
+    Action.START_E: (Input.TIMER_E, lambda timers, _: timers.t1),
+    Action.DOUBLE_E: (Input.TIMER_E, lambda timers, interval: min(2 * interval, timers.t2)),
+    Action.SLOW_E: (Input.TIMER_E, lambda timers, _: timers.t2),
+    Action.START_G: (Input.TIMER_G, lambda timers, _: timers.t1),
+    Action.DOUBLE_G: (Input.TIMER_G, lambda timers, interval: min(2 * interval, timers.t2)),
+}
+
+# The timer that ends a state; one at a time. Third: zero on a reliable transport.
+_DEADLINES: Final[dict[Action, tuple[Input, Callable[[Timers], float], bool]]] = {
+    Action.START_B: (Input.TIMER_B, lambda timers: timers.lifetime, False),
+    Action.START_C: (Input.TIMER_C, lambda timers: timers.c, False),
+    Action.START_D: (Input.TIMER_D, lambda timers: timers.d, True),
+    Action.START_F: (Input.TIMER_F, lambda timers: timers.lifetime, False),
+    Action.START_H: (Input.TIMER_H, lambda timers: timers.lifetime, False),
+    Action.START_I: (Input.TIMER_I, lambda timers: timers.t4, True),
+    Action.START_J: (Input.TIMER_J, lambda timers: timers.lifetime, True),
+    Action.START_K: (Input.TIMER_K, lambda timers: timers.t4, True),
+    Action.START_L: (Input.TIMER_L, lambda timers: timers.lifetime, False),
+    Action.START_M: (Input.TIMER_M, lambda timers: timers.lifetime, False),
+    Action.START_CANCEL_WAIT: (Input.TIMER_CANCEL, lambda timers: timers.lifetime, False),
+    Action.START_TRYING: (Input.TIMER_TRYING, lambda timers: timers.trying, False),
+}
+
+
+def _is_armed(entry: TimerEntry) -> bool:
+    """Whether a heap entry is still the timer of its transaction, not one that was stopped or started anew."""
+    transaction = entry[2]
+    return transaction.deadline is entry or transaction.repeat is entry
+
+
+def _received(status: int) -> Input:
+    if status >= 300:
+        return Input.RECEIVE_FAILURE
+    if status >= 200:
+        return Input.RECEIVE_2XX
+    return Input.RECEIVE_1XX if status > 100 else Input.RECEIVE_100
+
+
+def _sent(status: int, *, is_invite: bool) -> Input:
+    if status >= 300:
+        return Input.SEND_408 if status == 408 and not is_invite else Input.SEND_FAILURE
+    if status >= 200:
+        return Input.SEND_2XX
+    return Input.SEND_1XX if status > 100 else Input.SEND_100
+
+
+def _server_key(request: Request, method: str) -> Key:
+    """What a request and its retransmissions share (RFC 3261 §17.2.3).
+
+    method: INVITE to find what an ACK or CANCEL is for. Without the magic cookie the key is made of the fields that
+    RFC 2543 compares; for an INVITE the To tag is not among them: its ACK has the one of our response.
+    Raises MalformedMessage.
+    """
+    via = request.top_via
+    if via.has_magic_cookie:
+        return via.branch, via.host, via.port, method
+    to_tag = "" if method == "INVITE" else request.to_tag
+    number = request.cseq[0]
+    sent_by = (via.transport, via.host, via.port, via.branch)
+    return request.uri, to_tag, request.from_tag, request.call_id, number, sent_by, method
+
+
+def _acknowledges(ack: Request, server: ServerTransaction) -> bool:
+    """RFC 2543 matching: the To tag of an ACK is that of the response (RFC 3261 §17.2.3)."""
+    return server.response is not None and server.response.to_tag == ack.to_tag
+
+
+def _own_tag(request: Request) -> str:
+    """The same To tag for every response that the layer makes to one request, without keeping it (RFC 3261 §8.2.7)."""
+    material = f"{request.call_id} {request.get('Via')}".encode("utf-8", "surrogateescape")
+    return blake2b(material, digest_size=8).hexdigest()
+
+
+def _hop_by_hop(method: str, invite: Request, *, to: Message) -> Request:
+    """The ACK to a failure (RFC 3261 §17.1.1.3) or the CANCEL (§9.1) of an INVITE of ours: one Via, the same branch."""
+    request = Request(method, invite.uri, [("Via", split_values(invite.get("Via") or "")[0])])
+    request.copy_lines(invite, "Route", "From")
+    request.copy_lines(to, "To")
+    request.copy_lines(invite, "Call-ID")
+    request.add("CSeq", f"{invite.cseq[0]} {method}")
+    request.add("Max-Forwards", MAX_FORWARDS)
+    request.add("Content-Length", "0")
+    return request

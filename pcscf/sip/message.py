@@ -1,0 +1,429 @@
+"""SIP messages: a start line, header lines exactly as received, a body (RFC 3261 §7).
+
+A message keeps its header lines as text and beside them their keys (long names in lower case), so that a line nobody
+changed leaves byte-equal, and finding a field is one search through a short list. Values are unfolded when asked for.
+Text is UTF-8 with surrogateescape: octets that are not UTF-8 survive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, Self
+
+from pcscf.errors import MalformedMessage
+from pcscf.sip import grammar
+from pcscf.sip.headers import (
+    NameAddr,
+    Via,
+    end_of_element,
+    parse_cseq,
+    parse_name_addr,
+    parse_via,
+    split_values,
+    unfold,
+)
+from pcscf.sip.status import REASON_PHRASES
+from pcscf.sip.uri import Uri, parse_uri
+
+SIP_VERSION: Final = "SIP/2.0"
+
+COMPACT_FORMS: Final = {
+    "a": "accept-contact",
+    "b": "referred-by",
+    "c": "content-type",
+    "d": "request-disposition",
+    "e": "content-encoding",
+    "f": "from",
+    "i": "call-id",
+    "j": "reject-contact",
+    "k": "supported",
+    "l": "content-length",
+    "m": "contact",
+    "n": "identity-info",
+    "o": "event",
+    "r": "refer-to",
+    "s": "subject",
+    "t": "to",
+    "u": "allow-events",
+    "v": "via",
+    "x": "session-expires",
+    "y": "identity",
+}
+
+_MAX_KNOWN_NAMES: Final = 4096
+_MAX_KNOWN_NAME_LENGTH: Final = 48
+_CACHED_FIELDS: Final = frozenset({"via", "from", "to", "cseq"})
+
+
+class _Keys(dict[str, str]):
+    """Header name as written → its key. Remembers a bounded number of spellings; names from the network fill it."""
+
+    def __missing__(self, name: str) -> str:
+        match = grammar.header_name.fullmatch(name)
+        if match is None:
+            raise MalformedMessage(f"not a header field name: {name[:80]!r}")
+        key = match[1].lower()
+        key = COMPACT_FORMS.get(key, key)
+        if len(self) < _MAX_KNOWN_NAMES and len(name) <= _MAX_KNOWN_NAME_LENGTH:
+            self[name] = key
+        return key
+
+
+KEYS: Final = _Keys()
+
+
+def _line(name: str, value: str) -> str:
+    if "\n" in value or "\r" in value:
+        value = unfold(value)
+        if "\n" in value or "\r" in value:
+            raise ValueError(f"{name}: a header field value must be one line")
+    return f"{name}:{value}" if value[:1] in {" ", "\t"} else f"{name}: {value}"
+
+
+class Message:
+    """What requests and responses share. `name` arguments are long forms in any case; "Via" finds "v" too."""
+
+    __slots__ = ("_cseq", "_from", "_keys", "_lines", "_to", "_via", "body", "version")
+
+    def __init__(self, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", version: str = SIP_VERSION) -> None:
+        self._lines = [_line(name, value) for name, value in headers]
+        self._keys = [KEYS[line[: line.index(":")]] for line in self._lines]
+        self.body = body
+        self.version = version
+        self._forget()
+
+    def _forget(self) -> None:
+        self._cseq: tuple[int, str] | None = None
+        self._via: Via | None = None
+        self._from: NameAddr | None = None
+        self._to: NameAddr | None = None
+
+    @property
+    def start_line(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """(name, value) per line as received: all left of the colon, all right of it with blanks and folding.
+
+        A copy: the methods below change the message.
+        """
+        pairs = [line.partition(":") for line in self._lines]
+        return tuple([(name, value) for name, _, value in pairs])
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """Per header line its long name in lower case. Not to be changed."""
+        return self._keys
+
+    # --- reading
+
+    def _value(self, index: int) -> str:
+        line = self._lines[index]
+        value = line[line.index(":") + 1 :]
+        return unfold(value) if "\n" in value else value.strip(" \t")
+
+    def get(self, name: str) -> str | None:
+        """Value of the first line of that name, unfolded and trimmed."""
+        key = KEYS[name]
+        return self._value(self._keys.index(key)) if key in self._keys else None
+
+    def get_all(self, name: str) -> list[str]:
+        """One value per line, unfolded and trimmed."""
+        key = KEYS[name]
+        return [self._value(index) for index, other in enumerate(self._keys) if other == key]
+
+    def values(self, name: str) -> list[str]:
+        """The comma-separated elements of all lines in order; commas within quotes and <> do not split."""
+        key = KEYS[name]
+        if key not in self._keys:
+            return []
+        return [
+            element
+            for index, other in enumerate(self._keys)
+            if other == key
+            for element in split_values(self._value(index))
+        ]
+
+    def __contains__(self, name: str) -> bool:
+        return KEYS[name] in self._keys
+
+    # --- changing
+
+    def set(self, name: str, value: str) -> None:
+        """One line of that name: the first keeps its place and spelling, the others go. Appended if there was none."""
+        self.set_values(name, [value])
+
+    def add(self, name: str, value: str) -> None:
+        """A new line at the end."""
+        self._insert(len(self._lines), KEYS[name], _line(name, value))
+
+    def prepend(self, name: str, value: str) -> None:
+        """A new line before the first of that name, or at the top."""
+        key = KEYS[name]
+        self._insert(self._keys.index(key) if key in self._keys else 0, key, _line(name, value))
+
+    def _insert(self, index: int, key: str, line: str) -> None:
+        self._lines.insert(index, line)
+        self._keys.insert(index, key)
+        if key in _CACHED_FIELDS:
+            self._forget()
+
+    def remove(self, name: str) -> None:
+        """All lines of that name."""
+        self.set_values(name, [])
+
+    def remove_first_value(self, name: str) -> None:
+        """Without the first element (Via, Route …); the rest of its line stays as it came, an emptied line goes."""
+        key = KEYS[name]
+        if key not in self._keys:
+            return
+        index = self._keys.index(key)
+        line = self._lines[index]
+        colon = line.index(":") + 1
+        end = end_of_element(line, colon)
+        if end == len(line):
+            del self._lines[index], self._keys[index]
+        else:
+            self._lines[index] = line[:colon] + line[end + 1 :]
+        if key in _CACHED_FIELDS:
+            self._forget()
+
+    def set_values(self, name: str, values: Sequence[str]) -> None:
+        """One line per value at the place of the first of that name and spelled so, or at the end; [] removes all."""
+        key = KEYS[name]
+        places = [index for index, other in enumerate(self._keys) if other == key]
+        place = len(self._lines)
+        if places:
+            place = places[0]
+            name = self._lines[place].partition(":")[0]
+        new = [_line(name, value) for value in values]
+        for index in reversed(places):
+            del self._lines[index], self._keys[index]
+        self._lines[place:place] = new
+        self._keys[place:place] = [key] * len(new)
+        if key in _CACHED_FIELDS:
+            self._forget()
+
+    def replace_first_line(self, name: str, value: str) -> None:
+        """Puts `value`, written exactly so, right of the colon of the first line of that name.
+
+        Raises ValueError if there is none.
+        """
+        key = KEYS[name]
+        index = self._keys.index(key)
+        line = self._lines[index]
+        self._lines[index] = line[: line.index(":") + 1] + value
+        if key in _CACHED_FIELDS:
+            self._forget()
+
+    def first_line(self, name: str) -> str | None:
+        """What stands right of the colon in the first line of that name, exactly as received."""
+        key = KEYS[name]
+        return self._lines[self._keys.index(key)].partition(":")[2] if key in self._keys else None
+
+    def set_body(self, body: bytes, content_type: str | None = None) -> None:
+        """Replaces the body and corrects Content-Length; sets Content-Type if given."""
+        self.body = body
+        if content_type is not None:
+            self.set("Content-Type", content_type)
+        self.set("Content-Length", str(len(body)))
+
+    def copy_lines(self, source: Message, *names: str) -> None:
+        """Appends the lines of these names from `source`, exactly as received, in the order of `names`."""
+        for name in names:
+            wanted = KEYS[name]
+            for key, line in zip(source._keys, source._lines, strict=True):
+                if key == wanted:
+                    self._lines.append(line)
+                    self._keys.append(key)
+        self._forget()
+
+    # --- mandatory fields, read once
+
+    @property
+    def call_id(self) -> str:
+        """"" when absent."""
+        return self.get("Call-ID") or ""
+
+    @property
+    def cseq(self) -> tuple[int, str]:
+        """(number, method). Raises MalformedMessage."""
+        if self._cseq is None:
+            self._cseq = parse_cseq(self.get("CSeq") or "")
+        return self._cseq
+
+    @property
+    def from_(self) -> NameAddr:
+        """Raises MalformedMessage."""
+        if self._from is None:
+            self._from = parse_name_addr(self.get("From") or "")
+        return self._from
+
+    @property
+    def to(self) -> NameAddr:
+        """Raises MalformedMessage."""
+        if self._to is None:
+            self._to = parse_name_addr(self.get("To") or "")
+        return self._to
+
+    @property
+    def from_tag(self) -> str:
+        """"" when there is none (RFC 2543). Raises MalformedMessage."""
+        return self.from_.param("tag") or ""
+
+    @property
+    def to_tag(self) -> str:
+        """"" outside a dialog. Raises MalformedMessage."""
+        return self.to.param("tag") or ""
+
+    @property
+    def top_via(self) -> Via:
+        """Raises MalformedMessage."""
+        if self._via is None:
+            value = self.get("Via") or ""
+            self._via = parse_via(value[: end_of_element(value)] if "," in value else value)
+        return self._via
+
+    # --- writing
+
+    def to_bytes(self) -> bytes:
+        """The message on the wire; byte-identical to what was received as long as nothing was changed."""
+        head = "\r\n".join([self.start_line, *self._lines]) + "\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape") + self.body
+
+    def copy(self) -> Self:
+        """An independent message with the same content."""
+        twin = object.__new__(type(self))
+        twin._lines = self._lines.copy()
+        twin._keys = self._keys.copy()
+        twin._cseq, twin._via, twin._from, twin._to = self._cseq, self._via, self._from, self._to
+        twin.body = self.body
+        twin.version = self.version
+        return twin
+
+
+class Request(Message):
+    """`headers` given to the constructor are written as `Name: value`."""
+
+    __slots__ = ("_uri_parsed", "method", "uri")
+
+    def __init__(
+        self,
+        method: str,
+        uri: str,
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        version: str = SIP_VERSION,
+    ) -> None:
+        super().__init__(headers, body, version)
+        self.method = method
+        self.uri = uri
+        self._uri_parsed: tuple[str, Uri] | None = None
+
+    @property
+    def start_line(self) -> str:
+        return f"{self.method} {self.uri} {self.version}"
+
+    @property
+    def uri_parsed(self) -> Uri:
+        """The Request-URI. Raises MalformedMessage."""
+        if self._uri_parsed is None or self._uri_parsed[0] != self.uri:
+            self._uri_parsed = (self.uri, parse_uri(self.uri))
+        return self._uri_parsed[1]
+
+    def copy(self) -> Self:
+        twin = super().copy()
+        twin.method = self.method
+        twin.uri = self.uri
+        twin._uri_parsed = self._uri_parsed
+        return twin
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.uri} {self.get('CSeq')}>"
+
+
+class Response(Message):
+    """`headers` given to the constructor are written as `Name: value`."""
+
+    __slots__ = ("reason", "status")
+
+    def __init__(
+        self,
+        status: int,
+        reason: str = "",
+        headers: Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        version: str = SIP_VERSION,
+    ) -> None:
+        super().__init__(headers, body, version)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def start_line(self) -> str:
+        return f"{self.version} {self.status} {self.reason}"
+
+    def copy(self) -> Self:
+        twin = super().copy()
+        twin.status = self.status
+        twin.reason = self.reason
+        return twin
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status} {self.get('CSeq')}>"
+
+
+def assemble_request(method: str, uri: str, version: str, lines: list[str], keys: list[str]) -> Request:
+    """For the parser: header lines as received (folding within) with their keys, in step."""
+    request = object.__new__(Request)
+    request.method = method
+    request.uri = uri
+    request.version = version
+    request.body = b""
+    request._lines = lines
+    request._keys = keys
+    request._cseq = request._via = request._from = request._to = request._uri_parsed = None
+    return request
+
+
+def assemble_response(version: str, status: int, reason: str, lines: list[str], keys: list[str]) -> Response:
+    """For the parser: header lines as received (folding within) with their keys, in step."""
+    response = object.__new__(Response)
+    response.version = version
+    response.status = status
+    response.reason = reason
+    response.body = b""
+    response._lines = lines
+    response._keys = keys
+    response._cseq = response._via = response._from = response._to = None
+    return response
+
+
+def response_to(request: Request, status: int, reason: str = "", *, to_tag: str = "") -> Response:
+    """A response without body (RFC 3261 §8.2.6): Via lines, From, To, Call-ID and CSeq as received.
+
+    reason: the phrase of the RFC when "". to_tag: added to To unless it has a tag or `status` is 100.
+    A 100 carries Timestamp.
+    Fields that the request lacks are left out, so that a malformed request can be answered.
+    """
+    response = Response(status, reason or REASON_PHRASES.get(status, ""))
+    response.copy_lines(request, "Via", "From", "To", "Call-ID", "CSeq")
+    if status == 100:
+        response.copy_lines(request, "Timestamp")
+    elif to_tag:
+        _add_to_tag(response, to_tag)
+    response.add("Content-Length", "0")
+    return response
+
+
+def _add_to_tag(response: Response, tag: str) -> None:
+    raw = response.first_line("To")
+    if raw is None:
+        return
+    try:
+        if response.to_tag:
+            return
+    except MalformedMessage:
+        return
+    response.replace_first_line("To", f"{raw.rstrip()};tag={tag}")

@@ -1,0 +1,296 @@
+"""From octets to messages (RFC 3261 §7, §18.3), and the checks that a message must pass before use (§8.2, §16.3)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
+from pcscf.sip import grammar
+from pcscf.sip.headers import is_number
+from pcscf.sip.message import KEYS, SIP_VERSION, Message, Request, Response, assemble_request, assemble_response
+
+MAX_MESSAGE: Final = 65536
+MAX_HEADER_LINES: Final = 256
+MAX_HEADER_LINE: Final = 8192
+MAX_DIGITS: Final = 16
+MAX_MAX_FORWARDS: Final = 255
+
+KNOWN_METHODS: Final = frozenset({
+    "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE",
+    "INFO", "MESSAGE", "SUBSCRIBE", "NOTIFY", "REFER", "PUBLISH",
+})  # fmt: skip
+"""Spared the check of their characters; any token is a method."""
+
+KNOWN_SCHEMES: Final = frozenset({"sip", "sips", "tel", "urn"})
+
+_MANDATORY: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
+_SINGLE: Final = frozenset({
+    "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "content-encoding", "expires",
+    "min-expires", "session-expires", "min-se", "event", "refer-to", "referred-by", "replaces", "rseq", "rack", "date",
+    "timestamp", "subject", "user-agent", "p-charging-vector",
+})  # fmt: skip
+
+
+class OversizedMessage(MessageTooLarge, MalformedMessage):
+    """Larger than MAX_MESSAGE. Answered with 513; for whoever only asks whether it could be read, malformed."""
+
+
+def parse_datagram_untrusted(data: bytes, max_message: int = MAX_MESSAGE) -> Request | Response:
+    """The message in one datagram. Raises MalformedMessage or VersionNotSupported.
+
+    Leading CRLFs are skipped; octets beyond Content-Length are ignored (RFC 3261 §18.3). The `request` of an error is
+    what could be read of a request, or None: a datagram that is not worth an answer (a response, keep-alive, noise).
+    """
+    start = 0
+    while data.startswith(b"\r\n", start):
+        start += 2
+    if len(data) - start > max_message:
+        raise OversizedMessage(f"message larger than {max_message} octets")
+    end = data.find(b"\r\n\r\n", start)
+    head = data[start : end if end >= 0 else len(data)].decode("utf-8", "surrogateescape")
+    try:
+        if end < 0:
+            raise MalformedMessage("no empty line ends the header section")  # noqa: TRY301 – one place adds `request`
+        message = _parse_head(head)
+        message.body = _body(data[end + 4 :], _content_length(message))
+    except (MalformedMessage, VersionNotSupported) as error:
+        error.request = _salvage(head)
+        raise
+    return message
+
+
+class StreamParser:
+    """Cuts a byte stream into messages (RFC 3261 §18.3)."""
+
+    def __init__(self, max_message: int = MAX_MESSAGE) -> None:
+        self._max_message = max_message
+        self._buffer = bytearray()
+        self._searched = 0
+        self._message: Request | Response | None = None
+        self._missing = 0
+        self._line_ends = 0
+        self._pings = 0
+        self.failure: MalformedMessage | VersionNotSupported | None = None
+        """Set once the stream cannot be read any further; the connection must close."""
+
+    @property
+    def keepalives(self) -> int:
+        """How many pings (double CRLF, RFC 5626 §3.5.1) came since this was last asked; each wants a CRLF in return."""
+        pings, self._pings = self._pings, 0
+        return pings
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of an unfinished message has come."""
+        return not self._buffer and self._message is None
+
+    def feed(self, data: bytes) -> list[Request | Response]:
+        """The messages that `data` completes.
+
+        Raises MalformedMessage or VersionNotSupported, with `request` as for datagrams. Messages ahead of an unreadable
+        one are still returned: then `failure` is set, and the next call raises.
+        """
+        if self.failure is not None:
+            raise self.failure
+        self._buffer += data
+        messages: list[Request | Response] = []
+        try:
+            while (message := self._next()) is not None:
+                messages.append(message)
+        except (MalformedMessage, VersionNotSupported) as error:
+            self.failure = error
+            if not messages:
+                raise
+        return messages
+
+    def _next(self) -> Request | Response | None:
+        message = self._message
+        if message is None:
+            message = self._next_head()
+            if message is None:
+                return None
+        if len(self._buffer) < self._missing:
+            self._message = message
+            return None
+        message.body = bytes(self._buffer[: self._missing])
+        del self._buffer[: self._missing]
+        self._message = None
+        return message
+
+    def _next_head(self) -> Request | Response | None:
+        buffer = self._buffer
+        while buffer.startswith(b"\r\n"):
+            del buffer[:2]
+            self._line_ends += 1
+            if self._line_ends == 2:
+                self._line_ends = 0
+                self._pings += 1
+        if not buffer or buffer == b"\r":
+            return None
+        self._line_ends = 0
+        end = buffer.find(b"\r\n\r\n", self._searched)
+        if end < 0:
+            if len(buffer) > self._max_message:
+                raise OversizedMessage(f"header section larger than {self._max_message} octets")
+            self._searched = max(0, len(buffer) - 3)
+            return None
+        self._searched = 0
+        head = buffer[:end].decode("utf-8", "surrogateescape")
+        del buffer[: end + 4]
+        try:
+            message = _parse_head(head)
+            self._missing = _stream_length(message, self._max_message - end - 4)
+        except (MalformedMessage, VersionNotSupported) as error:
+            error.request = _salvage(head)
+            raise
+        return message
+
+
+def _parse_head(head: str) -> Request | Response:
+    lines = head.split("\r\n")
+    flat = "".join(lines)
+    if "\r" in flat or "\n" in flat:
+        # Whoever ends lines at a bare CR or LF would see other header fields here than we do.
+        raise MalformedMessage("CR or LF that is not part of a CRLF")
+    try:
+        start_line = lines.pop(0)
+        keys = _keys_of(lines)
+    except MalformedMessage:
+        start_line, *lines = grammar.continuation.split(head)
+        keys = _keys_of(lines)
+    if len(lines) > MAX_HEADER_LINES:
+        raise MalformedMessage(f"more than {MAX_HEADER_LINES} header lines")
+    if len(head) > MAX_HEADER_LINE and max(len(start_line), *map(len, lines)) > MAX_HEADER_LINE:
+        raise MalformedMessage(f"a line longer than {MAX_HEADER_LINE} characters")
+    if start_line[:4].upper() == "SIP/":
+        return _response(start_line, lines, keys)
+    return _request(start_line, lines, keys)
+
+
+def _keys_of(lines: list[str]) -> list[str]:
+    return [KEYS[name] if colon else _colonless(name) for name, colon, _ in [line.partition(":") for line in lines]]
+
+
+def _colonless(line: str) -> str:
+    raise MalformedMessage(f"header line without colon: {line[:80]!r}")
+
+
+def _request(start_line: str, lines: list[str], keys: list[str]) -> Request:
+    parts = start_line.split(" ")
+    if len(parts) != 3 or not parts[1]:
+        raise MalformedMessage(f"not a Request-Line: {start_line[:80]!r}")
+    method, uri, version = parts
+    if method not in KNOWN_METHODS and not grammar.token.fullmatch(method):
+        raise MalformedMessage(f"not a method: {method[:80]!r}")
+    _check_version(version)
+    return assemble_request(method, uri, version, lines, keys)
+
+
+def _response(start_line: str, lines: list[str], keys: list[str]) -> Response:
+    version, _, rest = start_line.partition(" ")
+    _check_version(version)
+    status, space, reason = rest.partition(" ")
+    if not space or len(status) != 3 or not is_number(status) or not 100 <= int(status) <= 699:
+        raise MalformedMessage(f"not a Status-Line: {start_line[:80]!r}")
+    return assemble_response(version, int(status), reason, lines, keys)
+
+
+def _check_version(version: str) -> None:
+    if version == SIP_VERSION or version.upper() == SIP_VERSION:
+        return
+    if grammar.sip_version.fullmatch(version):
+        raise VersionNotSupported(f"version not supported: {version[:80]}")
+    raise MalformedMessage(f"not a SIP version: {version[:80]!r}")
+
+
+def _content_length(message: Message) -> int | None:
+    text = message.get("Content-Length")
+    if text is None:
+        return None
+    if message.keys.count("content-length") > 1:
+        raise MalformedMessage("more than one Content-Length")
+    if not is_number(text) or len(text) > MAX_DIGITS:
+        raise MalformedMessage(f"Content-Length cannot be read: {text[:80]!r}")
+    return int(text)
+
+
+def _body(rest: bytes, length: int | None) -> bytes:
+    if length is None or length == len(rest):
+        return rest
+    if length > len(rest):
+        raise MalformedMessage(f"Content-Length is {length}, but only {len(rest)} octets follow")
+    return rest[:length]
+
+
+def _stream_length(message: Message, room: int) -> int:
+    length = _content_length(message)
+    if length is None:
+        raise MalformedMessage("a message on a stream needs Content-Length")
+    if length > room:
+        raise OversizedMessage(f"Content-Length is {length}, but a message may have {room} octets more")
+    return length
+
+
+def _salvage(head: str) -> Request | None:
+    """What an answer to an unreadable request can be made of: its start line and the header lines that are in order."""
+    start_line, *rest = grammar.continuation.split(head)
+    words = start_line.split()
+    if len(words) < 2 or words[0].upper().startswith("SIP/") or not grammar.token.fullmatch(words[0]):
+        return None
+    lines, keys = [], []
+    for line in rest[:MAX_HEADER_LINES]:
+        name, colon, value = line.partition(":")
+        name_match = grammar.header_name.fullmatch(name)
+        bare = grammar.folding.sub(" ", value)
+        if colon and name_match is not None and "\r" not in bare and "\n" not in bare and len(line) <= MAX_HEADER_LINE:
+            lines.append(line)
+            keys.append(KEYS[name])
+    if "via" not in keys:
+        return None
+    return assemble_request(words[0], words[1], SIP_VERSION, lines, keys)
+
+
+def check_request(request: Request) -> None:
+    """Whether a parsed request may be worked with (RFC 3261 §8.2, §16.3). Raises a SipError with the status to answer.
+
+    400: a mandatory field is missing, malformed or repeated; CSeq does not fit the method; the Request-URI cannot be
+    read. 416: its scheme is unknown. 505: the version is. Max-Forwards may be missing: the caller adds it (§16.6).
+    """
+    _check_version(request.version)
+    _check_common(request)
+    if request.cseq[1] != request.method:
+        raise MalformedMessage(f"CSeq is for {request.cseq[1][:40]}, the request is {request.method[:40]}")
+    if "max-forwards" in request.keys:
+        hops = request.get("Max-Forwards") or ""
+        if not is_number(hops) or len(hops) > MAX_DIGITS or int(hops) > MAX_MAX_FORWARDS:
+            raise MalformedMessage(f"Max-Forwards is not between 0 and {MAX_MAX_FORWARDS}: {hops[:40]!r}")
+    uri = request.uri_parsed
+    if uri.scheme not in KNOWN_SCHEMES:
+        raise UnsupportedScheme(f"Request-URI of unknown scheme {uri.scheme[:40]}:")
+    if uri.headers:
+        # A proxy must neither forward nor expand them (RFC 4475 §3.1.2.11).
+        raise MalformedMessage("header fields in the Request-URI")
+
+
+def check_response(response: Response) -> None:
+    """Whether a parsed response may be worked with. Raises MalformedMessage: the caller drops it (RFC 3261 §18.1.2)."""
+    _check_common(response)
+    vias = response.values("Via")
+    if len(vias) > 1 and grammar.not_unicast.search(vias[1]):
+        raise MalformedMessage(f"the next Via is not a unicast address: {vias[1][:80]!r}")
+
+
+def _check_common(message: Message) -> None:
+    keys = message.keys
+    present = set(keys)
+    if not present >= _MANDATORY:
+        raise MalformedMessage(f"missing: {', '.join(sorted(_MANDATORY - present))}")
+    if len(present) != len(keys):
+        for key in _SINGLE & present:
+            if keys.count(key) > 1:
+                raise MalformedMessage(f"more than one {key}")
+    _ = message.top_via, message.cseq, message.from_, message.to
+    call_id = message.call_id
+    if not call_id or " " in call_id or "\t" in call_id:
+        raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")
+

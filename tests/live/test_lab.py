@@ -1,0 +1,237 @@
+"""The lab's own pieces against each other on loopback: without the product between them, everything must work as well."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from pcscf.lab.agent import Agent
+from pcscf.lab.call import Habits
+from pcscf.lab.core import Core, CoreConfig
+from pcscf.lab.media import MediaFailedError
+from pcscf.lab.net import Target
+from pcscf.lab.party import Manners, Party
+from pcscf.lab.tap import NoTap
+from pcscf.lab.ue import Account, RegistrationRefusedError, SecurityHabits, Ue
+from pcscf.lab.useragent import CallRefusedError
+from pcscf.sip.uri import parse_uri
+
+DOMAIN = "ims.example"
+BOB = f"sip:bob@{DOMAIN}"
+
+
+@dataclass
+class Bench:
+    core: Core
+    party: Party
+    agents: list[Agent]
+
+    async def ue(self, transport: str = "udp", *, user: str = "alice", password: str = "secret", **options: object) -> Ue:
+        account = Account(user, password, DOMAIN, Target(transport, *self.core.address))
+        habits = options.pop("habits", Habits())
+        assert isinstance(habits, Habits)
+        ue = Ue(account, habits, NoTap(), security=SecurityHabits(mechanisms=()), host=self.core.host)
+        self.agents.append(ue)
+        await ue.start()
+        return ue
+
+    async def registered(self, transport: str = "udp", **options: object) -> Ue:
+        ue = await self.ue(transport, **options)
+        await ue.register()
+        return ue
+
+
+async def bench(host: str, *, algorithm: str = "MD5", require_path: bool = False) -> Bench:
+    config = CoreConfig(DOMAIN, {"alice": "secret"}, {}, require_path=require_path, algorithm=algorithm)
+    core = Core(config, NoTap(), host=host)
+    address = await core.start()
+    party = Party(BOB, Target("udp", *address), NoTap(), host=host)
+    party_address = await party.start()
+    where = f"[{host}]" if ":" in host else host
+    config.parties["bob"] = f"sip:bob@{where}:{party_address[1]}"
+    return Bench(core, party, [party])
+
+
+async def close(made: Bench) -> None:
+    for agent in reversed(made.agents):
+        await agent.close()
+    await made.core.close()
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+async def lab(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    made = await bench(request.param)
+    yield made
+    await close(made)
+
+
+@pytest.fixture
+async def lab4() -> AsyncIterator[Bench]:
+    made = await bench("127.0.0.1")
+    yield made
+    await close(made)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_registration_with_digest(lab: Bench, transport: str) -> None:
+    ue = await lab.ue(transport)
+    registration = await ue.register()
+    assert registration.active
+    assert registration.service_route == [f"<{lab.core._own_uri('orig')}>"]
+    assert registration.associated_uris == [f"<sip:alice@{DOMAIN}>"]
+    assert [binding.contact for binding in lab.core.bindings["alice"]]
+    await ue.deregister()
+    assert lab.core.bindings["alice"] == []
+
+
+async def test_registration_with_sha_256() -> None:
+    made = await bench("127.0.0.1", algorithm="SHA-256")
+    try:
+        assert (await (await made.ue()).register()).active
+    finally:
+        await close(made)
+
+
+async def test_a_wrong_password_is_refused(lab4: Bench) -> None:
+    with pytest.raises(RegistrationRefusedError) as refused:
+        await (await lab4.ue(password="wrong")).register()
+    assert refused.value.status == 401
+    assert lab4.core.bindings.get("alice", []) == []
+
+
+async def test_the_core_wants_a_path() -> None:
+    made = await bench("127.0.0.1", require_path=True)
+    try:
+        with pytest.raises(RegistrationRefusedError) as refused:
+            await (await made.ue()).register()
+        assert refused.value.status == 421
+    finally:
+        await close(made)
+
+
+async def test_the_core_refuses_what_a_p_cscf_must_strip(lab4: Bench) -> None:
+    account = Account("alice", "secret", DOMAIN, Target("udp", *lab4.core.address))
+    ue = Ue(account, Habits(), NoTap())
+    lab4.agents.append(ue)
+    await ue.start()
+    with pytest.raises(RegistrationRefusedError) as refused:
+        await ue.register()
+    assert refused.value.status == 420
+    assert any(b"Security-Client" in message for message in lab4.core.received)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize(("setup", "choice"), [
+    ("active", "passive"), ("", "passive"), ("actpass", "active"), ("actpass", "passive"), ("passive", "passive"),
+])
+async def test_a_call_carries_text_both_ways(lab: Bench, transport: str, setup: str, choice: str) -> None:
+    lab.party.habits = Habits(choice=choice)   # type: ignore[arg-type]
+    lab.party.manners = Manners(reply="got: {text}", ring=True)
+    ue = await lab.registered(transport, habits=Habits(setup=setup))
+    call = await ue.call(BOB, ue.proxy_uri)
+    await call.send_text("hello")
+    assert await call.receive_text() == "got: hello"
+    await call.hang_up()
+    await lab.party.close()
+    assert lab.party.received == ["hello"]
+    assert [ended.ended_by for ended in lab.party.ended] == ["peer"]
+
+
+async def test_long_text_goes_in_chunks_and_is_reported(lab4: Bench) -> None:
+    ue = await lab4.registered()
+    call = await ue.call(BOB, ue.proxy_uri)
+    text = "äöü–" * 4_000
+    await call.send_text(text, success_report=True)
+    while not (await call.session()).reports:
+        await asyncio.sleep(0.01)
+    assert (await call.session()).reports[0].status == 200
+    assert lab4.party.received == [text]
+
+
+async def test_the_far_end_may_hang_up(lab4: Bench) -> None:
+    lab4.party.manners = Manners(hang_up_after=1)
+    ue = await lab4.registered("tcp")
+    call = await ue.call(BOB, ue.proxy_uri)
+    await call.send_text("bye")
+    await call.ended.wait()
+    assert call.ended_by == "peer"
+    assert ue.calls == {}
+    with pytest.raises(MediaFailedError):
+        await call.send_text("too late")
+
+
+async def test_a_call_can_be_refused(lab4: Bench) -> None:
+    lab4.party.manners = Manners(reject=486)
+    ue = await lab4.registered()
+    with pytest.raises(CallRefusedError) as refused:
+        await ue.call(BOB, ue.proxy_uri)
+    assert refused.value.status == 486
+    assert ue.calls == lab4.party.calls == {}
+
+
+async def test_a_call_can_be_cancelled(lab4: Bench) -> None:
+    lab4.party.manners = Manners(ring=True, delay=60)
+    ue = await lab4.registered()
+    with pytest.raises(CallRefusedError) as refused:
+        await ue.call(BOB, ue.proxy_uri, cancel_after=0.05)
+    assert refused.value.status == 487
+    assert lab4.party.calls == {}
+
+
+async def test_only_registered_users_call(lab4: Bench) -> None:
+    ue = await lab4.ue()
+    with pytest.raises(CallRefusedError) as refused:
+        await ue.call(BOB, ue.proxy_uri)
+    assert refused.value.status == 403
+
+
+async def test_the_party_calls_a_registered_user(lab4: Bench) -> None:
+    ue = await lab4.registered("tcp", habits=Habits(choice="active"))
+    call = await lab4.party.invite(f"sip:alice@{DOMAIN}")
+    (answered,) = ue.calls.values()
+    await call.send_text("ping")
+    assert await answered.receive_text() == "ping"
+    await answered.hang_up("SIP;cause=200;text=\"enough\"")
+    await call.ended.wait()
+    assert call.reason == 'SIP;cause=200;text="enough"'
+
+
+async def test_nobody_is_found_where_nobody_registered(lab4: Bench) -> None:
+    with pytest.raises(CallRefusedError) as refused:
+        await lab4.party.call(f"sip:carol@{DOMAIN}", lab4.party.core_uri)
+    assert refused.value.status == 404
+
+
+async def test_a_lost_request_is_repeated_over_udp(lab4: Bench) -> None:
+    ue = await lab4.ue()
+    dropped: list[object] = []
+    handler = lab4.core.sockets.handler
+
+    def lossy(message: object, link: object) -> None:
+        if not dropped:
+            dropped.append(message)
+        else:
+            handler(message, link)   # type: ignore[arg-type]
+
+    lab4.core.sockets.handler = lossy
+    assert (await ue.register()).active
+    assert len(dropped) == 1
+
+
+async def test_refreshes_change_nothing(lab4: Bench) -> None:
+    ue = await lab4.registered()
+    call = await ue.call(BOB, ue.proxy_uri)
+    await call.send_text("before")
+    again = call.dialog.request("UPDATE")
+    again.set_body(b"v=0\r\n", "application/sdp")
+    link = await ue.link_to(parse_uri(BOB))
+    response = await ue.send_request(again, link).final_response()
+    assert response.status == 200
+    assert str(call.remote.own_uri).encode() in response.body
+    await call.send_text("after")
+    await call.hang_up()
+    await lab4.party.close()
+    assert lab4.party.received == ["before", "after"]

@@ -1,0 +1,125 @@
+"""A gateway on virtual time: real contexts behind real Iq text, without media sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from pcscf.gateway.certificate import Fingerprint
+from pcscf.gateway.config import Realm
+from pcscf.gateway.context import ContextTable, TableSettings
+from pcscf.h248.message import (
+    Action,
+    Command,
+    CommandName,
+    ContextId,
+    ErrorDescriptor,
+    ObservedEvent,
+    ObservedEvents,
+    Property,
+    Services,
+    Value,
+)
+from pcscf.h248.transaction import H248Timers, RequestReceived, TransactionMachine
+
+FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in range(32)))
+CONTROLLER = ("127.0.0.1", 2944)
+ADDRESS = ("127.0.0.2", 2944)
+REALMS = (
+    Realm("access", ("203.0.113.7",), (30000, 39999)),
+    Realm("core", ("198.51.100.7",), (41000, 49999)),
+)
+
+
+class _Ports:
+    """Addresses out of thin air."""
+
+    def __init__(self) -> None:
+        self._free = {realm.name: itertools.count(realm.ports[0], 2) for realm in REALMS}
+
+    def reserve(self, realm: str, family: str, port: int | None) -> tuple[str, int] | None:
+        address = next(each.addresses[0] for each in REALMS if each.name == realm)
+        return None if family == "IP6" else (address, port or next(self._free[realm]))
+
+    def release(self, local: tuple[str, int]) -> None:
+        """They come back to nobody."""
+
+    def idle_since(self, leg: Any, direction: str) -> float:
+        return 0.0
+
+
+class MemoryGateway(asyncio.DatagramProtocol):
+    """Registers at once and does what it is told, unless `answer` says otherwise.
+
+    answer(command names) -> None: as a good gateway; an ErrorDescriptor: refuse; "silence": say nothing.
+    delay: seconds before a request is carried out.
+    """
+
+    def __init__(self, first_id: int = 1) -> None:
+        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000)
+        self.table = ContextTable(settings, _Ports())
+        self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)
+        self.answer: Callable[[tuple[str, ...]], ErrorDescriptor | str | None] = lambda _commands: None
+        self.asked: list[tuple[str, ...]] = []
+        self.delay = 0.0
+        self._transport: Any = None
+
+    async def start(self) -> None:
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=ADDRESS)
+        services = Services("Restart", "901 Cold Boot", profile="iqprofile/1", version=2)
+        self._request(Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, ("ROOT",), (services,)),)))
+
+    def stop(self) -> None:
+        self._transport.close()
+
+    def notify_tls_failed(self, context: int, cause: str) -> None:
+        """The certificate of the peer on the access side did not match."""
+        termination = next(
+            each for each in self.table.contexts[context].terminations.values() if each.realm == "access")
+        request_id = termination.events.request_id or 0
+        stream = Property("Stream", Value(("1",)))
+        events = (
+            ObservedEvent("tlsbsc/BNCChange", (stream, Property("Type", Value(("Rel",))))),
+            ObservedEvent("g/cause", (
+                stream, Property("Generalcause", Value(("FP",), quoted=True)),
+                Property("Failurecause", Value((cause,), quoted=True)))),
+        )
+        notify = Command(CommandName.NOTIFY, (termination.id,), (ObservedEvents(request_id, events),))
+        self._request(Action(context, (notify,)))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self.machine.receive(data, addr, self._now())
+        self._work()
+
+    def _request(self, action: Action) -> None:
+        self.machine.request(CONTROLLER, (action,), self._now())
+        self._work()
+
+    def _work(self) -> None:
+        for event in self.machine.take_events():
+            if isinstance(event, RequestReceived):
+                asyncio.get_running_loop().call_later(self.delay, self._serve, event)
+        for data, peer in self.machine.take_output():
+            self._transport.sendto(data, peer)
+
+    def _serve(self, event: RequestReceived) -> None:
+        commands = tuple(command.name.value for action in event.actions for command in action.commands)
+        self.asked.append(commands)
+        answer = self.answer(commands)
+        if answer == "silence":
+            return
+        if isinstance(answer, ErrorDescriptor):
+            self.machine.reply(event.handle, answer, self._now())
+        else:
+            replies, _ = self.table.execute(event.actions, self._now())
+            self.machine.reply(event.handle, replies, self._now())
+        self._work()
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

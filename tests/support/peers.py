@@ -1,0 +1,32 @@
+"""Independent programs that tests speak with: absent ones skip a test aloud, or fail it where they have to be there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+_ERLANG_LIBRARIES = ("/usr/lib/erlang/lib", "/usr/local/lib/erlang/lib", "/usr/lib64/erlang/lib")
+
+
+def _is_present(program: str) -> bool:
+    if program == "megaco":
+        return any(folder for library in _ERLANG_LIBRARIES for folder in Path(library).glob("megaco-*"))
+    return shutil.which(program) is not None or Path("/usr/sbin", program).exists()
+
+
+def require_peer(*programs: str) -> None:
+    """Skip the test unless all `programs` are installed; "megaco" is Erlang's library of that name.
+
+    With CI set in the environment a missing peer fails the test, unless PEERS=skip leaves the peers out.
+    """
+    if os.environ.get("PEERS") == "skip":
+        pytest.skip("peers left out: " + ", ".join(programs))
+    missing = [program for program in programs if not _is_present(program)]
+    if missing:
+        told = "peer missing: " + ", ".join(missing)
+        if os.environ.get("CI"):
+            pytest.fail(told)
+        pytest.skip(told)

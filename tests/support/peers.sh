@@ -1,0 +1,84 @@
+#!/bin/sh
+# Brings the independent peers that the tests speak with: Erlang's megaco (H.248), tshark, SIPp, Kamailio, openssl.
+#
+# As root on Debian or Ubuntu what is missing is installed from the distribution; no daemon is started. Elsewhere the
+# missing ones are named and counted, and the tests that need them are skipped and counted by pytest.
+#   PEERS=skip   leaves the peers out
+#   CI=…         a peer that stays missing is a failure
+set -eu
+
+# program or file that proves it : Debian package
+PEERS_WANTED="
+erl:erlang-base
+megaco:erlang-megaco
+tshark:tshark
+sipp:sip-tester
+kamailio:kamailio
+openssl:openssl
+"
+
+present() {
+    case "$1" in
+    megaco)
+        for folder in /usr/lib/erlang/lib/megaco-* /usr/local/lib/erlang/lib/megaco-* /usr/lib64/erlang/lib/megaco-*; do
+            if [ -d "$folder" ]; then return 0; fi
+        done
+        return 1
+        ;;
+    kamailio) command -v kamailio >/dev/null 2>&1 || [ -x /usr/sbin/kamailio ] ;;
+    *) command -v "$1" >/dev/null 2>&1 ;;
+    esac
+}
+
+missing() {
+    for peer in $PEERS_WANTED; do
+        if ! present "${peer%%:*}"; then printf '%s ' "${peer##*:}"; fi
+    done
+}
+
+install_peers() {
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        # Packages start their daemons when they are installed unless this file says no (101: not allowed).
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
+        trap 'rm -f "$policy"' EXIT
+        trap 'exit 130' INT
+        trap 'exit 143' TERM
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update || echo "peers: apt-get update failed; trying with the lists that are here"
+    # Each on its own, so that one that this release does not have does not keep the others away.
+    for package in "$@"; do
+        apt-get -qq install --yes --no-install-recommends "$package" >/dev/null || echo "peers: $package could not be installed"
+    done
+}
+
+if [ "${PEERS:-}" = skip ]; then
+    echo "peers: left out (PEERS=skip); tests against them are skipped"
+    exit 0
+fi
+
+wanted=$(missing)
+if [ -z "$wanted" ]; then
+    echo "peers: all here"
+    exit 0
+fi
+
+if [ "$(id -u)" = 0 ] && [ -e /etc/debian_version ] && command -v apt-get >/dev/null 2>&1; then
+    echo "peers: installing from the distribution, without starting any daemon: $wanted(PEERS=skip leaves them out)"
+    # shellcheck disable=SC2086  # a list of package names
+    install_peers $wanted
+    wanted=$(missing)
+fi
+
+if [ -n "$wanted" ]; then
+    # shellcheck disable=SC2086
+    set -- $wanted
+    echo "peers: $# missing: $*"
+    echo "peers: tests against them are skipped. On Debian and Ubuntu this brings them: sudo apt-get install $*"
+    if [ -n "${CI:-}" ]; then
+        echo "peers: a CI run needs all of them" >&2
+        exit 1
+    fi
+fi

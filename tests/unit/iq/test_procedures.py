@@ -1,0 +1,265 @@
+"""Plans as H.248 actions: what each side of the gateway is told, and when."""
+
+from __future__ import annotations
+
+import pytest
+
+from pcscf.config.policy import MediaPolicy
+from pcscf.h248.codec import decode_untrusted, encode_compact
+from pcscf.h248.message import (
+    Action,
+    Command,
+    CommandName,
+    ContextId,
+    Events,
+    Message,
+    Mode,
+    Signals,
+    Stream,
+    TransactionRequest,
+)
+from pcscf.h248.message import Media as MediaDescriptor
+from pcscf.iq import procedures
+from pcscf.iq.media import Media
+from pcscf.iq.procedures import Realms
+from pcscf.mediasec.model import Direction, MediaPlan, StreamMedia
+from pcscf.mediasec.plan import decide, settle
+from tests.unit.iq.plans import (
+    BFCP,
+    BFCP_TLS,
+    BOTH,
+    GATEWAY_PRINT,
+    MSRP,
+    MSRP_TLS,
+    UE_PRINT,
+    answered_by_core,
+    answered_by_ue,
+    from_core,
+    from_ue,
+    protection,
+    sdp,
+)
+
+REALMS = Realms("gm", "mw")
+ACCESS = StreamMedia("192.0.2.1", 40000, (("sha-256", GATEWAY_PRINT),))
+CORE = StreamMedia("192.0.2.2", 50000)
+
+
+def media_for(plan: MediaPlan, access_setup: str, core_setup: str, *clients: int) -> Media:
+    lines = [line.index for line in plan.lines if line.gateway]
+    return Media(
+        "[192.0.2.1]:2945", 77, "ip/1/1/1", "ip/1/2/2",
+        dict.fromkeys(lines, ACCESS), dict.fromkeys(lines, CORE),
+        dict.fromkeys(lines, access_setup), dict.fromkeys(lines, core_setup), frozenset(clients),
+    )  # fmt: skip
+
+
+def both(actions: tuple[Action, ...]) -> tuple[Command, Command]:
+    (action,) = actions
+    access, core = action.commands
+    return access, core
+
+
+def streams(command: Command) -> tuple[Stream, ...]:
+    return next(each for each in command.descriptors if isinstance(each, MediaDescriptor)).streams
+
+
+def armed(command: Command) -> list[str]:
+    events = next(each for each in command.descriptors if isinstance(each, Events))
+    return [event.name for event in events.events]
+
+
+def signals(command: Command) -> list[tuple[str, str]]:
+    found = next((each for each in command.descriptors if isinstance(each, Signals)), Signals())
+    return [(signal.name, signal.parameters[0].value.text) for signal in found.signals]
+
+
+def mode(stream: Stream) -> Mode | None:
+    return stream.local_control.mode if stream.local_control is not None else None
+
+
+def test_offer_of_the_ue_configures_the_access_side_and_reserves_the_core_side() -> None:
+    actions = procedures.reserve(from_ue("active"), REALMS)
+    assert [action.context for action in actions] == [ContextId.CHOOSE]
+    access, core = both(actions)
+    assert (access.name, core.name) == (CommandName.ADD, CommandName.ADD)
+    assert (access.terminations, core.terminations) == (("ip/1/$/$",), ("ip/1/$/$",))
+    (near,), (far,) = streams(access), streams(core)
+    assert near.local == "v=0\r\nc=IN IP4 $\r\nm=message $ TCP/TLS -\r\na=setup:passive\r\na=fingerprint:sha-256 $\r\n"
+    assert near.remote == (
+        "v=0\r\nc=IN IP4 203.0.113.9\r\nm=message 7654 TCP/TLS -\r\na=setup:active\r\n"
+        f"a=fingerprint:sha-256 {UE_PRINT}\r\n"
+    )
+    assert far.local == "v=0\r\nc=IN IP4 $\r\nm=message $ TCP -\r\na=setup:active\r\n"
+    assert far.remote is None
+    assert (mode(near), mode(far)) == (Mode.SEND_RECEIVE, Mode.INACTIVE)
+    assert [near.local_control.properties[0].value.text, far.local_control.properties[0].value.text] == ["gm", "mw"]
+
+
+def test_every_add_arms_the_events_of_its_layers() -> None:
+    access, core = both(procedures.reserve(from_ue(), REALMS))
+    assert armed(access) == ["g/cause", "hangterm/thb", "tcpbcc/BNCChange", "tlsbsc/BNCChange"]
+    assert armed(core) == ["g/cause", "hangterm/thb", "tcpbcc/BNCChange"]
+    requests = [each.request_id for command in (access, core) for each in command.descriptors if isinstance(each, Events)]
+    assert requests == [procedures.ACCESS_EVENTS, procedures.CORE_EVENTS]
+
+
+def test_offer_of_the_core_is_the_mirror() -> None:
+    access, core = both(procedures.reserve(from_core("actpass"), REALMS))
+    (near,), (far,) = streams(core), streams(access)
+    assert "a=setup:actpass" in (near.local or "")
+    assert "a=setup" not in (near.remote or "")  # open until the UE has answered
+    assert far.local == "v=0\r\nc=IN IP4 $\r\nm=message $ TCP/TLS -\r\na=setup:actpass\r\na=fingerprint:sha-256 $\r\n"
+    assert far.remote is None
+    assert (mode(near), mode(far)) == (Mode.SEND_RECEIVE, Mode.INACTIVE)
+
+
+@pytest.mark.parametrize(("setup", "told"), [("active", []), ("passive", [("tlsbsc/EstBNC", "1")])])
+def test_tls_client_by_establish_server_by_its_absence(setup: str, told: list[tuple[str, str]]) -> None:
+    access, core = both(procedures.reserve(from_ue(setup), REALMS))
+    assert signals(access) == told
+    assert signals(core) == []
+
+
+def test_bfcp_offerer_is_tls_client_whatever_tcp_does() -> None:
+    offer = sdp("203.0.113.9", BFCP_TLS + protection("passive"))
+    access, _ = both(procedures.reserve(decide(MediaPolicy(), BOTH, offer, Direction.OFFER_FROM_UE), REALMS))
+    assert "a=setup:active" in (streams(access)[0].local or "")
+    assert signals(access) == []
+    mirrored = decide(MediaPolicy(), BOTH, sdp("198.51.100.9", BFCP + "a=setup:actpass\n"), Direction.OFFER_FROM_CORE)
+    access, _ = both(procedures.reserve(mirrored, REALMS))
+    assert signals(access) == [("tlsbsc/EstBNC", "1")]
+
+
+def test_one_stream_per_line_numbered_by_its_place() -> None:
+    plan = from_ue("active", "m=audio 4000 RTP/AVP 0\n", BFCP_TLS + protection("actpass"))
+    access, core = both(procedures.reserve(plan, REALMS))
+    assert [stream.id for stream in streams(access)] == [1, 3]
+    assert [stream.id for stream in streams(core)] == [1, 3]
+
+
+def test_address_family_follows_the_peer_and_else_the_realm() -> None:
+    plan = from_ue("active", host="2001:db8::9")
+    access, core = both(procedures.reserve(plan, Realms(core_family="IP6")))
+    assert "c=IN IP6 $" in (streams(access)[0].local or "")
+    assert "c=IN IP6 2001:db8::9" in (streams(access)[0].remote or "")
+    assert "c=IN IP6 $" in (streams(core)[0].local or "")
+
+
+def test_a_plan_without_gateway_reserves_nothing() -> None:
+    plan = decide(MediaPolicy(), BOTH, sdp("203.0.113.9", "m=audio 4000 RTP/AVP 0\n"), Direction.OFFER_FROM_UE)
+    assert not procedures.needs_gateway(plan)
+    with pytest.raises(ValueError, match="no line"):
+        procedures.reserve(plan, REALMS)
+
+
+def test_the_answer_configures_both_sides_in_one_transaction() -> None:
+    plan = from_ue("active")
+    actions = procedures.configure(media_for(plan, "passive", "active"), answered_by_core(plan, "passive"), REALMS)
+    assert [action.context for action in actions] == [77]
+    access, core = both(actions)
+    assert (access.name, access.termination) == (CommandName.MODIFY, "ip/1/1/1")
+    assert (core.name, core.termination) == (CommandName.MODIFY, "ip/1/2/2")
+    (far,) = streams(core)
+    assert far.remote == "v=0\r\nc=IN IP4 198.51.100.9\r\nm=message 2855 TCP -\r\na=setup:passive\r\n"
+    assert (far.local, mode(far)) == (None, Mode.SEND_RECEIVE)
+    assert streams(access)[0].local is None
+
+
+@pytest.mark.parametrize(("answered", "told"), [("active", []), ("passive", [("tlsbsc/EstBNC", "1")])])
+def test_the_ues_answer_decides_the_tls_role(answered: str, told: list[tuple[str, str]]) -> None:
+    plan = from_core("actpass")
+    settled = answered_by_ue(plan, answered)
+    access, core = both(procedures.configure(media_for(plan, "actpass", "actpass"), settled, REALMS))
+    (far,), (near,) = streams(access), streams(core)
+    assert f"a=setup:{answered}" in (far.remote or "")
+    assert UE_PRINT in (far.remote or "")
+    assert far.local is None  # actpass in Local: Remote settles it
+    assert signals(access) == told
+    opposite = {"active": "passive", "passive": "active"}[answered]
+    assert near.remote is not None
+    assert ("a=setup:" in near.remote) and (settled.lines[0].core is not None)
+    assert (opposite == "passive") == (settled.lines[0].access is not None and settled.lines[0].access.tcp == "accept")
+
+
+def test_a_role_already_told_is_not_told_again() -> None:
+    plan = from_core("actpass")
+    settled = answered_by_ue(plan, "passive")
+    access, _ = both(procedures.configure(media_for(plan, "actpass", "actpass", 0), settled, REALMS))
+    assert signals(access) == []
+
+
+def test_local_is_sent_again_when_a_later_offer_turns_the_tcp_role() -> None:
+    plan = from_ue("passive")
+    settled = answered_by_core(plan, "active")
+    access, _ = both(procedures.configure(media_for(plan, "passive", "actpass", 0), settled, REALMS))
+    assert streams(access)[0].local == (
+        f"v=0\r\nc=IN IP4 192.0.2.1\r\nm=message 40000 TCP/TLS -\r\na=setup:active\r\na=fingerprint:sha-256 {GATEWAY_PRINT}\r\n"
+    )
+
+
+def test_a_declined_line_is_closed_and_keeps_its_stream() -> None:
+    plan = from_ue("active", BFCP_TLS + protection("actpass"))
+    answer = sdp("198.51.100.9", MSRP + "a=setup:passive\n", "m=application 0 TCP/BFCP *\n")
+    access, core = both(procedures.configure(media_for(plan, "passive", "actpass"), settle(plan, answer), REALMS))
+    for command in (access, core):
+        closed = streams(command)[1]
+        assert (closed.id, mode(closed), closed.local, closed.remote) == (2, Mode.INACTIVE, None, None)
+
+
+def test_a_further_offer_adds_a_stream_and_leaves_the_running_one() -> None:
+    first = from_ue("active")
+    both_lines = from_ue("active", BFCP_TLS + protection("actpass"))
+    access, core = both(procedures.configure(media_for(first, "passive", "active"), both_lines, REALMS))
+    assert [stream.id for stream in streams(core)] == [2]  # the core's answer is not known yet: line 1 stays as it is
+    assert "m=application $ TCP -" in (streams(core)[0].local or "")
+    assert [stream.id for stream in streams(access)] == [1, 2]
+    assert armed(access) == ["g/cause", "hangterm/thb", "tcpbcc/BNCChange", "tlsbsc/BNCChange"]
+
+
+def test_a_line_that_becomes_protected_gets_a_new_local() -> None:
+    plain = decide(MediaPolicy(), BOTH, sdp("203.0.113.9", MSRP + "a=setup:active\n"), Direction.OFFER_FROM_UE)
+    media = media_for(plain, "passive", "active")
+    unprotected = Media(**{**{name: getattr(media, name) for name in media.__slots__}, "access": {0: CORE}})
+    access, _ = both(procedures.configure(unprotected, answered_by_core(from_ue("active")), REALMS))
+    assert "TCP/TLS" in (streams(access)[0].local or "")
+    assert "a=fingerprint:sha-256 $" in (streams(access)[0].local or "")
+
+
+def test_transparent_lines_say_nothing_of_tls() -> None:
+    offer = sdp("203.0.113.9", MSRP_TLS + protection("active", requested=False))
+    plan = decide(MediaPolicy(), BOTH, offer, Direction.OFFER_FROM_UE)
+    assert plan.lines[0].gateway
+    access, core = both(procedures.reserve(plan, REALMS))
+    for command in (access, core):
+        assert "TLS" not in (streams(command)[0].local or "") + (streams(command)[0].remote or "")
+        assert "fingerprint" not in (streams(command)[0].local or "") + (streams(command)[0].remote or "")
+        assert "tlsbsc/BNCChange" not in armed(command)
+
+
+def test_release_audits_and_watch() -> None:
+    ((release,), (root,), (contexts,), (watch,), (restored,)) = (
+        procedures.release(77), procedures.audit_root(), procedures.audit_contexts(), procedures.watch_controller(30.0),
+        procedures.restoration(),
+    )  # fmt: skip
+    assert release.context == 77
+    assert release.commands[0].wildcard_response
+    assert release.commands[0].termination == "*"
+    assert (root.context, root.commands[0].termination) == (ContextId.NULL, "ROOT")
+    assert (contexts.context, contexts.commands[0].termination) == (ContextId.ALL, "*")
+    assert watch.commands[0].optional
+    for actions in ((release,), (root,), (contexts,), (watch,), (restored,)):
+        message = Message("[192.0.2.9]:2944", (TransactionRequest(1, actions),))
+        assert decode_untrusted(encode_compact(message)) == message
+
+
+def test_what_is_asked_survives_the_wire() -> None:
+    plan = from_ue("passive", BFCP_TLS + protection("actpass"))
+    for actions in (
+        procedures.reserve(plan, REALMS),
+        procedures.configure(media_for(plan, "active", "passive"), answered_by_core(plan, "active"), REALMS),
+    ):
+        message = Message("[192.0.2.9]:2944", (TransactionRequest(1, actions),))
+        data = encode_compact(message)
+        assert encode_compact(decode_untrusted(data)) == data
+        assert len(data) < 1400
