@@ -167,7 +167,7 @@ class _Stage:
         )
 
     async def _lab(self, kind: str, *arguments: str, name: str = "") -> Child:
-        return await self._start(name or kind, ["pcscf.cli.lab", kind, *arguments])
+        return await self._start(name or kind, ["pcscf", "lab", kind, *arguments])
 
     async def _start(self, name: str, command: list[str]) -> Child:
         trace = self._folder / f"{name}.jsonl"

@@ -12,7 +12,7 @@ from pcscf.config.load import load_gateway
 from pcscf.gateway.config import EMBEDDED_PARENT, GatewayConfig, GatewayLimits, GatewayTimers, Realm
 from pcscf.gateway.server import run_gateway
 from pcscf.observe.log import set_up
-from pcscf.observe.trace import TraceWriter
+from pcscf.observe.trace import GATEWAY, TraceWriter
 
 
 def gateway(file: ConfigFile, overrides: Overrides = None, trace: TraceFile = None, log_level: LogLevel = None) -> None:
@@ -24,7 +24,7 @@ def gateway(file: ConfigFile, overrides: Overrides = None, trace: TraceFile = No
     if trace is None:
         serve(run_gateway(config))
         return
-    with closing(TraceWriter(trace, "gateway")) as writer:
+    with closing(TraceWriter(trace, GATEWAY)) as writer:
         serve(run_gateway(config, trace=writer.tap_gateway))
 
 

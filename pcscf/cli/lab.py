@@ -281,7 +281,3 @@ def _tap(trace: Path | None, node: str) -> Iterator[Tap]:
         yield writer
     finally:
         writer.close()
-
-
-if __name__ == "__main__":
-    app()

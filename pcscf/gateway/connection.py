@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.endpoint import Endpoint, Established, Failed
@@ -85,12 +85,11 @@ class Connection(asyncio.BufferedProtocol):
     # --- asyncio -----------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP transports are
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         if self._over:
             self.reset()
             return
-        transport.set_write_buffer_limits(high=self._write_buffer)
+        self._transport.set_write_buffer_limits(high=self._write_buffer)
         if not self._endpoint.established:
             self._timer = self._loop.call_later(self._handshake_timeout, self._fail, Cause.HANDSHAKE_TIMEOUT, "")
         self._advance()

@@ -12,7 +12,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pcscf.errors import ConfigError
 from pcscf.gateway import notify
@@ -118,8 +118,7 @@ class Gateway(asyncio.DatagramProtocol):
     # --- the socket --------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)  # noqa: S101 - it is a datagram endpoint
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         now = self._loop.time()

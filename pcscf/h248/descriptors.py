@@ -139,7 +139,7 @@ class DescriptorReader(ValueReader):
         scanner = self.scanner
         parts: list[str] = []
         if scanner.peek()[:1] == "=":
-            parts.append(scanner.take())
+            parts.append("=" + scanner.value("a name"))
         elif scanner.peek() == "[":
             while (symbol := scanner.take()) != "]":
                 if symbol in ("", "}"):

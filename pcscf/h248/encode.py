@@ -353,8 +353,10 @@ def _lay_out(text: str) -> str:
             parts.append(",\n" + "  " * depth)
         elif symbol[-1] == "}":
             parts.append(symbol.replace("{", " {", 1))
+        elif previous and not depth:
+            parts.append("\n" + symbol)
         else:
-            # Two words in a row are two transactions, or a piece of a descriptor that Iq does not use.
+            # Two words in a row are a piece of a descriptor that Iq does not use.
             parts.append(" " + symbol if previous and previous[-1] not in _PUNCTUATION else symbol)
         previous = symbol
     return "".join(parts) + "\n"

@@ -194,6 +194,8 @@ class ValueReader:
                 depth += 1
                 if depth > MAX_NESTING:
                     scanner.fail(f"more than {MAX_NESTING} braces deep")
-            elif not symbol:
+            elif not symbol or symbol[-1] == "}":
                 scanner.fail("expected '}'")
+            elif symbol[0] == "=":
+                symbol = "=" + unquoted(symbol)
             parts.append(symbol + " ")

@@ -130,6 +130,8 @@ async def connect(
 
     Raises OSError (ssl.SSLError included), TimeoutError or PeerRefusedError.
     """
+    if not any(name.lower() in HASHES for name, _ in expected):
+        raise PeerRefusedError("the SDP names no fingerprint with a usable hash")
     async with asyncio.timeout(CONNECT_TIMEOUT):
         reader, writer = await asyncio.open_connection(host, port, ssl=client_context(identity), server_hostname="")
     channel: ssl.SSLObject = writer.get_extra_info("ssl_object")

@@ -21,7 +21,7 @@ from pcscf.mediasec.model import (
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.views import effective_values, path_uris, usable_fingerprints
 
-_CAPABILITY_ATTRIBUTES = ("tcap", "acap", "pcfg", "csup", "creq")  # RFC 5939 §3; acfg stands in answers alone
+_CAPABILITY_ATTRIBUTES = frozenset({"tcap", "acap", "pcfg", "csup", "creq"})  # RFC 5939 §3; acfg answers them
 
 NO_CEMA = (
     "the MSRP line has no a=msrp-cema: its path would name one address and our c= and m= another, which its peer must "
@@ -30,7 +30,7 @@ NO_CEMA = (
 OVER_RELAY = "the path runs over an MSRP relay, where the TLS connection of the UE ends"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Situation:
     """All that decides about an offer, the same for each of its lines."""
 
@@ -92,7 +92,7 @@ class OfferedLine:
     @property
     def offers_capabilities(self) -> bool:
         """The line has capability lines besides its actual configuration (RFC 5939)."""
-        return any(map(self.section.has, _CAPABILITY_ATTRIBUTES))
+        return not _CAPABILITY_ATTRIBUTES.isdisjoint(self.section.places)
 
     def effective(self, name: str) -> tuple[str, ...]:
         """The values of an attribute that hold for the line."""

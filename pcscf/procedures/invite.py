@@ -221,9 +221,13 @@ async def _answer(calls: Calls, session: Session, response: Response) -> bytes:
     explain(ports, response, settled)
     if settled.action == "release-session":
         raise MediaNotAcceptable(settled.warning)
-    if session.media is not None:
-        session.media = await ports.media.configure(session.media, settled)
-    emitted = rewrite_answer(settled, answer, offer, towards(session.caller, session.media)).to_bytes()
+    media = session.media
+    if media is not None and needs_gateway(settled):
+        session.media = await ports.media.configure(media, settled)
+    elif media is not None and response.status >= 200:
+        session.media = None   # the answer closed every line of ours; a preview of another far end might not
+        await ports.media.release(media)
+    emitted = rewrite_answer(settled, answer, offer, towards(session.caller, media)).to_bytes()
     session.answers[tag] = Passed(response.body, emitted)
     ports.store.save_session(session)
     return emitted

@@ -38,9 +38,8 @@ class Section:
     @property
     def places(self) -> Mapping[str, Sequence[int]]:
         """Indexes in `lines` of the a= lines, by name in lower case."""
-        places = self._places
-        if places is None:
-            places = self._places = {}
+        if self._places is None:
+            places: dict[str, list[int]] = {}
             for place, line in enumerate(self.lines):
                 if line[0] == "a":
                     name = line[2:].partition(":")[0].rstrip().lower()
@@ -48,7 +47,8 @@ class Section:
                         places[name].append(place)
                     else:
                         places[name] = [place]
-        return places
+            self._places = places
+        return self._places
 
     def has(self, name: str) -> bool:
         """Whether there is an attribute `name` (lower case)."""

@@ -17,13 +17,15 @@ _MSRP_URI = re.compile(r"(msrps?)://(?:[^@/\s]*@)?(\[[^\]\s]*\]|[^:/;\s]+)(?::(\
 
 def effective_values(sdp: Sdp, section: MediaSection, name: str) -> tuple[str, ...]:
     """Values of attribute `name`: those of the section, else those of the session (RFC 8122 §5, RFC 4145 §4)."""
-    return section.values(name) or sdp.session.values(name)
+    return section.values(name) if name in section.places else sdp.session.values(name)
 
 
 def setup(sdp: Sdp, section: MediaSection) -> str:
     """The effective a=setup in lower case; "": none (RFC 4145 §4)."""
-    values = effective_values(sdp, section, "setup")
-    return values[0].lower() if values else ""
+    value = section.value("setup")
+    if value is None:
+        value = sdp.session.value("setup")
+    return value.lower() if value else ""
 
 
 def connection_host(sdp: Sdp, section: MediaSection) -> str | None:

@@ -127,9 +127,7 @@ class Dialog:
         own = [index for index, route in enumerate(self.record_route) if _is_own(route, is_own)]
         return self.record_route[own[-1] + 1 if own else 0 :]
 
-    def _request(
-        self, method: str, sender: Party, receiver: Party, *, cseq: int, routes: list[str], reason: str = ""
-    ) -> Request:
+    def _request(self, method: str, sender: Party, receiver: Party, *, cseq: int, routes: list[str], reason: str = "") -> Request:
         uri = receiver.target or parse_name_addr(receiver.address).uri
         if routes:
             first = parse_name_addr(routes[0])

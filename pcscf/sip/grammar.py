@@ -67,9 +67,5 @@ source_param: Final = re.compile(
 
 sip_version: Final = re.compile(r"SIP/[0-9]++\.[0-9]++", re.IGNORECASE)
 
-# A Via element whose sent-by or received is a broadcast or multicast address (RFC 4475 §3.3.10).
-not_unicast: Final = re.compile(
-    r"(?:^[^;]*?[ \t]|;[ \t]*received[ \t]*=[ \t]*)"
-    r"\[?(?:255\.255\.255\.255|2(?:2[4-9]|3[0-9])(?:\.[0-9]{1,3}){3}|ff[0-9a-f]{2}:[0-9a-f:.]*+)(?=[\]:;, \t]|$)",
-    re.IGNORECASE,
-)
+# What every Via with a broadcast or multicast address has, and few others.
+maybe_not_unicast: Final = re.compile(r"[ \t=\[](?:255\.255\.|22[4-9]\.|23[0-9]\.|ff[0-9a-f]{2}:)", re.IGNORECASE)

@@ -330,6 +330,8 @@ class TransactionLayer:
                 transaction.interval = interval(timers, transaction.interval)
                 transaction.repeat = self._push(now + transaction.interval, transaction, timer)
             return
+        # The timer that ends a state; retransmissions belonged to the state before.
+        transaction.repeat = None
         timer, duration, only_unreliable = _DEADLINES[action]
         if transaction.reliable and only_unreliable:
             transaction.deadline = None

@@ -138,12 +138,7 @@ class Message:
         key = KEYS[name]
         if key not in self._keys:
             return []
-        return [
-            element
-            for index, other in enumerate(self._keys)
-            if other == key
-            for element in split_values(self._value(index))
-        ]
+        return [element for index, other in enumerate(self._keys) if other == key for element in split_values(self._value(index))]
 
     def __contains__(self, name: str) -> bool:
         return KEYS[name] in self._keys
@@ -243,7 +238,7 @@ class Message:
 
     @property
     def call_id(self) -> str:
-        """"" when absent."""
+        """Empty when absent."""
         return self.get("Call-ID") or ""
 
     @property
@@ -269,12 +264,12 @@ class Message:
 
     @property
     def from_tag(self) -> str:
-        """"" when there is none (RFC 2543). Raises MalformedMessage."""
+        """Empty when there is none (RFC 2543). Raises MalformedMessage."""
         return self.from_.param("tag") or ""
 
     @property
     def to_tag(self) -> str:
-        """"" outside a dialog. Raises MalformedMessage."""
+        """Empty outside a dialog. Raises MalformedMessage."""
         return self.to.param("tag") or ""
 
     @property

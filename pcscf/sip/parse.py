@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Final
 
 from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
 from pcscf.sip import grammar
-from pcscf.sip.headers import is_number
+from pcscf.sip.headers import Via, is_number, parse_via
 from pcscf.sip.message import KEYS, SIP_VERSION, Message, Request, Response, assemble_request, assemble_response
 
 MAX_MESSAGE: Final = 65536
@@ -276,8 +277,17 @@ def check_response(response: Response) -> None:
     """Whether a parsed response may be worked with. Raises MalformedMessage: the caller drops it (RFC 3261 §18.1.2)."""
     _check_common(response)
     vias = response.values("Via")
-    if len(vias) > 1 and grammar.not_unicast.search(vias[1]):
+    if len(vias) > 1 and grammar.maybe_not_unicast.search(vias[1]) and not _is_unicast(parse_via(vias[1])):
+        # Whoever forwards it would multiply it (RFC 4475 §3.3.10).
         raise MalformedMessage(f"the next Via is not a unicast address: {vias[1][:80]!r}")
+
+
+def _is_unicast(via: Via) -> bool:
+    try:
+        address = ipaddress.ip_address(via.received or via.host)
+    except ValueError:
+        return True
+    return not address.is_multicast and str(address) != "255.255.255.255"
 
 
 def _check_common(message: Message) -> None:
@@ -293,4 +303,3 @@ def _check_common(message: Message) -> None:
     call_id = message.call_id
     if not call_id or " " in call_id or "\t" in call_id:
         raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")
-

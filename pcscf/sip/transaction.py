@@ -279,7 +279,7 @@ _INVITE_SERVER: Final = _table(
             Input.SEND_100: ((Action.SEND_RESPONSE,), State.PROCEEDING),
             Input.SEND_1XX: ((Action.SEND_RESPONSE,), State.PROCEEDING),
             Input.SEND_2XX: ((Action.SEND_RESPONSE, Action.START_L), State.ACCEPTED),
-            Input.SEND_FAILURE: ((Action.SEND_RESPONSE, Action.START_G, Action.START_H), State.COMPLETED),
+            Input.SEND_FAILURE: ((Action.SEND_RESPONSE, Action.START_H, Action.START_G), State.COMPLETED),
             Input.TRANSPORT_ERROR: ((Action.FAIL,), State.PROCEEDING),
         },
         State.COMPLETED: {
@@ -350,19 +350,23 @@ _SERVER: Final = _table(
     },
 )  # fmt: skip
 
-TRANSITIONS: Final[Mapping[Kind, Table]] = MappingProxyType({
-    Kind.INVITE_CLIENT: _INVITE_CLIENT,
-    Kind.CLIENT: _CLIENT,
-    Kind.INVITE_SERVER: _INVITE_SERVER,
-    Kind.SERVER: _SERVER,
-})
+TRANSITIONS: Final[Mapping[Kind, Table]] = MappingProxyType(
+    {
+        Kind.INVITE_CLIENT: _INVITE_CLIENT,
+        Kind.CLIENT: _CLIENT,
+        Kind.INVITE_SERVER: _INVITE_SERVER,
+        Kind.SERVER: _SERVER,
+    }
+)
 
-INITIAL: Final[Mapping[Kind, Transition]] = MappingProxyType({
-    Kind.INVITE_CLIENT: ((Action.SEND_REQUEST, Action.START_A, Action.START_B), State.CALLING),
-    Kind.CLIENT: ((Action.SEND_REQUEST, Action.START_E, Action.START_F), State.TRYING),
-    Kind.INVITE_SERVER: ((), State.PROCEEDING),
-    Kind.SERVER: ((Action.START_TRYING,), State.TRYING),
-})
+INITIAL: Final[Mapping[Kind, Transition]] = MappingProxyType(
+    {
+        Kind.INVITE_CLIENT: ((Action.SEND_REQUEST, Action.START_B, Action.START_A), State.CALLING),
+        Kind.CLIENT: ((Action.SEND_REQUEST, Action.START_F, Action.START_E), State.TRYING),
+        Kind.INVITE_SERVER: ((), State.PROCEEDING),
+        Kind.SERVER: ((Action.START_TRYING,), State.TRYING),
+    }
+)
 
 Key: TypeAlias = tuple[object, ...]
 TimerEntry: TypeAlias = tuple[float, int, "Transaction", Input]

@@ -6,27 +6,23 @@ import asyncio
 import contextlib
 import os
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
-import uvloop
 from OpenSSL import SSL
 
 from pcscf.gateway.certificate import Fingerprint, Identity
 from pcscf.gateway.config import GatewayLimits
-from pcscf.gateway.endpoint import Endpoint, Failed, PeerClosed, PlainEndpoint, TlsContext, TlsEndpoint, TlsRole
+from pcscf.gateway.endpoint import Endpoint, PeerClosed, PlainEndpoint, TlsContext, TlsEndpoint, TlsRole
 from tests.support.gatewaybed import (
     FAST,
     Bench,
-    Controller,
     Local,
     add,
     bench,
-    controller,
     modify,
     new_identity,
+    on_both_loops,
     sdp,
 )
 
@@ -35,15 +31,6 @@ STRANGER = new_identity("stranger")
 UE_PRINT = str(UE.fingerprint("sha-256"))
 CORE_WORDS = b"MSRP from the core"
 UE_WORDS = b"MSRP from the ue"
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    """Every test runs on both loops: they differ in how transports pause, end and abort."""
-    policies: dict[str, Callable[[], asyncio.AbstractEventLoopPolicy]] = {
-        "asyncio": asyncio.DefaultEventLoopPolicy, "uvloop": uvloop.EventLoopPolicy,
-    }  # fmt: skip
-    return policies[request.param]()
 
 
 class Peer:
@@ -155,6 +142,7 @@ async def protected_call(gateway: Bench, host: str = "127.0.0.1") -> AsyncIterat
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@on_both_loops
 async def test_bytes_pass_both_ways(host: str) -> None:
     async with bench(host=host) as gateway, protected_call(gateway, host) as (ue, core, _, core_side):
         assert core.writer.get_extra_info("peername")[:2] == core_side.address
@@ -171,6 +159,7 @@ async def test_bytes_pass_both_ways(host: str) -> None:
         assert statistics.total.connections == 2
 
 
+@on_both_loops
 async def test_a_large_transfer_arrives_whole_in_both_directions() -> None:
     up, down = os.urandom(3_000_000), os.urandom(2_000_000)
     async with bench() as gateway, protected_call(gateway) as (ue, core, _, _):
@@ -183,6 +172,7 @@ async def test_a_large_transfer_arrives_whole_in_both_directions() -> None:
 
 @pytest.mark.parametrize("tls_client", [True, False])
 @pytest.mark.parametrize("gateway_dials", [True, False])
+@on_both_loops
 async def test_tcp_and_tls_roles_are_independent(gateway_dials: bool, tls_client: bool) -> None:
     """Accept or connect, TLS server or client: all four on the access side, EstBNC on the TLS package choosing the latter."""
     signals = ",".join((["tcpbcc/EstBNC"] if gateway_dials else []) + (["tlsbsc/EstBNC"] if tls_client else []))
@@ -206,6 +196,7 @@ async def test_tcp_and_tls_roles_are_independent(gateway_dials: bool, tls_client
 
 
 @pytest.mark.parametrize("roles", [("passive", "active"), ("active", "passive"), ("active", "active"), ("passive", "passive")])
+@on_both_loops
 async def test_plain_on_both_sides(roles: tuple[str, str]) -> None:
     """The transparent case, and with two passive sides the merge of two incoming connections."""
     opposite = {"active": "passive", "passive": "active"}
@@ -225,6 +216,7 @@ async def test_plain_on_both_sides(roles: tuple[str, str]) -> None:
         await far.close()
 
 
+@on_both_loops
 async def test_the_core_is_dialled_only_after_the_ue_is_verified() -> None:
     async with bench() as gateway, listening() as core:
         access_side, _ = await gateway.open(
@@ -239,6 +231,7 @@ async def test_the_core_is_dialled_only_after_the_ue_is_verified() -> None:
         await silent.close()
 
 
+@on_both_loops
 async def test_est_bnc_dials_at_once() -> None:
     async with bench() as gateway, listening() as core:
         await gateway.open(add("core", ours="active", theirs="passive", peer=core.address, signals="tcpbcc/EstBNC{Stream=1}"))
@@ -246,6 +239,7 @@ async def test_est_bnc_dials_at_once() -> None:
         await far.close()
 
 
+@on_both_loops
 async def test_an_early_client_hello_waits_for_the_fingerprint() -> None:
     """The port listens from the reservation on; the handshake begins when Modify says who may come."""
     async with bench() as gateway, listening() as core:
@@ -265,6 +259,7 @@ async def test_an_early_client_hello_waits_for_the_fingerprint() -> None:
         await peer.close()
 
 
+@on_both_loops
 async def test_inactive_holds_application_bytes_and_send_receive_lets_them_go() -> None:
     async with bench() as gateway, protected_call(gateway) as (ue, core, access_side, _):
         await gateway.ask(f"Context={access_side.context}{{{modify(access_side.termination, mode='Inactive')}}}")
@@ -279,6 +274,7 @@ async def test_inactive_holds_application_bytes_and_send_receive_lets_them_go() 
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+@on_both_loops
 async def test_no_byte_crosses_before_verification_in_either_direction(version: int) -> None:
     """The core has spoken already and the stranger speaks as early as its TLS lets it: neither gets a byte of the other."""
     async with bench() as gateway:
@@ -331,6 +327,7 @@ async def test_no_byte_crosses_before_verification_in_either_direction(version: 
         await core.close()
 
 
+@on_both_loops
 async def test_a_wrong_server_certificate_lets_nothing_cross_either() -> None:
     """The gateway as TLS client, towards a server that writes in its first flight."""
     async with bench() as gateway, listening() as ue_side:
@@ -366,12 +363,14 @@ async def test_a_wrong_server_certificate_lets_nothing_cross_either() -> None:
         await core.close()
 
 
+@on_both_loops
 async def test_one_connection_per_stream() -> None:
     async with bench() as gateway, protected_call(gateway) as (_, _, access_side, _):
         with pytest.raises(ConnectionRefusedError):
             await dial(access_side.address)
 
 
+@on_both_loops
 async def test_the_source_filter_turns_strangers_away() -> None:
     async with bench() as gateway:
         access_side, _ = await gateway.open(
@@ -389,6 +388,7 @@ async def test_the_source_filter_turns_strangers_away() -> None:
         await stranger.close()
 
 
+@on_both_loops
 async def test_half_close_travels_from_the_ue() -> None:
     async with bench() as gateway, protected_call(gateway) as (ue, core, _, _):
         ue.send(UE_WORDS)
@@ -403,6 +403,7 @@ async def test_half_close_travels_from_the_ue() -> None:
         assert causes == ["NR", "NR"]
 
 
+@on_both_loops
 async def test_half_close_travels_from_the_core() -> None:
     async with bench() as gateway, protected_call(gateway) as (ue, core, _, _):
         core.send(CORE_WORDS)
@@ -414,6 +415,7 @@ async def test_half_close_travels_from_the_core() -> None:
         assert await core.read_to_end() == UE_WORDS
 
 
+@on_both_loops
 async def test_a_reset_takes_the_other_side_down() -> None:
     async with bench() as gateway, protected_call(gateway) as (ue, core, _, core_side):
         raw = core.writer.get_extra_info("socket")
@@ -427,6 +429,7 @@ async def test_a_reset_takes_the_other_side_down() -> None:
         assert notified["g/cause"]["Generalcause"] == "FT"
 
 
+@on_both_loops
 async def test_a_slow_reader_is_waited_for_in_bounded_memory() -> None:
     """The sender is stopped by TCP; the gateway holds its write buffer and one read, never the whole transfer."""
     limit = 65_536
@@ -455,6 +458,7 @@ async def test_a_slow_reader_is_waited_for_in_bounded_memory() -> None:
         assert access_side.context in gateway.gateway.relay.statistics.contexts
 
 
+@on_both_loops
 async def test_nothing_is_read_ahead_while_the_other_side_is_not_up() -> None:
     async with bench() as gateway:
         access_side, _ = await gateway.open(
@@ -470,6 +474,7 @@ async def test_nothing_is_read_ahead_while_the_other_side_is_not_up() -> None:
         near.writer.transport.abort()
 
 
+@on_both_loops
 async def test_a_refused_connect_is_notified() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -487,6 +492,7 @@ async def test_a_refused_connect_is_notified() -> None:
         assert gateway.gateway.relay.statistics.total.failures == {"CONNECT_REFUSED": 1}
 
 
+@on_both_loops
 async def test_a_connect_timeout_is_notified() -> None:
     """A listener whose backlog is full answers no further SYN."""
     with socket.socket() as full:
@@ -509,6 +515,7 @@ async def test_a_connect_timeout_is_notified() -> None:
 
 
 @pytest.mark.parametrize("tls_client", [True, False])
+@on_both_loops
 async def test_a_handshake_that_does_not_end_is_notified(tls_client: bool) -> None:
     async with bench() as gateway, listening() as ue_side:
         await gateway.open(
@@ -522,6 +529,7 @@ async def test_a_handshake_that_does_not_end_is_notified(tls_client: bool) -> No
         await silent.close()
 
 
+@on_both_loops
 async def test_a_peer_that_hangs_up_during_the_handshake_is_notified() -> None:
     async with bench() as gateway:
         [access_side] = await gateway.open(add("access", ours="passive", theirs="active", fingerprints=[UE_PRINT], secure=True))
@@ -532,6 +540,7 @@ async def test_a_peer_that_hangs_up_during_the_handshake_is_notified() -> None:
         assert notified["g/cause"]["Failurecause"] == "connection closed by the peer during the TLS handshake"
 
 
+@on_both_loops
 async def test_what_is_not_armed_is_not_notified() -> None:
     async with bench() as gateway, listening() as ue_side:
         await gateway.open(
@@ -545,6 +554,7 @@ async def test_what_is_not_armed_is_not_notified() -> None:
         assert [request for request, _ in list(gateway.iq.requests._queue)][1:] == []  # type: ignore[attr-defined]
 
 
+@on_both_loops
 async def test_subtract_ends_both_sides_in_order_and_frees_the_ports() -> None:
     async with bench() as gateway, protected_call(gateway) as (ue, core, access_side, _):
         ue.send(UE_WORDS)
@@ -559,6 +569,7 @@ async def test_subtract_ends_both_sides_in_order_and_frees_the_ports() -> None:
         assert gateway.gateway.relay.statistics.total.octets == len(UE_WORDS)
 
 
+@on_both_loops
 async def test_a_new_fingerprint_replaces_the_connection_and_the_same_keeps_it() -> None:
     async with bench() as gateway, protected_call(gateway) as (ue, core, access_side, _):
         where = ("127.0.0.1", 9)
@@ -576,6 +587,7 @@ async def test_a_new_fingerprint_replaces_the_connection_and_the_same_keeps_it()
         await second.close()
 
 
+@on_both_loops
 async def test_busy_ports_are_skipped_and_an_exhausted_realm_says_so() -> None:
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
@@ -590,6 +602,7 @@ async def test_busy_ports_are_skipped_and_an_exhausted_realm_says_so() -> None:
             assert error.code == 432
 
 
+@on_both_loops
 async def test_dscp_marks_what_is_sent() -> None:
     async with bench() as gateway, listening() as core:
         await gateway.open(
@@ -602,8 +615,3 @@ async def test_dscp_marks_what_is_sent() -> None:
         raw = leg.connection._transport.get_extra_info("socket")
         assert raw.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 0x2E << 2
         await far.close()
-
-
-def test_failed_is_an_event_of_its_own() -> None:
-    """The type that every refusal above ends in is not mistaken for the end of the peer's data."""
-    assert not isinstance(PeerClosed(), Failed)

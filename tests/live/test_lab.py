@@ -1,13 +1,16 @@
-"""The lab's own pieces against each other on loopback: without the product between them, everything must work as well."""
+"""The lab's own pieces against each other on loopback: everything must work without the product between them as well."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from pcscf.cli.children import Child, ChildFailedError
+from pcscf.lab import tls
 from pcscf.lab.agent import Agent
 from pcscf.lab.call import Habits
 from pcscf.lab.core import Core, CoreConfig
@@ -17,9 +20,12 @@ from pcscf.lab.party import Manners, Party
 from pcscf.lab.tap import NoTap
 from pcscf.lab.ue import Account, RegistrationRefusedError, SecurityHabits, Ue
 from pcscf.lab.useragent import CallRefusedError
+from pcscf.observe.ladder import ladders
+from pcscf.observe.trace import merge_traces
 from pcscf.sip.uri import parse_uri
 
 DOMAIN = "ims.example"
+SERVER = tls.self_signed("gateway.example")
 BOB = f"sip:bob@{DOMAIN}"
 
 
@@ -29,17 +35,15 @@ class Bench:
     party: Party
     agents: list[Agent]
 
-    async def ue(self, transport: str = "udp", *, user: str = "alice", password: str = "secret", **options: object) -> Ue:
-        account = Account(user, password, DOMAIN, Target(transport, *self.core.address))
-        habits = options.pop("habits", Habits())
-        assert isinstance(habits, Habits)
-        ue = Ue(account, habits, NoTap(), security=SecurityHabits(mechanisms=()), host=self.core.host)
+    async def ue(self, transport: str = "udp", *, password: str = "secret", habits: Habits | None = None) -> Ue:
+        account = Account("alice", password, DOMAIN, Target(transport, *self.core.address))
+        ue = Ue(account, habits or Habits(), NoTap(), security=SecurityHabits(mechanisms=()), host=self.core.host)
         self.agents.append(ue)
         await ue.start()
         return ue
 
-    async def registered(self, transport: str = "udp", **options: object) -> Ue:
-        ue = await self.ue(transport, **options)
+    async def registered(self, transport: str = "udp", *, habits: Habits | None = None) -> Ue:
+        ue = await self.ue(transport, habits=habits)
         await ue.register()
         return ue
 
@@ -80,7 +84,9 @@ async def test_registration_with_digest(lab: Bench, transport: str) -> None:
     ue = await lab.ue(transport)
     registration = await ue.register()
     assert registration.active
-    assert registration.service_route == [f"<{lab.core._own_uri('orig')}>"]
+    (route,) = registration.service_route
+    assert route.startswith("<sip:orig@")
+    assert route.endswith(f":{lab.core.address[1]};lr>")
     assert registration.associated_uris == [f"<sip:alice@{DOMAIN}>"]
     assert [binding.contact for binding in lab.core.bindings["alice"]]
     await ue.deregister()
@@ -235,3 +241,120 @@ async def test_refreshes_change_nothing(lab4: Bench) -> None:
     await call.hang_up()
     await lab4.party.close()
     assert lab4.party.received == ["before", "after"]
+
+
+async def test_a_ue_does_not_speak_to_a_peer_that_names_no_fingerprint(lab4: Bench) -> None:
+    habits = Habits(secure=True, identity=tls.self_signed("alice"), e2ae="requested")
+    ue = await lab4.registered(habits=habits)
+    call = await ue.call(BOB, ue.proxy_uri)   # the party answers TCP/TLS/MSRP, but has no certificate
+    with pytest.raises(MediaFailedError):
+        await call.send_text("secret")
+    await call.hang_up()
+    assert lab4.party.received == []
+
+
+@dataclass
+class OpensslServer:
+    port: int
+    process: asyncio.subprocess.Process
+
+    async def output(self, until: str = "") -> str:
+        """Everything it printed, once `until` was among it."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        told = b""
+        while until.encode() not in told:
+            told += await stdout.readuntil()
+        self.process.terminate()
+        return (told + await stdout.read()).decode()
+
+
+@pytest.fixture
+async def openssl(tmp_path: Path) -> AsyncIterator[OpensslServer]:
+    (tmp_path / "server.pem").write_bytes(SERVER.certificate + SERVER.key)
+    process = await asyncio.create_subprocess_exec(
+        "openssl", "s_server", "-accept", "127.0.0.1:0", "-cert", str(tmp_path / "server.pem"), "-Verify", "1",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    port = 0
+    while not port:
+        line = (await process.stdout.readline()).decode()
+        assert line, "openssl s_server did not start"
+        if line.startswith("ACCEPT"):
+            port = int(line.rpartition(":")[2])
+    yield OpensslServer(port, process)
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+async def test_openssl_sees_the_certificate_of_the_ue(openssl: OpensslServer) -> None:
+    identity = tls.self_signed("alice of the lab")
+    reader, writer, facts = await tls.connect("127.0.0.1", openssl.port, identity, (SERVER.fingerprint(),))
+    assert facts.version == "TLSv1.3"
+    assert facts.peer_fingerprint == " ".join(SERVER.fingerprint())
+    writer.write(b"octets of the application\n")
+    assert "alice of the lab" in await openssl.output(until="octets of the application")
+    writer.close()
+    del reader
+
+
+async def test_openssl_gets_no_octet_where_its_certificate_is_another(openssl: OpensslServer) -> None:
+    other = tls.self_signed("somebody else").fingerprint()
+    with pytest.raises(tls.PeerRefusedError):
+        await tls.connect("127.0.0.1", openssl.port, tls.self_signed("alice"), (other,))
+    assert "octets" not in await openssl.output()
+
+
+@pytest.fixture
+async def started(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Child]]]:
+    """Starts commands of `pcscf lab` as processes, with a trace each; ends them."""
+    children: list[Child] = []
+
+    async def start(kind: str, *arguments: str) -> Child:
+        trace = tmp_path / f"{kind}.jsonl"
+        child = await Child.start(kind, ["pcscf", "lab", kind, *arguments, "--trace", str(trace)], tmp_path / f"{kind}.log")
+        children.append(child)
+        return child
+
+    yield start
+    for child in reversed(children):
+        await child.stop()
+
+
+async def test_the_commands_work_as_processes(started: Callable[..., Awaitable[Child]], tmp_path: Path) -> None:
+    party = await started("party", "--port", "0", "--reply", "got: {text}", "--ring")
+    bob = (await party.expect("ready", 20))["address"]
+    core = await started("core", "--port", "0", "--user", "alice:secret", "--party", f"bob=sip:bob@{bob}", "--no-need-path")
+    proxy = f"sip:{(await core.expect('ready', 20))['address']};transport=tcp"
+    ue = await started("ue", "--proxy", proxy, "--plain", "--mechanism", "none", "--call", BOB, "--say", "one", "--replies", "1")
+    assert await ue.finish(20) == 0
+    call_id = ue.events[1]["call_id"]
+    assert [event["event"] for event in ue.events] == ["registered", "answered", "media", "sent", "received", "ended"]
+    assert ue.told("received", text="got: one", call_id=call_id)
+    assert await party.expect("ended", 20, call_id=call_id, by="peer")
+    registration, session = ladders(merge_traces(sorted(tmp_path.glob("*.jsonl"))))
+    assert {(arrow.source, arrow.target) for arrow in registration.arrows} == {("ue", "core"), ("core", "ue")}
+    assert [arrow.text for arrow in session.arrows if (arrow.source, arrow.target, arrow.proto) == ("ue", "party", "MSRP")] == [
+        "SEND (empty)", "SEND 3 octets", "200 OK"]
+    assert call_id in session.keys
+
+
+async def test_a_command_that_fails_says_why(started: Callable[..., Awaitable[Child]]) -> None:
+    ue = await started("ue", "--proxy", "sip:127.0.0.1:1;transport=tcp")
+    assert await ue.finish(20) == 1
+    assert ue.told("failed")
+    with pytest.raises(ChildFailedError, match="ended before 'registered'"):
+        await ue.expect("registered", 20)
+
+
+async def test_a_silent_command_is_not_waited_for_for_ever(started: Callable[..., Awaitable[Child]]) -> None:
+    party = await started("party", "--port", "0")
+    await party.expect("ready", 20)
+    with pytest.raises(ChildFailedError, match="no 'received' within"):
+        await party.expect("received", 0.05)
+    with pytest.raises(ChildFailedError, match="still running"):
+        await party.finish(0.05)

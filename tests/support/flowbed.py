@@ -59,6 +59,7 @@ class Peer:
         self.name = name
         self.flow = flow
         self.seen: list[Message] = []
+        self._told: set[bytes] = set()
         self._fresh: asyncio.Queue[Message] = asyncio.Queue()
 
     def send(self, message: Message | str | bytes) -> None:
@@ -86,7 +87,8 @@ class Peer:
             message = await self._fresh.get()
             if isinstance(message, Response) and message.status == 100 and wanted != 100:
                 continue
-            if sum(each.to_bytes() == message.to_bytes() for each in self.seen) == 1:
+            if message.to_bytes() not in self._told:
+                self._told.add(message.to_bytes())
                 return message
 
     def is_quiet(self) -> bool:
@@ -195,6 +197,11 @@ class Bed:
     async def settle(self, seconds: float = 0.1) -> None:
         """Let time pass."""
         await asyncio.sleep(seconds)
+
+    def watch(self) -> None:
+        """What the process does every few seconds."""
+        watch.expire(self.calls)
+        watch.release_silent(self.calls)
 
     async def start(self) -> None:
         """Open Iq and wait for the gateway."""

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+import uvloop
 
 from pcscf.gateway.certificate import Identity, self_signed
 from pcscf.gateway.config import GatewayConfig, GatewayLimits, GatewayTimers, Realm
@@ -54,8 +60,7 @@ class Controller(asyncio.DatagramProtocol):
         return f"[{host}]:{port}"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         assert self._transport is not None
@@ -231,3 +236,18 @@ def modify(termination: str, *, remote: str | None = None, mode: str | None = No
 
 def new_identity(name: str) -> Identity:
     return self_signed(datetime.now(UTC), name)
+
+
+def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Runs an async test once on asyncio's loop and once on uvloop: they differ in how transports pause, end and abort."""
+
+    @functools.wraps(test)
+    def run(loop: Callable[[], asyncio.AbstractEventLoop], **arguments: Any) -> None:
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(test(**arguments))
+
+    known = inspect.signature(test)
+    added = inspect.Parameter("loop", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = known.replace(parameters=[added, *known.parameters.values()])  # type: ignore[attr-defined]
+    loops = [pytest.param(asyncio.new_event_loop, id="asyncio"), pytest.param(uvloop.new_event_loop, id="uvloop")]
+    return pytest.mark.parametrize("loop", loops)(run)

@@ -337,7 +337,7 @@ def test_the_error_reads_as_file_line_what_and_hint(write: Write) -> None:
 def test_nothing_can_be_changed_after_reading(write: Write) -> None:
     config = load_config(write(GOOD))
     with pytest.raises(ValueError, match="frozen"):
-        config.listeners["gm"].port = 1  # type: ignore[misc]
+        config.listeners["gm"].port = 1
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ Answer = tuple[Action, ...] | ErrorDescriptor | TransactionPending | None
 
 
 class ScriptedGateway:
-    """Answers as a gateway should, each request once. `script` may answer instead (None: not at all); `seen` keeps every request."""
+    """Answers as a gateway should, each request once. `script` may answer instead (None: not at all)."""
 
     def __init__(self, host: str = "192.0.2.1", port: int = 40001) -> None:
         self.peer = (host, port)

@@ -78,6 +78,11 @@ def mode(stream: Stream) -> Mode | None:
     return stream.local_control.mode if stream.local_control is not None else None
 
 
+def realm(stream: Stream) -> str:
+    assert stream.local_control is not None
+    return stream.local_control.properties[0].value.text
+
+
 def test_offer_of_the_ue_configures_the_access_side_and_reserves_the_core_side() -> None:
     actions = procedures.reserve(from_ue("active"), REALMS)
     assert [action.context for action in actions] == [ContextId.CHOOSE]
@@ -93,7 +98,7 @@ def test_offer_of_the_ue_configures_the_access_side_and_reserves_the_core_side()
     assert far.local == "v=0\r\nc=IN IP4 $\r\nm=message $ TCP -\r\na=setup:active\r\n"
     assert far.remote is None
     assert (mode(near), mode(far)) == (Mode.SEND_RECEIVE, Mode.INACTIVE)
-    assert [near.local_control.properties[0].value.text, far.local_control.properties[0].value.text] == ["gm", "mw"]
+    assert [realm(near), realm(far)] == ["gm", "mw"]
 
 
 def test_every_add_arms_the_events_of_its_layers() -> None:

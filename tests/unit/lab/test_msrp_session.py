@@ -180,7 +180,7 @@ async def test_the_passive_side_serves_one_connection_only() -> None:
     with pytest.raises(SendRefusedError, match="506"):
         await other.bind()
     stranger, _ = await connect(second, described(listener.address[1]), None, NoTap(), "call")
-    with pytest.raises(SendRefusedError):
+    with pytest.raises(SendRefusedError, match="481"):
         await stranger.bind()
     await one.send("still here")
     assert (await session.receive()).content == b"still here"

@@ -43,7 +43,9 @@ def answer(
 
 def within(method: str, cseq: int, *, from_callee: bool, contact: str = "", call_id: str = "d1") -> Request:
     caller, callee = '"A" <sip:alice@a.example>;tag=A', "<sip:bob@b.example>;tag=B"
-    request = Request(method, "sip:x", [("Via", "SIP/2.0/UDP h;branch=z9hG4bK2"), ("Call-ID", call_id), ("CSeq", f"{cseq} {method}")])
+    request = Request(
+        method, "sip:x", [("Via", "SIP/2.0/UDP h;branch=z9hG4bK2"), ("Call-ID", call_id), ("CSeq", f"{cseq} {method}")]
+    )
     request.add("From", callee if from_callee else caller)
     request.add("To", caller if from_callee else callee)
     if contact:
@@ -101,7 +103,9 @@ class TestBye:
 
     def test_each_has_its_own_number(self) -> None:
         dialog = made()
-        numbers = [build(is_ours).cseq[0] for build in (dialog.bye_towards_callee, dialog.bye_towards_callee, dialog.bye_towards_caller)]
+        numbers = [
+            build(is_ours).cseq[0] for build in (dialog.bye_towards_callee, dialog.bye_towards_callee, dialog.bye_towards_caller)
+        ]
         assert numbers == [6, 7, 1]
 
     def test_follows_the_numbers_seen(self) -> None:
@@ -147,7 +151,10 @@ class TestLearning:
         dialog.observe_response(again, answer(again, 200, routes=(FAR,)))
         assert dialog.record_route == [CALLEE_SIDE, OURS]
 
-    @pytest.mark.parametrize(("method", "status", "moves"), [("UPDATE", 200, True), ("INVITE", 200, True), ("INVITE", 488, False), ("INFO", 200, False)])
+    @pytest.mark.parametrize(
+        ("method", "status", "moves"),
+        [("UPDATE", 200, True), ("INVITE", 200, True), ("INVITE", 488, False), ("INFO", 200, False)],
+    )
     def test_target_refresh_by_caller(self, method: str, status: int, moves: bool) -> None:
         dialog = made()
         request = within(method, 8, from_callee=False, contact="<sip:alice@192.0.2.11>")

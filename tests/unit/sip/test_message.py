@@ -17,7 +17,7 @@ ODD = (
     b"CSEQ: 7  SUBSCRIBE\r\n"
     b"X-Coffee-Free: \xff\xfe raw\r\n"
     b"k: path\r\n"
-    b"Supported: gruu, \"a,b\"\r\n"
+    b'Supported: gruu, "a,b"\r\n'
     b"l:4\r\n"
     b"\r\n"
     b"\x00\xff\r\n"

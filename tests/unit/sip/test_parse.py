@@ -90,7 +90,7 @@ class TestDatagram:
     def test_blanks_and_folding_everywhere(self) -> None:
         data = (
             b"OPTIONS sip:b SIP/2.0\r\nvia \t: SIP /2.0\r\n\t/ UDP\r\n   h ;branch = z9hG4bK1\r\nTO:\r\n <sip:b>\r\n"
-            b"from: \"x\" \r\n <sip:a>\r\n ;tag =\r\n 1\r\nCSeq: 0009\r\n  OPTIONS\r\ni: c\r\n\r\n"
+            b'from: "x" \r\n <sip:a>\r\n ;tag =\r\n 1\r\nCSeq: 0009\r\n  OPTIONS\r\ni: c\r\n\r\n'
         )
         message = parse_datagram_untrusted(data)
         assert isinstance(message, Request)
@@ -268,7 +268,7 @@ class TestCheckRequest:
             {"From": "sip:a@b.example;tag=1"},
             {"From": "<sip:a@b.example>"},
             {"From": 'caller<sip:a@b.example>;tag=1;x="\u0440\u0430\u0431"'},
-            {"From": 'J\u00fcrgen <sip:a@b.example>;tag=1'},
+            {"From": "J\u00fcrgen <sip:a@b.example>;tag=1"},
             {"To": "isbn:2983792873"},
             {"To": "<http://www.example.com>"},
             {"To": '"a \\" , ; < b\\\\" <sip:b@b.example>'},

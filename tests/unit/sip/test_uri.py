@@ -27,7 +27,9 @@ def test_written_as_read(text: str) -> None:
 
 def test_parts() -> None:
     uri = parse_uri("SIPS:al%40ice:pw@B.example:5061;transport=TCP;lr;Ob?subject=x")
-    assert uri == Uri("sips", "al%40ice", "pw", "B.example", 5061, (("transport", "TCP"), ("lr", None), ("Ob", None)), "subject=x")
+    assert uri == Uri(
+        "sips", "al%40ice", "pw", "B.example", 5061, (("transport", "TCP"), ("lr", None), ("Ob", None)), "subject=x"
+    )
     assert (uri.param("transport"), uri.param("lr"), uri.param("ob"), uri.param("maddr")) == ("TCP", "", "", None)
     assert uri.is_sip
     assert uri.require_sip() is uri
@@ -49,9 +51,9 @@ def test_other_schemes() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "sip:", "sip", "sip:@b", "sip:a@", "sip:a b@c", "sip:a@b c", "sip:a@b:", "sip:a@b:65536", "sip:a@b:123456", "sip:a@b?",
-        "sip:a@b;", "sip:a@b;=x", "sip:a@b;x=", "sip:a@[::1", "sip:a@[1::2::3]", "sip:a@::1", "sip:a@b@c", "sip:%zz@b", "sip:a@b\n",
-        "<sip:a@b>", "sip:a@b>", '"sip:a@b"', "1sip:a", "tel:", ":x", "sip:a@b\u00e9",
+        "", "sip:", "sip", "sip:@b", "sip:a@", "sip:a b@c", "sip:a@b c", "sip:a@b:", "sip:a@b:65536", "sip:a@b:123456",
+        "sip:a@b?", "sip:a@b;", "sip:a@b;=x", "sip:a@b;x=", "sip:a@[::1", "sip:a@[1::2::3]", "sip:a@::1", "sip:a@b@c", "sip:%zz@b",
+        "sip:a@b\n", "<sip:a@b>", "sip:a@b>", '"sip:a@b"', "1sip:a", "tel:", ":x", "sip:a@b\u00e9",
     ],
 )  # fmt: skip
 def test_refused(text: str) -> None:
