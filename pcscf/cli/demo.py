@@ -37,7 +37,7 @@ BOB_REPLIES = "Got it: {text}"
 
 START_PATIENCE = 20.0   # seconds
 FLOW_PATIENCE = 15.0
-MIN_WIDTH = 100
+MIN_WIDTH = 120
 
 TITLES = (
     "1  Registration over TLS, with media security agreed",
@@ -179,8 +179,8 @@ class _Stage:
 
 
 def _show(outcome: Outcome, keep: Path | None) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    width = max(console.width, MIN_WIDTH)
+    width = max(Console().width, MIN_WIDTH)
+    console = Console(width=width, highlight=False, soft_wrap=True)
     for title, ladder in outcome.flows:
         console.print()
         console.print(Text(title, "bold"))

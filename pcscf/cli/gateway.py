@@ -42,6 +42,7 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
             tcp_connect=file.timers.tcp_connect,
             tls_handshake=file.timers.tls_handshake,
             graceful_stop=file.timers.graceful_stop,
+            adoption_grace=file.adoption_grace,
             registration_wait=file.registration.wait,
             registration_retry=file.registration.retry,
             registration_retry_max=file.registration.retry_max,

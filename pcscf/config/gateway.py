@@ -130,6 +130,8 @@ class GatewayFile(Block):
     registration: GatewayRegistration = own_default(GatewayRegistration)
     timers: StreamTimers = own_default(StreamTimers)
     limits: StreamLimits = own_default(StreamLimits)
+    adoption_grace: Seconds = 30.0
+    """An embedded gateway keeps its sessions this long for another P-CSCF when the one that started it died."""
     log_level: LogLevel = "info"
     """The least severe records that are written."""
 

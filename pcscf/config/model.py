@@ -271,16 +271,12 @@ class Deadlines(Block):
     """The core's final response to a REGISTER."""
     request_reply: Seconds = 32.0
     """The final response to any other request."""
-    cancelled: Seconds = 32.0
-    """The final response to an INVITE that was cancelled (64*T1)."""
     tombstone: Seconds = 32.0
     """How long an ended session still answers requests that crossed its end."""
     ack: Seconds = 32.0
     """The ACK for a 2xx; then the session is released."""
     iq_reply: Seconds = 5.0
     """A gateway's reply to one transaction; then the call goes on without the gateway's help, or gets 503."""
-    release: Seconds = 10.0
-    """Answers to the BYEs and Subtracts of a release; then the session is forgotten."""
     session: Seconds = 86_400.0
     """A session in which nothing is signalled is released after this time."""
     connect: Seconds = 5.0

@@ -194,9 +194,16 @@ class Connection(asyncio.BufferedProtocol):
         self._endpoint.close()
         self._advance_sent()
         if not self._over:
-            self._sent_fin = True
-            self._transport.write_eof()
+            self._send_fin(self._transport)
             self._close_if_done()
+
+    def _send_fin(self, transport: asyncio.Transport) -> None:
+        self._sent_fin = True
+        try:
+            transport.write_eof()
+        except OSError:
+            # The peer reset the connection and the loop has not told us yet.
+            transport.abort()
 
     def _close_if_done(self) -> None:
         if self._peer_done and self._finished and self._transport is not None:
@@ -223,8 +230,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None and not self._transport.is_closing():
             if not self._transport.is_reading():
                 self._transport.resume_reading()
-            self._sent_fin = True
-            self._transport.write_eof()
+            self._send_fin(self._transport)
         self._owner.connection_ended(self, cause, alert)
 
     def _end(self) -> None:

@@ -11,9 +11,8 @@ It joins the transaction machine, the association table and the procedures, and 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
-from typing import Final, TypeAlias
+from typing import Final
 
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, ErrorDescriptor
@@ -31,7 +30,6 @@ from pcscf.iq.association import (
     BUSY_PAUSE,
     Admits,
     Association,
-    AssociationEvent,
     Gateway,
     Heartbeat,
     Leaving,
@@ -40,11 +38,27 @@ from pcscf.iq.association import (
     Restarted,
     Resumed,
 )
+from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.operations import (
+    RELEASE_PAUSE,
+    RELEASE_PAUSE_MAX,
+    Advice,
+    Asked,
+    Audit,
+    Configure,
+    Done,
+    Event,
+    Failed,
+    Limits,
+    Purpose,
+    Release,
+    Released,
+    Reserve,
+)
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import (
     GONE,
-    Media,
     contexts_in,
     error_in,
     read_configured_untrusted,
@@ -54,88 +68,15 @@ from pcscf.iq.replies import (
 from pcscf.iq.requests import answer_untrusted
 from pcscf.mediasec.model import MediaPlan
 
-RELEASE_PAUSE: Final = 2.0
-"""Seconds before a release that was refused or not answered is tried again; doubles each time."""
-RELEASE_PAUSE_MAX: Final = 64.0
+__all__ = ["Controller", "Limits"]
+
 GATEWAY_SILENCE: Final = 30.0
 """Seconds without a message from here after which a gateway shall ask (the profile's inactivity timer)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """deadline: seconds that an operation may take; profiles: those accepted at registration, empty for any."""
-
-    deadline: float = 4.0
-    profiles: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """An operation succeeded. `media` of reserve and configure; `contexts` of audit."""
-
-    operation: int
-    media: Media | None = None
-    contexts: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    operation: int
-    error: SipError
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """A connection of one of our sessions broke."""
-
-    gateway: str
-    bearer: BearerReleased
-
-
-Event: TypeAlias = Done | Failed | Released | AssociationEvent | SyntaxRefused | MessageError
-
-
-@dataclass(slots=True)
-class _Reserve:
-    plan: MediaPlan
-    realms: Realms
-    tried: set[str] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Configure:
-    media: Media
-    plan: MediaPlan
-
-
-@dataclass(slots=True)
-class _Release:
-    context: int
-    pause: float = RELEASE_PAUSE
-
-
-@dataclass(slots=True)
-class _Audit:
-    """All contexts. `owned`: those of our sessions when the question was put."""
-
-    owned: frozenset[int]
-
-
-@dataclass(slots=True)
-class _Advice:
-    """A request whose reply, of whatever kind, is only a sign of life."""
-
-
-_Purpose: TypeAlias = _Reserve | _Configure | _Release | _Audit | _Advice
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A transaction under way. `operation` 0: nobody waits for it, or not any more."""
-
-    gateway: Gateway
-    purpose: _Purpose
-    operation: int
+NOT_REGISTERED: Final = 505
+"""The error of a gateway that has not seen the reply to its registration yet: a datagram overtook another."""
+REGISTRATION_PAUSE: Final = 0.05
+"""Seconds before such a request is repeated; doubles each time, REGISTRATION_REPEATS times."""
+REGISTRATION_REPEATS: Final = 5
 
 
 class Controller:
@@ -156,10 +97,11 @@ class Controller:
         self._limits = limits
         self._machine = TransactionMachine(mid, timers=timers, first_id=first_id)
         self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles)
-        self._asked: dict[int, _Asked] = {}
+        self._asked: dict[int, Asked] = {}
         self._transaction_of: dict[int, int] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._subtract_later: list[tuple[float, str, int, float]] = []
+        self._repeats: list[tuple[float, int]] = []
         self._last_operation = 0
         self._events: list[Event] = []
 
@@ -167,7 +109,7 @@ class Controller:
 
     def reserve(self, plan: MediaPlan, now: float, realms: Realms | None = None) -> int:
         """Both terminations of a new context; Done carries its Media. Raises ValueError: no line needs a gateway."""
-        wish = _Reserve(plan, realms or self._realms)
+        wish = Reserve(plan, realms or self._realms)
         actions = procedures.reserve(plan, wish.realms)
         operation = self._begin(now)
         self._reserve(operation, wish, actions, "no gateway is registered", now)
@@ -182,7 +124,7 @@ class Controller:
             return operation
         actions = procedures.configure(media, plan, self._realms)
         if actions:
-            self._ask(gateway, actions, _Configure(media, plan), operation, now)
+            self._ask(gateway, actions, Configure(media, plan), operation, now)
         else:
             self._done(Done(operation, media))
         return operation
@@ -194,7 +136,7 @@ class Controller:
         if gateway is None or gateway.contexts.pop(media.context, None) is None:
             self._done(Done(operation))
         else:
-            self._release(gateway, _Release(media.context), operation, now)
+            self._release(gateway, Release(media.context), operation, now)
         return operation
 
     def audit(self, mid: str, now: float) -> int:
@@ -204,7 +146,7 @@ class Controller:
         if gateway is None:
             self._fail(operation, GatewayUnavailable(f"gateway {mid} is not registered"))
         else:
-            self._ask(gateway, procedures.audit_contexts(), _Audit(frozenset()), operation, now)
+            self._ask(gateway, procedures.audit_contexts(), Audit(frozenset()), operation, now)
         return operation
 
     def abandon(self, operation: int) -> None:
@@ -234,9 +176,11 @@ class Controller:
         self.association.handle_timer(now)
         self._follow(now)
         for gateway in self.association.take_audits():
-            self._ask(gateway, procedures.audit_root(), _Advice(), 0, now)
+            self._ask(gateway, procedures.audit_root(), Advice(), 0, now)
         while self._deadlines and self._deadlines[0][0] <= now:
             self._deadline_over(heappop(self._deadlines)[1])
+        while self._repeats and self._repeats[0][0] <= now:
+            self._ask_again(heappop(self._repeats)[1], now)
         while self._subtract_later and self._subtract_later[0][0] <= now:
             _, mid, context, pause = heappop(self._subtract_later)
             found = self.association.gateway(mid)
@@ -251,6 +195,8 @@ class Controller:
             times.append(self._deadlines[0][0])
         if self._subtract_later:
             times.append(self._subtract_later[0][0])
+        if self._repeats:
+            times.append(self._repeats[0][0])
         return min((time for time in times if time is not None), default=None)
 
     def take_output(self) -> list[tuple[bytes, Peer]]:
@@ -268,12 +214,27 @@ class Controller:
         return self._last_operation
 
     def _ask(
-        self, gateway: Gateway, actions: tuple[Action, ...], purpose: _Purpose, operation: int, now: float
+        self, gateway: Gateway, actions: tuple[Action, ...], purpose: Purpose, operation: int, now: float
     ) -> None:
         transaction = self._machine.request(gateway.peer, actions, now)
-        self._asked[transaction] = _Asked(gateway, purpose, operation)
+        self._asked[transaction] = Asked(gateway, actions, purpose, operation)
         if operation:
             self._transaction_of[operation] = transaction
+
+    def _ask_later(self, transaction: int, asked: Asked, now: float) -> None:
+        """Leave the transaction as it is, for `_ask_again` or its deadline."""
+        self._asked[transaction] = asked
+        heappush(self._repeats, (now + REGISTRATION_PAUSE * 2.0**asked.repeats, transaction))
+        asked.repeats += 1
+
+    def _ask_again(self, transaction: int, now: float) -> None:
+        asked = self._asked.pop(transaction, None)
+        if asked is None or (isinstance(asked.purpose, Reserve | Configure) and not asked.operation):
+            return
+        again = self._machine.request(asked.gateway.peer, asked.actions, now)
+        self._asked[again] = asked
+        if asked.operation:
+            self._transaction_of[asked.operation] = again
 
     def _done(self, done: Done) -> None:
         self._transaction_of.pop(done.operation, None)
@@ -291,13 +252,13 @@ class Controller:
             return
         asked = self._asked[transaction]
         asked.operation = 0
-        if isinstance(asked.purpose, _Release):
+        if isinstance(asked.purpose, Release):
             self._done(Done(operation))
         else:
             what = f"gateway {asked.gateway.mid} did not answer within {self._limits.deadline:g} s"
             self._fail(operation, GatewayUnavailable(what))
 
-    def _reserve(self, operation: int, wish: _Reserve, actions: tuple[Action, ...], why_not: str, now: float) -> None:
+    def _reserve(self, operation: int, wish: Reserve, actions: tuple[Action, ...], why_not: str, now: float) -> None:
         """Ask the best gateway that was not asked yet."""
         for gateway in self.association.candidates(now):
             if gateway.mid not in wish.tried:
@@ -306,11 +267,11 @@ class Controller:
                 return
         self._fail(operation, GatewayUnavailable(why_not))
 
-    def _release(self, gateway: Gateway, release: _Release, operation: int, now: float) -> None:
+    def _release(self, gateway: Gateway, release: Release, operation: int, now: float) -> None:
         gateway.releasing.add(release.context)
         self._ask(gateway, procedures.release(release.context), release, operation, now)
 
-    def _release_later(self, gateway: Gateway, release: _Release, now: float) -> None:
+    def _release_later(self, gateway: Gateway, release: Release, now: float) -> None:
         gateway.releasing.discard(release.context)
         pause = min(2 * release.pause, RELEASE_PAUSE_MAX)
         heappush(self._subtract_later, (now + release.pause, gateway.mid, release.context, pause))
@@ -321,13 +282,13 @@ class Controller:
         """Give back those of `contexts` that no session owns and no release is under way for."""
         for context in contexts:
             if context not in gateway.contexts and context not in gateway.releasing:
-                self._release(gateway, _Release(context, pause), 0, now)
+                self._release(gateway, Release(context, pause), 0, now)
 
     def _compare(self, gateway: Gateway, now: float) -> None:
         """Find out which contexts of the gateway nobody owns, and which of ours it does not have."""
         if not gateway.is_compared:
             gateway.is_compared = True
-            self._ask(gateway, procedures.audit_contexts(), _Audit(frozenset(gateway.contexts)), 0, now)
+            self._ask(gateway, procedures.audit_contexts(), Audit(frozenset(gateway.contexts)), 0, now)
 
     # --- what the transaction machine and the association say --------------------------------------------------------
 
@@ -342,7 +303,11 @@ class Controller:
                 asked = self._asked.pop(event.tid, None)
                 if asked is not None:
                     self.association.alive(asked.gateway, now)
-                    self._replied(asked, event.actions, event.error, now)
+                    refused = event.error or error_in(event.actions)
+                    if refused is not None and refused.code == NOT_REGISTERED and asked.repeats < REGISTRATION_REPEATS:
+                        self._ask_later(event.tid, asked, now)
+                    else:
+                        self._replied(asked, event.actions, event.error, now)
             elif isinstance(event, RequestFailed):
                 asked = self._asked.pop(event.tid, None)
                 if asked is not None:
@@ -362,7 +327,7 @@ class Controller:
                 self._forget_requests_to(event.gateway, now)
             gateway = self.association.gateway(event.gateway)
             if gateway is not None and not isinstance(event, Leaving):
-                self._ask(gateway, procedures.watch_controller(GATEWAY_SILENCE), _Advice(), 0, now)
+                self._ask(gateway, procedures.watch_controller(GATEWAY_SILENCE), Advice(), 0, now)
                 if isinstance(event, Resumed):
                     self._compare(gateway, now)
             self._events.append(event)
@@ -375,40 +340,40 @@ class Controller:
             if asked.gateway.mid == mid:
                 del self._asked[transaction]
                 self._machine.abandon(transaction)
-                if isinstance(asked.purpose, _Reserve):
+                if isinstance(asked.purpose, Reserve):
                     asked.purpose.tried.discard(mid)
                 self._unanswered(asked, GatewayUnavailable(f"gateway {mid} is lost"), now)
 
-    def _replied(self, asked: _Asked, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float) -> None:
+    def _replied(self, asked: Asked, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float) -> None:
         purpose = asked.purpose
-        if isinstance(purpose, _Reserve):
+        if isinstance(purpose, Reserve):
             self._reserved(asked, purpose, actions, error, now)
-        elif isinstance(purpose, _Configure):
+        elif isinstance(purpose, Configure):
             self._configured(asked, purpose, actions, error)
-        elif isinstance(purpose, _Release):
+        elif isinstance(purpose, Release):
             self._subtracted(asked, purpose, error or error_in(actions), now)
-        elif isinstance(purpose, _Audit):
+        elif isinstance(purpose, Audit):
             self._audited(asked, purpose, actions, error, now)
 
-    def _unanswered(self, asked: _Asked, error: GatewayUnavailable, now: float) -> None:
+    def _unanswered(self, asked: Asked, error: GatewayUnavailable, now: float) -> None:
         purpose, gateway = asked.purpose, asked.gateway
-        if isinstance(purpose, _Release):
+        if isinstance(purpose, Release):
             if purpose.context in gateway.releasing:
                 self._release_later(gateway, purpose, now)
             self._done(Done(asked.operation))
-        elif isinstance(purpose, _Reserve):
+        elif isinstance(purpose, Reserve):
             if asked.operation:
                 actions = procedures.reserve(purpose.plan, purpose.realms)
                 self._reserve(asked.operation, purpose, actions, error.what, now)
             if gateway.is_associated:  # it may have made a context all the same
                 self._compare(gateway, now)
         else:
-            if isinstance(purpose, _Audit):
+            if isinstance(purpose, Audit):
                 gateway.is_compared = False
             self._fail(asked.operation, error)
 
     def _reserved(
-        self, asked: _Asked, wish: _Reserve, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float
+        self, asked: Asked, wish: Reserve, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float
     ) -> None:
         gateway = asked.gateway
         if not asked.operation:
@@ -432,7 +397,7 @@ class Controller:
             self._done(Done(asked.operation, media))
 
     def _configured(
-        self, asked: _Asked, configure: _Configure, actions: tuple[Action, ...], error: ErrorDescriptor | None
+        self, asked: Asked, configure: Configure, actions: tuple[Action, ...], error: ErrorDescriptor | None
     ) -> None:
         try:
             if error is not None:
@@ -443,7 +408,7 @@ class Controller:
         else:
             self._done(Done(asked.operation, media))
 
-    def _subtracted(self, asked: _Asked, release: _Release, error: ErrorDescriptor | None, now: float) -> None:
+    def _subtracted(self, asked: Asked, release: Release, error: ErrorDescriptor | None, now: float) -> None:
         if error is None or error.code in GONE:
             asked.gateway.releasing.discard(release.context)
         else:
@@ -451,7 +416,7 @@ class Controller:
         self._done(Done(asked.operation))
 
     def _audited(
-        self, asked: _Asked, audit: _Audit, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float
+        self, asked: Asked, audit: Audit, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float
     ) -> None:
         gateway = asked.gateway
         gateway.is_compared = gateway.is_compared and bool(asked.operation)

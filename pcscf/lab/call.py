@@ -130,6 +130,8 @@ class Call:
     async def _open(self) -> None:
         await self.confirmed.wait()
         try:
+            if self.listener is not None and self.local.secure:
+                raise media.MediaFailedError("the peer wants to dial, but the lab is no TLS server")
             if self.listener is not None:
                 self._session = await self.listener.accept(self.local, self.remote, self.tap, self.dialog.call_id)
                 return
@@ -143,9 +145,9 @@ class Call:
     async def session(self) -> MsrpSession:
         """The bound session. Raises MediaFailedError."""
         if self._media is not None:
-            await asyncio.shield(self._media)
+            await asyncio.wait([self._media])   # which ends cancelled where the call ends first
         if self._session is None or self.failure:
-            raise media.MediaFailedError(self.failure or "no MSRP session was asked for")
+            raise media.MediaFailedError(self.failure or "the call ended without an MSRP session")
         return self._session
 
     async def send_text(self, text: str, *, success_report: bool = False) -> None:
@@ -165,18 +167,27 @@ class Call:
             raise media.MediaFailedError(str(error)) from error
 
     async def hang_up(self, reason: str = "") -> None:
-        """Send BYE (with `reason` as its Reason) and close the session."""
-        if not self.ended.is_set():
-            await self.end("us", reason)
-            await self.hang_up_by(self, reason)
+        """Send BYE (with `reason` as its Reason), and close the session once it is answered."""
+        if self._note_end("us", reason):
+            try:
+                await self.hang_up_by(self, reason)
+            finally:
+                await self._close_media()
 
     async def end(self, by: Literal["us", "peer"], reason: str) -> None:
         """The call is over: note who ended it and why, close the media."""
+        if self._note_end(by, reason):
+            await self._close_media()
+
+    def _note_end(self, by: Literal["us", "peer"], reason: str) -> bool:
         if self.ended.is_set():
-            return
+            return False
         self.ended_by, self.reason = by, reason
         self.ended.set()
         self.on_end(self)
+        return True
+
+    async def _close_media(self) -> None:
         if self._media is not None and not self._media.done():
             self._media.cancel()
             await asyncio.gather(self._media, return_exceptions=True)

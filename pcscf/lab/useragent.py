@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from pcscf.errors import PcscfError, SipError
+from pcscf.errors import MediaNotAcceptable, PcscfError, SipError
 from pcscf.lab.agent import Agent, ClientTransaction, NoResponseError, token
 from pcscf.lab.call import MAX_FORWARDS, Call, Dialog, Habits, new_call_id
 from pcscf.lab.media import (
@@ -194,6 +194,7 @@ class UserAgent(Agent):
                 self.respond(invite, response_to(invite, status, to_tag=token()), link)
                 return None
             setup = answer_setup(offer.setup, self.habits.choice)
+            self._check_tls(offer, setup)
             listener = await MsrpListener.open(self.host) if setup == "passive" else None
         except SipError as error:
             response = response_to(invite, error.status, error.reason, to_tag=token())
@@ -206,6 +207,13 @@ class UserAgent(Agent):
         call = self._new_call(Dialog.of_callee(invite, token()), local, offer, listener)
         self._respond_with_sdp(invite, call, link)
         return call
+
+    def _check_tls(self, offer: MsrpMedia, setup: str) -> None:
+        """We are a TLS client or nothing: the standard library's server cannot ask for a self-signed certificate."""
+        if offer.secure and self.habits.identity is None:
+            raise MediaNotAcceptable("no certificate for TLS here")
+        if offer.secure and setup == "passive":
+            raise MediaNotAcceptable("TLS only with the active role here")
 
     def on_ack(self, ack: Request) -> None:
         if (call := self.calls.get((ack.call_id, ack.to_tag))) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from pcscf.h248.message import (
     Command,
     ContextId,
     ErrorDescriptor,
+    Media,
     ObservedEvents,
     TransactionPending,
     TransactionReply,
@@ -26,6 +28,7 @@ OPTION_FIELDS = ("Require", "Proxy-Require", "Supported", "Unsupported")
 SECURITY_OPTIONS = frozenset({"mediasec", "sec-agree"})
 
 _ATTRIBUTES = {"setup": "setup", "3ge2ae": "e2ae", "fingerprint": "fingerprint"}
+_MEDIA_LINE = re.compile(r"^m=\S+ \S+ (\S+)", re.MULTILINE)
 _CONTEXT_NAMES = {ContextId.NULL: "-", ContextId.CHOOSE: "$", ContextId.ALL: "*"}
 
 
@@ -137,8 +140,8 @@ def summarise_h248(wire: bytes) -> Summary:
             kind = "pending"
             transactions.append(f"transaction {transaction.id}")
             words.append("Pending")
-        else:
-            words.append("TransactionResponseAck")
+    if not words:
+        words.append("TransactionResponseAck")
     facts = {"kind": kind, "transactions": transactions, "contexts": contexts, "commands": commands, "errors": errors}
     return " ".join(word.strip() for word in words), f"context {contexts[0]}" if contexts else "", facts
 
@@ -165,10 +168,21 @@ def _command(command: Command, errors: list[int]) -> str:
     for descriptor in command.descriptors:
         if isinstance(descriptor, ObservedEvents):
             words += [event.name for event in descriptor.events]
+        elif isinstance(descriptor, Media):
+            words += _transports(descriptor)
     if command.error is not None:
         errors.append(command.error.code)
         words.append(f"Error {_error_text(command.error)}")
     return " ".join(words)
+
+
+def _transports(media: Media) -> list[str]:
+    """The transports that the descriptions of a termination name, each once."""
+    found = [
+        match[1] for stream in media.streams for text in (stream.local, stream.remote)
+        if text and (match := _MEDIA_LINE.search(text)) is not None
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _error_text(error: ErrorDescriptor) -> str:

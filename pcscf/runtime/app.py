@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from pathlib import Path
+from random import SystemRandom
 
 import structlog
 
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, SipError, TemporarilyUnavailable
 from pcscf.iq.notifications import BearerReleased
-from pcscf.observe.trace import TraceWriter
+from pcscf.observe.trace import TraceWriter, address_text
 from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.ports import Ports
@@ -23,6 +24,8 @@ from pcscf.procedures.session import State
 from pcscf.procedures.token import Tokens
 from pcscf.runtime import settings
 from pcscf.runtime.driver import Driver, Waits
+from pcscf.runtime.embedded import EmbeddedGateway
+from pcscf.runtime.iq import Gateways
 from pcscf.runtime.net import Message, Net, Socket, Upward
 from pcscf.runtime.resolve import Resolver
 from pcscf.runtime.store import MemoryStore
@@ -41,7 +44,7 @@ async def run(config: Config, *, trace: Path | None = None) -> None:
     """Run until cancelled; then release what is under way and close. Raises ConfigError for what cannot be opened."""
     writer = TraceWriter(trace, "pcscf") if trace is not None else None
     try:
-        pcscf = await Pcscf.open(config, writer)
+        pcscf = await Pcscf.open(config, trace, writer)
         try:
             await pcscf.serve()
         finally:
@@ -54,7 +57,7 @@ async def run(config: Config, *, trace: Path | None = None) -> None:
 class Pcscf:
     """The joined parts. `open` brings them up; `close` takes them down in the opposite order."""
 
-    def __init__(self, config: Config, writer: TraceWriter | None) -> None:
+    def __init__(self, config: Config, trace: Path | None, writer: TraceWriter | None) -> None:
         self._config = config
         self._store = MemoryStore()
         self._wheel = Wheel()
@@ -65,16 +68,19 @@ class Pcscf:
             writer.tap_sip if writer is not None else None)
         waits = Waits(register=config.timers.register_reply, request=config.timers.request_reply)
         self._driver = Driver(self._net, self._layer, Resolver(), self._wheel.later, waits)
-        self._gateways = settings.gateways(
-            config, bearer_released=self._bearer_released, lost=self._gateway_lost,
-            tap=writer.tap_iq if writer is not None else None)
-        self._embedded = settings.embedded(config, writer.path if writer is not None else None)
+        self._gateways = Gateways(
+            settings.iq(config), random=SystemRandom(), clock=loop.time, on_bearer_released=self._bearer_released,
+            on_gateway_lost=self._gateway_lost, tap=writer.tap_iq if writer is not None else None)
+        self._embedded: EmbeddedGateway | None = None
+        self._writer = writer
+        self._trace = trace
         self._now = loop.time
         self._calls: Calls | None = None
 
     @classmethod
-    async def open(cls, config: Config, writer: TraceWriter | None) -> Pcscf:
-        self = cls(config, writer)
+    async def open(cls, config: Config, trace: Path | None, writer: TraceWriter | None) -> Pcscf:
+        """Everything open and a gateway registered. Raises ConfigError."""
+        self = cls(config, trace, writer)
         try:
             await self._open_all()
         except BaseException:
@@ -96,7 +102,7 @@ class Pcscf:
         site = settings.site(config, bound)
         ports = Ports(
             sip=self._driver, media=self._gateways, store=self._store, site=site,
-            tokens=Tokens(os.urandom(SECRET_OCTETS), os.urandom), now=self._now, later=self._wheel.later, record=_record)
+            tokens=Tokens(os.urandom(SECRET_OCTETS), os.urandom), now=self._now, later=self._wheel.later, record=self._record)
         self._calls = Calls(ports, self._driver.start)
         self._driver.router = Router(self._calls)
         try:
@@ -105,10 +111,19 @@ class Pcscf:
             raise ConfigError(
                 f"Iq cannot open {config.iq.address}:{config.iq.port}: {error.strerror}",
                 hint="set gateways.iq.address and gateways.iq.port to what is free") from error
-        if self._embedded is not None:
-            await self._embedded.start()
-            await self._gateways.wait_registered(GATEWAY_PATIENCE)
+        if config.gateways.embedded.enabled:
+            await self._start_embedded()
         self._announce_ready(bound)
+
+    async def _start_embedded(self) -> None:
+        self._embedded = settings.embedded(self._config, self._gateways.address, self._trace)
+        await self._embedded.start()
+        try:
+            await self._gateways.wait_registered(GATEWAY_PATIENCE)
+        except TimeoutError:
+            raise ConfigError(
+                f"the embedded gateway did not register within {GATEWAY_PATIENCE:g} s",
+                hint="its own messages above say why; gateways.embedded.media names its addresses and ports") from None
 
     async def serve(self) -> None:
         """Look now and then for what has expired, for ever."""
@@ -149,7 +164,7 @@ class Pcscf:
     def _gone(self, destination: Destination) -> None:
         self._driver.gone(destination)
 
-    def _bearer_released(self, gateway: str, bearer: BearerReleased) -> None:
+    def _bearer_released(self, gateway: str, _context: int, bearer: BearerReleased) -> None:
         if self._calls is not None:
             watch.bearer_released(self._calls, gateway, bearer)
 
@@ -159,10 +174,11 @@ class Pcscf:
 
     @staticmethod
     def _announce_ready(bound: dict[str, Socket]) -> None:
-        listeners = {name: f"{each.transport}:{each.address}:{each.port}" for name, each in bound.items()}
+        listeners = {name: f"{each.transport}:{address_text((each.address, each.port))}" for name, each in bound.items()}
         sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
         sys.stdout.flush()
 
-
-def _record(event: str, **facts: object) -> None:
-    log.info(event, **facts)
+    def _record(self, event: str, **facts: object) -> None:
+        log.info(event, **facts)
+        if event == "reserved" and self._writer is not None:
+            self._writer.link(str(facts["call"]), int(str(facts["context"])))

@@ -24,6 +24,7 @@ from typing import Any, Final
 import structlog
 
 from pcscf.config.model import Config
+from pcscf.config.resolve import weakest_hash
 from pcscf.config.values import Endpoint
 from pcscf.errors import ConfigError
 from pcscf.gateway.config import EMBEDDED_PARENT
@@ -55,12 +56,14 @@ def gateway_file(config: Config) -> dict[str, Any]:
     return {
         "mid": gateways.embedded_mid,
         "iq": {"address": gateways.embedded_address, "port": 0},
-        "controllers": [str(Endpoint(_reachable(gateways.iq.address), gateways.iq.port))],
+        "controllers": [str(Endpoint(reachable(gateways.iq.address), gateways.iq.port))],
         "realms": {
             name: {"addresses": [str(address) for address in media.addresses], "ports": str(media.ports)}
             for name, media in config.embedded_media().items()
         },
         "registration": {"wait": 0.05, "retry": 0.25, "retry_max": 1.0},
+        "adoption_grace": embedded.grace,
+        "min_hash": weakest_hash(config.policies),
         "timers": embedded.timers.model_dump(mode="json"),
         "limits": embedded.limits.model_dump(mode="json"),
         "log_level": config.log.level,
@@ -248,7 +251,7 @@ def _runtime_folder() -> Path:
     return folder
 
 
-def _reachable(address: str) -> str:
+def reachable(address: str) -> str:
     """The address of a listener as a client on the same host reaches it."""
     parsed = ip_address(address)
     if not parsed.is_unspecified:

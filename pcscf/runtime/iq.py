@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import structlog
 
@@ -18,9 +18,10 @@ from pcscf.errors import GatewayUnavailable, SipError
 from pcscf.h248.mid import mid_of_address
 from pcscf.h248.transaction import H248Timers, MessageError, SyntaxRefused
 from pcscf.iq.association import Admits, AssociationEvent, GatewayState, Heartbeat, Lost, Peer, Restarted
-from pcscf.iq.controller import Controller, Done, Failed, Limits, Released
+from pcscf.iq.controller import Controller
 from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.operations import Done, Failed, Limits, Released
 from pcscf.iq.procedures import Realms
 from pcscf.mediasec.model import MediaPlan
 
@@ -30,7 +31,7 @@ LAST_FIRST_ID: Final = 1 << 28
 
 log = structlog.get_logger()
 
-Tap: TypeAlias = Callable[[str, bytes, Peer], None]
+Tap: TypeAlias = Callable[[Literal["in", "out"], bytes, Peer], None]
 """("in" or "out", octets, the far end)."""
 
 

@@ -10,7 +10,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from pcscf.errors import SipError
 from pcscf.sip.flow import Destination, Flow, Hop
@@ -23,7 +23,7 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 PONG = b"\r\n"
 
 Message: TypeAlias = Request | Response
-Tap: TypeAlias = Callable[[str, bytes, Flow], None]
+Tap: TypeAlias = Callable[[Literal["in", "out"], bytes, Flow], None]
 
 
 @dataclass(frozen=True, slots=True)

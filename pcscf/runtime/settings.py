@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from pcscf.config.model import AccessRealm, Config
 from pcscf.config.policy import MediaPolicy
 from pcscf.config.resolve import resolve
-from pcscf.config.values import NextHop
+from pcscf.config.values import Endpoint, NextHop
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat
 from pcscf.iq.controller import Limits as IqLimits
 from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Side, Site
+from pcscf.runtime.embedded import EmbeddedGateway, RestartPolicy, gateway_file, reachable
 from pcscf.runtime.iq import IqConfig
 from pcscf.runtime.net import NetLimits, Socket
 from pcscf.runtime.tls import server_context
@@ -45,9 +47,11 @@ def site(config: Config, bound: Mapping[str, Socket]) -> Site:
         core_realm=config.core_name, core_hop=hop_uri(config.core.next_hop), policy=_policy(config),
         deadlines=Deadlines(
             challenge=config.registration.challenge, ack=config.timers.ack, session=config.timers.session,
-            tombstone=max(config.timers.release, 32.0)),
+            tombstone=config.timers.tombstone),
         expiry=Expiry(config.registration.min_expiry, config.registration.max_expiry, config.registration.grace),
-        limits=Limits(bindings=config.limits.registrations, sessions=config.limits.sessions),
+        limits=Limits(
+            bindings=config.limits.registrations, sessions=config.limits.sessions,
+            bindings_per_flow=config.limits.registrations_per_flow),
         addresses=frozenset((each.host, each.port) for each in interfaces.values()),
     )
 
@@ -81,6 +85,13 @@ def iq(config: Config) -> IqConfig:
             repeat=timers.retransmit, repeat_max=timers.retransmit_max, t_max=timers.t_max, long_timer=timers.long,
             provisional=timers.execution),
         heartbeat=Heartbeat(beat.interval, beat.lost_after), limits=IqLimits(deadline=config.timers.iq_reply))
+
+
+def embedded(config: Config, iq_address: tuple[str, int], trace: Path | None) -> EmbeddedGateway:
+    """The gateway that is our child. `iq_address`: where our end of Iq was really bound."""
+    content = gateway_file(config) | {"controllers": [str(Endpoint(reachable(iq_address[0]), iq_address[1]))]}
+    settings = config.gateways.embedded
+    return EmbeddedGateway(content, restart=RestartPolicy(settings.restart_after, settings.restart_after_max), trace=trace)
 
 
 def _interface(config: Config, socket: Socket) -> Interface:

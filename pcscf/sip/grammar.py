@@ -39,13 +39,18 @@ via_parm: Final = re.compile(
 )
 
 # The display name without quotes is wider than *(token LWS): UTF-8 and specials that cannot mislead are let through.
-name_addr: Final = re.compile(
-    rf'{LWS}(?:({QUOTED})|([^"<>,;:\\\x00-\x08\x0a-\x1f]*+)){LWS}'
-    rf'<([A-Za-z][A-Za-z0-9+.\-]*+:[^\x00-\x20<>"]++)>{LWS}(;.*+)?',
+_PLAIN_DISPLAY: Final = r'[^"<>,;:\\\x00-\x08\x0a-\x1f]*+'
+_BRACKETED_URI: Final = r'[A-Za-z][A-Za-z0-9+.\-]*+:[^\x00-\x20<>"]++'
+# Without <>, a comma, question mark or semicolon ends the URI (RFC 3261 §20.10).
+_BARE_URI: Final = r'[A-Za-z][A-Za-z0-9+.\-]*+:[^\x00-\x20<>",;?]++'
+name_addr: Final = re.compile(rf"{LWS}(?:({QUOTED})|({_PLAIN_DISPLAY})){LWS}<({_BRACKETED_URI})>{LWS}(;.*+)?", re.DOTALL)
+addr_spec: Final = re.compile(rf"{LWS}({_BARE_URI}){LWS}(;.*+)?", re.DOTALL)
+# From and To as a whole; the group is the tag.
+from_spec: Final = re.compile(
+    rf"{LWS}(?:(?:{QUOTED}|{_PLAIN_DISPLAY}){LWS}<{_BRACKETED_URI}>|{_BARE_URI}){LWS}"
+    rf"(?:;{LWS}(?:[tT][aA][gG]{LWS}={LWS}({_VALUE})|{TCHAR}++{LWS}(?:={LWS}(?:{_VALUE}))?+){LWS})*+",
     re.DOTALL,
 )
-# Without <>, a comma, question mark or semicolon ends the URI (RFC 3261 §20.10).
-addr_spec: Final = re.compile(rf'{LWS}([A-Za-z][A-Za-z0-9+.\-]*+:[^\x00-\x20<>",;?]++){LWS}(;.*+)?', re.DOTALL)
 
 cseq: Final = re.compile(rf"([0-9]{{1,32}})[ \t]++({TCHAR}++)")
 quoted_pair: Final = re.compile(r"\\(.)", re.DOTALL)

@@ -121,6 +121,18 @@ def parse_name_addr(text: str) -> NameAddr:
     return NameAddr("", match[1], parse_params(match[2]) if match[2] else ())
 
 
+def parse_tag(text: str) -> str:
+    """The tag of a From or To value, "" without one, and nothing else of it. Raises MalformedMessage."""
+    match = grammar.from_spec.fullmatch(text)
+    if match is None:
+        raise MalformedMessage(f"not an address: {text[:80]!r}")
+    lowered = text.lower()
+    if lowered.find("tag") != lowered.rfind("tag"):
+        # Perhaps two tags: the first counts, here as in NameAddr.
+        return parse_name_addr(text).param("tag") or ""
+    return match[1] or ""
+
+
 class Via(NamedTuple):
     """One Via element (RFC 3261 §20.42). transport: as written. host: IPv6 without brackets. `str()` writes it."""
 

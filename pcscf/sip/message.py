@@ -18,6 +18,7 @@ from pcscf.sip.headers import (
     end_of_element,
     parse_cseq,
     parse_name_addr,
+    parse_tag,
     parse_via,
     split_values,
     unfold,
@@ -83,7 +84,7 @@ def _line(name: str, value: str) -> str:
 class Message:
     """What requests and responses share. `name` arguments are long forms in any case; "Via" finds "v" too."""
 
-    __slots__ = ("_cseq", "_from", "_keys", "_lines", "_to", "_via", "body", "version")
+    __slots__ = ("_cseq", "_from_tag", "_keys", "_lines", "_to_tag", "_via", "body", "version")
 
     def __init__(self, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", version: str = SIP_VERSION) -> None:
         self._lines = [_line(name, value) for name, value in headers]
@@ -95,8 +96,8 @@ class Message:
     def _forget(self) -> None:
         self._cseq: tuple[int, str] | None = None
         self._via: Via | None = None
-        self._from: NameAddr | None = None
-        self._to: NameAddr | None = None
+        self._from_tag: str | None = None
+        self._to_tag: str | None = None
 
     @property
     def start_line(self) -> str:
@@ -251,26 +252,26 @@ class Message:
     @property
     def from_(self) -> NameAddr:
         """Raises MalformedMessage."""
-        if self._from is None:
-            self._from = parse_name_addr(self.get("From") or "")
-        return self._from
+        return parse_name_addr(self.get("From") or "")
 
     @property
     def to(self) -> NameAddr:
         """Raises MalformedMessage."""
-        if self._to is None:
-            self._to = parse_name_addr(self.get("To") or "")
-        return self._to
+        return parse_name_addr(self.get("To") or "")
 
     @property
     def from_tag(self) -> str:
         """Empty when there is none (RFC 2543). Raises MalformedMessage."""
-        return self.from_.param("tag") or ""
+        if self._from_tag is None:
+            self._from_tag = parse_tag(self.get("From") or "")
+        return self._from_tag
 
     @property
     def to_tag(self) -> str:
         """Empty outside a dialog. Raises MalformedMessage."""
-        return self.to.param("tag") or ""
+        if self._to_tag is None:
+            self._to_tag = parse_tag(self.get("To") or "")
+        return self._to_tag
 
     @property
     def top_via(self) -> Via:
@@ -292,7 +293,7 @@ class Message:
         twin = object.__new__(type(self))
         twin._lines = self._lines.copy()
         twin._keys = self._keys.copy()
-        twin._cseq, twin._via, twin._from, twin._to = self._cseq, self._via, self._from, self._to
+        twin._cseq, twin._via, twin._from_tag, twin._to_tag = self._cseq, self._via, self._from_tag, self._to_tag
         twin.body = self.body
         twin.version = self.version
         return twin
@@ -378,7 +379,7 @@ def assemble_request(method: str, uri: str, version: str, lines: list[str], keys
     request.body = b""
     request._lines = lines
     request._keys = keys
-    request._cseq = request._via = request._from = request._to = request._uri_parsed = None
+    request._cseq = request._via = request._from_tag = request._to_tag = request._uri_parsed = None
     return request
 
 
@@ -391,7 +392,7 @@ def assemble_response(version: str, status: int, reason: str, lines: list[str], 
     response.body = b""
     response._lines = lines
     response._keys = keys
-    response._cseq = response._via = response._from = response._to = None
+    response._cseq = response._via = response._from_tag = response._to_tag = None
     return response
 
 

@@ -299,7 +299,7 @@ def _check_common(message: Message) -> None:
         for key in _SINGLE & present:
             if keys.count(key) > 1:
                 raise MalformedMessage(f"more than one {key}")
-    _ = message.top_via, message.cseq, message.from_, message.to
+    _ = message.top_via, message.cseq, message.from_tag, message.to_tag
     call_id = message.call_id
     if not call_id or " " in call_id or "\t" in call_id:
         raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")

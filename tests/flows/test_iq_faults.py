@@ -7,9 +7,9 @@ import pytest
 from pcscf.errors import GatewayUnavailable, InternalFailure
 from pcscf.h248.message import Action, Command, CommandName, ErrorDescriptor, TransactionPending, TransactionRequest
 from pcscf.iq.association import Lost, Restarted, Resumed
-from pcscf.iq.controller import RELEASE_PAUSE, Done, Failed, Released
 from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.operations import RELEASE_PAUSE, Done, Failed, Released
 from tests.unit.iq.plans import answered_by_core, from_ue
 from tests.unit.iq.scripted import Answer, ScriptedGateway, Wire
 
@@ -143,7 +143,7 @@ def test_an_error_of_the_gateway_is_an_internal_failure(wire: Wire, gateway: Scr
     assert isinstance(failure(wire, operation).error, InternalFailure)
 
 
-@pytest.mark.parametrize("code", [412, 432, 502, 505, 510, 511, 526])
+@pytest.mark.parametrize("code", [412, 432, 502, 510, 511, 526])
 def test_a_full_gateway_is_passed_over(code: int) -> None:
     full, empty = ScriptedGateway("192.0.2.1"), ScriptedGateway("192.0.2.2")
     full.script = lambda request: ErrorDescriptor(code, "full") if is_reservation(request) else full.obey(request)
@@ -157,6 +157,48 @@ def test_a_full_gateway_is_passed_over(code: int) -> None:
     operation = wire.controller.reserve(from_ue(), wire.now)
     wire.run(wire.now)
     assert isinstance(failure(wire, operation).error, GatewayUnavailable)
+
+
+def test_a_request_that_overtook_the_registration_is_repeated(wire: Wire, gateway: ScriptedGateway) -> None:
+    too_early = iter([505, 505])
+
+    def registering(request: TransactionRequest) -> Answer:
+        code = next(too_early, 0)
+        return ErrorDescriptor(code, "Command Received before ServiceChange Reply") if code else gateway.obey(request)
+
+    gateway.script = registering
+    operation = wire.controller.reserve(from_ue(), wire.now)
+    wire.run(1.0)
+    (done,) = wire.take()
+    assert isinstance(done, Done)
+    assert done.operation == operation
+    assert len(gateway.contexts) == 1
+
+
+def test_a_gateway_that_never_registers_fully_is_unavailable(wire: Wire, gateway: ScriptedGateway) -> None:
+    gateway.script = lambda _request: ErrorDescriptor(505, "Command Received before ServiceChange Reply")
+    operation = wire.controller.reserve(from_ue(), wire.now)
+    wire.run(3.9)
+    assert isinstance(failure(wire, operation).error, GatewayUnavailable)
+    asked = len(gateway.asked(CommandName.ADD))
+    wire.run(9.0)
+    assert len(gateway.asked(CommandName.ADD)) == asked == 6
+
+
+def test_the_watch_is_armed_even_when_the_registration_is_overtaken() -> None:
+    gateway = ScriptedGateway()
+    refused: list[int] = []
+
+    def registering(request: TransactionRequest) -> Answer:
+        if not refused:
+            refused.append(request.id)
+            return ErrorDescriptor(505, "Command Received before ServiceChange Reply")
+        return gateway.obey(request)
+
+    gateway.script = registering
+    wire = Wire(gateway)
+    wire.run(1.0)
+    assert len(gateway.asked(CommandName.MODIFY)) == 2
 
 
 def test_what_a_partly_failed_reservation_made_is_subtracted(wire: Wire, gateway: ScriptedGateway) -> None:

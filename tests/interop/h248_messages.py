@@ -80,15 +80,11 @@ _ACCESS_LOCAL = sdp("$", "$", "TCP/TLS", "a=setup:passive", "a=fingerprint:sha-2
 _ACCESS_REMOTE = sdp("198.51.100.7", "7654", "TCP/TLS", "a=setup:active", f"a=fingerprint:sha-256 {FINGERPRINT}")
 _CORE_LOCAL = sdp("$", "$", "TCP", "a=setup:active")
 _ESTABLISH = (parameter("Stream", "1"),)
-_RESTART = Services(
-    method="Restart", reason="901 Cold Boot", profile="iqprofile/1", version=2, timestamp="20300102T03040506"
-)
+_RESTART = Services(method="Restart", reason="901 Cold Boot", profile="iqprofile/1", version=2, timestamp="20300102T03040506")
 
 MESSAGES: dict[str, Message] = {
     # association
-    "register": request(
-        1, NULL, command(CommandName.SERVICE_CHANGE, "ROOT", _RESTART), mid=GATEWAY, version=1
-    ),
+    "register": request(1, NULL, command(CommandName.SERVICE_CHANGE, "ROOT", _RESTART), mid=GATEWAY, version=1),
     "register reply": reply(
         1,
         NULL,
@@ -162,9 +158,7 @@ MESSAGES: dict[str, Message] = {
                 (
                     Stream(
                         1,
-                        local=sdp(
-                            "2001:db8::9", "41000", "TCP/TLS", "a=setup:passive", f"a=fingerprint:sha-256 {FINGERPRINT}"
-                        ),
+                        local=sdp("2001:db8::9", "41000", "TCP/TLS", "a=setup:passive", f"a=fingerprint:sha-256 {FINGERPRINT}"),
                     ),
                 )
             ),
@@ -193,9 +187,7 @@ MESSAGES: dict[str, Message] = {
             Signals((Event("tcpbcc/EstBNC", _ESTABLISH), Event("tlsbsc/EstBNC", _ESTABLISH))),
         ),
     ),
-    "configure reply": reply(
-        11, 77, command(CommandName.MODIFY, "ip/1/2/1001"), command(CommandName.MODIFY, "ip/1/1/1002")
-    ),
+    "configure reply": reply(11, 77, command(CommandName.MODIFY, "ip/1/2/1001"), command(CommandName.MODIFY, "ip/1/1/1002")),
     "reserve a fax": request(
         12,
         CHOOSE,
@@ -266,9 +258,7 @@ MESSAGES: dict[str, Message] = {
         ),
     ),
     "stop all signals and events": request(16, 77, command(CommandName.MODIFY, "ip/1/1/1002", Events())),
-    "release": request(
-        17, 77, Command(CommandName.SUBTRACT, ("*",), (Audit(),), wildcard_response=True)
-    ),
+    "release": request(17, 77, Command(CommandName.SUBTRACT, ("*",), (Audit(),), wildcard_response=True)),
     "release reply": reply(17, 77, command(CommandName.SUBTRACT, "*")),
     "release two": request(
         18,
@@ -297,9 +287,7 @@ MESSAGES: dict[str, Message] = {
         23, NULL, command(CommandName.AUDIT_VALUE, "ROOT", Media(termination_state=(parameter("ServiceStates", "InService"),)))
     ),
     "audit capabilities": request(24, NULL, command(CommandName.AUDIT_CAPABILITY, "ROOT", Audit(("Media",)))),
-    "terminations of a context": reply(
-        25, 77, Command(CommandName.AUDIT_VALUE, ("ip/1/1/1002", "ip/1/2/1001"))
-    ),
+    "terminations of a context": reply(25, 77, Command(CommandName.AUDIT_VALUE, ("ip/1/1/1002", "ip/1/2/1001"))),
     # notifications
     "handshake failed": request(
         30,

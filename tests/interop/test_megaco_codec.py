@@ -60,14 +60,9 @@ def test_tshark_dissects_every_message(encode: Callable[[Message], bytes], tmp_p
     lines = []
     for message in MESSAGES.values():
         octets = encode(message)
-        for offset in range(0, len(octets), 16):
-            lines.append(f"{offset:06x} " + octets[offset : offset + 16].hex(" "))
+        lines += [f"{offset:06x} " + octets[offset : offset + 16].hex(" ") for offset in range(0, len(octets), 16)]
     dump.write_text("\n".join(lines) + "\n")
-    subprocess.run(
-        ["text2pcap", "-q", "-u", f"{PORT},{PORT}", dump, capture], check=True, capture_output=True
-    )
-    shown = subprocess.run(
-        ["tshark", "-r", capture, "-V", "-O", "megaco,sdp"], check=True, capture_output=True, text=True
-    ).stdout
+    subprocess.run(["text2pcap", "-q", "-u", f"{PORT},{PORT}", dump, capture], check=True, capture_output=True)
+    shown = subprocess.run(["tshark", "-r", capture, "-V", "-O", "megaco,sdp"], check=True, capture_output=True, text=True).stdout
     assert shown.count("MEGACO") >= len(MESSAGES)
     assert re.findall(r".*(?:Malformed|[Ii]nvalid SDP|[Uu]nparsable|Sorry|[Pp]arse error).*", shown) == []

@@ -14,7 +14,7 @@ from pcscf.lab import tls
 from pcscf.lab.agent import Agent
 from pcscf.lab.call import Habits
 from pcscf.lab.core import Core, CoreConfig
-from pcscf.lab.media import MediaFailedError
+from pcscf.lab.media import MediaFailedError, MsrpMedia, connect, new_uri
 from pcscf.lab.net import Target
 from pcscf.lab.party import Manners, Party
 from pcscf.lab.tap import NoTap
@@ -243,14 +243,45 @@ async def test_refreshes_change_nothing(lab4: Bench) -> None:
     assert lab4.party.received == ["before", "after"]
 
 
-async def test_a_ue_does_not_speak_to_a_peer_that_names_no_fingerprint(lab4: Bench) -> None:
-    habits = Habits(secure=True, identity=tls.self_signed("alice"), e2ae="requested")
-    ue = await lab4.registered(habits=habits)
-    call = await ue.call(BOB, ue.proxy_uri)   # the party answers TCP/TLS/MSRP, but has no certificate
-    with pytest.raises(MediaFailedError):
-        await call.send_text("secret")
+async def test_a_party_without_certificate_refuses_tls(lab4: Bench) -> None:
+    ue = await lab4.registered(habits=Habits(secure=True, identity=SERVER, e2ae="requested"))
+    with pytest.raises(CallRefusedError) as refused:
+        await ue.call(BOB, ue.proxy_uri)
+    assert refused.value.status == 488
+    assert "no certificate" in refused.value.warning
+
+
+async def test_tls_needs_the_active_role(lab4: Bench) -> None:
+    lab4.party.habits = Habits(secure=True, identity=SERVER)
+    ue = await lab4.registered(habits=Habits(secure=True, setup="active", identity=SERVER))
+    with pytest.raises(CallRefusedError, match="488"):
+        await ue.call(BOB, ue.proxy_uri)
+    ue.habits = Habits(secure=True, setup="actpass", identity=SERVER)
+    lab4.party.habits = Habits(secure=True, choice="active", identity=SERVER)
+    call = await ue.call(BOB, ue.proxy_uri)
+    with pytest.raises(MediaFailedError, match="no TLS server"):
+        await call.send_text("never in the clear")
     await call.hang_up()
     assert lab4.party.received == []
+
+
+async def test_a_certificate_that_the_sdp_does_not_name_is_not_spoken_to() -> None:
+    heard: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls.server_context(SERVER))
+    port = server.sockets[0].getsockname()[1]
+    for fingerprints in [(tls.self_signed("other").fingerprint(),), ()]:
+        uri = new_uri("127.0.0.1", port, secure=True)
+        media = MsrpMedia("127.0.0.1", port, (uri,), secure=True, fingerprints=fingerprints)
+        with pytest.raises(MediaFailedError):
+            await connect(media, media, SERVER, NoTap(), "call")
+    server.close()
+    await server.wait_closed()
+    assert b"".join(heard) == b""
 
 
 @dataclass

@@ -89,7 +89,9 @@ controls = st.builds(
     st.none() | st.booleans(),
     tuples(properties, least=1),
 )
-statistics = st.builds(Property, packaged_names, st.one_of(flags, several(safe_values, quoted=False).filter(lambda v: v.relation == "=")))
+statistics = st.builds(
+    Property, packaged_names, st.one_of(flags, several(safe_values, quoted=False).filter(lambda v: v.relation == "="))
+)
 streams = st.builds(Stream, uint16, controls, st.none() | sdp, st.none() | sdp, st.none() | tuples(statistics))
 direct_streams = st.builds(
     Stream, st.just(1), st.none(), sdp, st.none() | sdp, st.none() | tuples(statistics), st.just(value=False)
@@ -118,7 +120,9 @@ descriptors = st.one_of(
     st.just(Events()),
     st.builds(Events, uint32, tuples(events, least=1)),
     st.builds(Signals, tuples(events)),
-    st.builds(ObservedEvents, uint32, tuples(st.builds(ObservedEvent, packaged_names, tuples(parameters), st.just("") | times), least=1)),
+    st.builds(
+        ObservedEvents, uint32, tuples(st.builds(ObservedEvent, packaged_names, tuples(parameters), st.just("") | times), least=1)
+    ),
     audits,
     st.builds(Packages, tuples(st.tuples(names, st.integers(1, 99)))),
     st.builds(Statistics, tuples(statistics)),
@@ -174,11 +178,11 @@ def test_any_octets_are_read_or_refused(data: bytes) -> None:
     _decode(b"!/2 agw " + data)
 
 
-PIECES = (
-    ["{", "}", ",", "=", "[", "]", ":", '"', "\\", ";", "\n", " ", "#", "*", "$", "-", "1", "/", "a/b", '"x"', "}}", "= {", "L{", "\\}"]
-    + ["T=1{C=1{", "P=1{C=1{", "MF=a/1{", "M{", "ST=1{", "O{", "E=1{", "SG{", "AT{", "SV{", "OE=1{", "K{", "ER=400{", "PN=1{}"]
-    + ["DM", "MD[", "MX", "EM{", "SL=1{", "TP{", "CT{", "CA{", "MG=", "AD=", "AV=C{", "SA", "PG{", "TS{"]
-)
+PIECES = [
+    "{", "}", ",", "=", "[", "]", ":", '"', "\\", ";", "\n", " ", "#", "*", "$", "-", "1", "/", "a/b", '"x"', "}}", "= {",
+    "L{", "\\}", "T=1{C=1{", "P=1{C=1{", "MF=a/1{", "M{", "ST=1{", "O{", "E=1{", "SG{", "AT{", "SV{", "OE=1{", "K{", "ER=400{",
+    "PN=1{}", "DM", "MD[", "MX", "EM{", "SL=1{", "TP{", "CT{", "CA{", "MG=", "AD=", "AV=C{", "SA", "PG{", "TS{",
+]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))

@@ -34,9 +34,7 @@ def test_at_most_once_and_always_an_end(fates: list[list[float]], executions: li
         CONTROLLER: TransactionMachine("[192.0.2.1]:2944", timers=H248Timers(), first_id=1),
         GATEWAY: TransactionMachine("[192.0.2.2]:2944", timers=H248Timers(), first_id=1),
     }
-    asked = {
-        machines[CONTROLLER].request(GATEWAY, question(number), 0.0): number for number in range(1, len(executions) + 1)
-    }
+    asked = {machines[CONTROLLER].request(GATEWAY, question(number), 0.0): number for number in range(1, len(executions) + 1)}
     waiting: list[tuple[float, int, object]] = []
     coming = iter(fates)
     executed: Counter[int] = Counter()

@@ -12,6 +12,7 @@ from pcscf.sip.headers import (
     parse_cseq,
     parse_name_addr,
     parse_params,
+    parse_tag,
     parse_via,
     split_values,
     stamp_received,
@@ -151,7 +152,7 @@ TEXT = st.text(max_size=60)
 
 @given(TEXT)
 def test_field_parsers_raise_nothing_else(text: str) -> None:
-    for parse in (parse_name_addr, parse_via, parse_uri, parse_params, parse_cseq):
+    for parse in (parse_name_addr, parse_tag, parse_via, parse_uri, parse_params, parse_cseq):
         try:
             parse(text)
         except MalformedMessage:
@@ -169,6 +170,8 @@ PARAMS = st.lists(
 def test_addresses_are_read_as_written(display: str, params: tuple[tuple[str, str | None], ...]) -> None:
     address = NameAddr(display, "sip:alice@a.example;lr", params)
     assert parse_name_addr(str(address)) == address
+    assert parse_tag(str(address)) == (address.param("tag") or "")
+    assert parse_tag(f"{address};Tag=t;x") == "t"
     assert parse_params(format_params(params)) == params
     assert split_values(f"{address}, {address}") == [str(address)] * 2
 

@@ -32,6 +32,7 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
     path.write_text(FILE.format(port=2944))
     overrides = [
         "profile=threegup/2",
+        "adoption_grace=8",
         "min_hash=sha-384",
         "registration={wait: 1, retry: 3, retry_max: 9}",
         "timers={tcp_connect: 4, tls_handshake: 5, graceful_stop: 6}",
@@ -48,7 +49,9 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
         profile="threegup/2",
         minimum_hash="sha-384",
         parent=42,
-        timers=GatewayTimers(4, 5, registration_wait=1, registration_retry=3, registration_retry_max=9, graceful_stop=6),
+        timers=GatewayTimers(
+            4, 5, registration_wait=1, registration_retry=3, registration_retry_max=9, graceful_stop=6, adoption_grace=8
+        ),
         limits=GatewayLimits(7, 8192),
     )
 

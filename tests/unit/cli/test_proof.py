@@ -36,8 +36,12 @@ EVENTS = {
 ALICE: list[dict[str, Any]] = [
     {"event": "registered", "expires": 600, "security_server": ["msrp-tls;mediasec", "bfcp-tls;mediasec"]},
     {"event": "answered", "call_id": "one"},
-    {"event": "media", "call_id": "one", "own_fingerprint": OURS,
-     "tls": {"version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "fingerprint": THEIRS}},
+    {
+        "event": "media",
+        "call_id": "one",
+        "own_fingerprint": OURS,
+        "tls": {"version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "fingerprint": THEIRS},
+    },
     {"event": "received", "call_id": "one", "text": "there"},
     {"event": "ended", "call_id": "one", "by": "us", "reason": ""},
 ]
@@ -75,26 +79,36 @@ def test_nothing_is_proven_by_silence() -> None:
     assert [check.name for check in checks if check.ok] == []
 
 
-@pytest.mark.parametrize(("evidence", "claim"), [
-    (replace(GOOD, alice=ALICE[1:]), {"registered", "mediasec-agreed"}),
-    (replace(GOOD, alice=changed(ALICE, "registered", security_server=["bfcp-tls;mediasec"])), {"mediasec-agreed"}),
-    (replace(GOOD, bob=changed(BOB, "received", text="other")), {"text-there"}),
-    (replace(GOOD, alice=changed(ALICE, "received", text="other")), {"text-back"}),
-    (replace(GOOD, alice=changed(ALICE, "media", tls={})), {"tls", "gateway-fingerprint"}),
-    (replace(GOOD, alice=changed(ALICE, "media", own_fingerprint="sha-256 CC:03")), {"ue-fingerprint"}),
-    (without("tls"), {"gateway-fingerprint", "ue-fingerprint"}),
-    (without("invite-core"), {"plain-behind"}),
-    (without("", more=replace(EVENTS["invite-core"], facts={
-        "method": "INVITE", "media": [{"proto": "TCP/MSRP", "fingerprint": OURS}]})), {"plain-behind"}),
-    (replace(GOOD, alice=changed(ALICE, "ended", by="peer")), {"session-ended"}),
-    (without("tls-failed"), {"mismatch-refused"}),
-    (replace(GOOD, bob=[*BOB, {"event": "received", "call_id": "two", "text": "x"}]), {"nothing-delivered"}),
-    (without("", more=event("party", "in", "MSRP", "two")), {"nothing-delivered"}),
-    (replace(GOOD, eve=changed(EVE, "ended", reason="")), {"released-both-ways"}),
-    (replace(GOOD, bob=BOB[:2]), {"released-both-ways"}),
-    (without("", more=event("core", "in", "SIP", "x", security=["Security-Verify"])), {"nothing-leaked"}),
-    (without("subtract-2"), {"no-contexts-left"}),
-    (without("subtract-1", more=iq("context 1", "Subtract ip/a/1")), {"no-contexts-left"}),
-])
+@pytest.mark.parametrize(
+    ("evidence", "claim"),
+    [
+        (replace(GOOD, alice=ALICE[1:]), {"registered", "mediasec-agreed"}),
+        (replace(GOOD, alice=changed(ALICE, "registered", security_server=["bfcp-tls;mediasec"])), {"mediasec-agreed"}),
+        (replace(GOOD, bob=changed(BOB, "received", text="other")), {"text-there"}),
+        (replace(GOOD, alice=changed(ALICE, "received", text="other")), {"text-back"}),
+        (replace(GOOD, alice=changed(ALICE, "media", tls={})), {"tls", "gateway-fingerprint"}),
+        (replace(GOOD, alice=changed(ALICE, "media", own_fingerprint="sha-256 CC:03")), {"ue-fingerprint"}),
+        (without("tls"), {"gateway-fingerprint", "ue-fingerprint"}),
+        (without("invite-core"), {"plain-behind"}),
+        (
+            without(
+                "",
+                more=replace(
+                    EVENTS["invite-core"], facts={"method": "INVITE", "media": [{"proto": "TCP/MSRP", "fingerprint": OURS}]}
+                ),
+            ),
+            {"plain-behind"},
+        ),
+        (replace(GOOD, alice=changed(ALICE, "ended", by="peer")), {"session-ended"}),
+        (without("tls-failed"), {"mismatch-refused"}),
+        (replace(GOOD, bob=[*BOB, {"event": "received", "call_id": "two", "text": "x"}]), {"nothing-delivered"}),
+        (without("", more=event("party", "in", "MSRP", "two")), {"nothing-delivered"}),
+        (replace(GOOD, eve=changed(EVE, "ended", reason="")), {"released-both-ways"}),
+        (replace(GOOD, bob=BOB[:2]), {"released-both-ways"}),
+        (without("", more=event("core", "in", "SIP", "x", security=["Security-Verify"])), {"nothing-leaked"}),
+        (without("subtract-2"), {"no-contexts-left"}),
+        (without("subtract-1", more=iq("context 1", "Subtract ip/a/1")), {"no-contexts-left"}),
+    ],
+)
 def test_each_claim_rests_on_something(evidence: Evidence, claim: set[str]) -> None:
     assert failed(evidence) == claim

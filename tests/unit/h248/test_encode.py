@@ -51,8 +51,7 @@ def test_what_is_written_is_read_again(name: str) -> None:
 
 def test_compact() -> None:
     assert encode_compact(MESSAGES["register"]) == (
-        b"!/1 [192.0.2.2]:2944\n"
-        b'T=1{C=-{SC=ROOT{SV{MT=RS,RE="901 Cold Boot",PF=iqprofile/1,V=2,20300102T03040506}}}}'
+        b'!/1 [192.0.2.2]:2944\nT=1{C=-{SC=ROOT{SV{MT=RS,RE="901 Cold Boot",PF=iqprofile/1,V=2,20300102T03040506}}}}'
     )
 
 

@@ -27,7 +27,19 @@ def test_some_identifiers_name_no_address(mid: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "192.0.2.1", "[192.0.2.256]", "[1::2::3]", "[192.0.2.1]:65536", "[192.0.2.1]:", "<-a>", "1agw", "a" * 65, "agw/1 x", "MTP{xy}"],
+    [
+        "",
+        "192.0.2.1",
+        "[192.0.2.256]",
+        "[1::2::3]",
+        "[192.0.2.1]:65536",
+        "[192.0.2.1]:",
+        "<-a>",
+        "1agw",
+        "a" * 65,
+        "agw/1 x",
+        "MTP{xy}",
+    ],
 )
 def test_what_is_no_identifier(text: str) -> None:
     assert not is_mid(text)

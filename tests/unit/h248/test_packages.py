@@ -40,7 +40,9 @@ def test_no_alias_means_two_things() -> None:
     assert len(spellings) == len(set(spellings))
 
 
-@pytest.mark.parametrize(("name", "supported", "package"), [("TLS/x", True, "tlsbsc"), ("al/of", False, "al"), ("AL/of", False, "al")])
+@pytest.mark.parametrize(
+    ("name", "supported", "package"), [("TLS/x", True, "tlsbsc"), ("al/of", False, "al"), ("AL/of", False, "al")]
+)
 def test_packages_of_names(name: str, supported: bool, package: str) -> None:
     assert packages.is_supported(name) is supported
     assert packages.package_of(name) == package

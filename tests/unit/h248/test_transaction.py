@@ -474,7 +474,9 @@ class TestWhatCannotBeRead:
         assert reply.error is not None
         assert (reply.id, reply.error.code) == (9, 443)
 
-    @pytest.mark.parametrize(("data", "code"), [(b"\x80\x01binary", 400), (b"!/9 agw PN=1{}", 406), (b"!/2 agw" + b" PN=1{}" * 11, 413)])
+    @pytest.mark.parametrize(
+        ("data", "code"), [(b"\x80\x01binary", 400), (b"!/9 agw PN=1{}", 406), (b"!/2 agw" + b" PN=1{}" * 11, 413)]
+    )
     def test_a_message_gets_a_message_error(self, data: bytes, code: int) -> None:
         (message,) = self.refused(machine(), data)
         assert message.error is not None

@@ -20,7 +20,8 @@ from pcscf.h248.message import (
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat
-from pcscf.iq.controller import Controller, Event, Limits
+from pcscf.iq.controller import Controller
+from pcscf.iq.operations import Event, Limits
 from pcscf.iq.procedures import Realms
 from tests.unit.iq.plans import GATEWAY_PRINT
 

@@ -13,8 +13,8 @@ import pytest
 from pcscf.errors import GatewayUnavailable
 from pcscf.h248.message import CommandName, ErrorDescriptor, TransactionRequest
 from pcscf.iq.association import Peer
-from pcscf.iq.controller import Limits
 from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.operations import Limits
 from pcscf.runtime.iq import Gateways, IqConfig
 from tests.unit.iq.plans import answered_by_core, from_ue
 from tests.unit.iq.scripted import Answer, ScriptedGateway

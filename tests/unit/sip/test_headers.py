@@ -13,6 +13,7 @@ from pcscf.sip.headers import (
     parse_cseq,
     parse_name_addr,
     parse_params,
+    parse_tag,
     parse_via,
     quote,
     split_values,
@@ -83,6 +84,11 @@ class TestNameAddr:
     )
     def test_forms(self, text: str, display: str, uri: str, params: tuple[tuple[str, str | None], ...]) -> None:
         assert parse_name_addr(text) == NameAddr(display, uri, params)
+        assert parse_tag(text) == (NameAddr(display, uri, params).param("tag") or "")
+
+    def test_the_first_of_two_tags_counts(self) -> None:
+        assert parse_tag('"tag" <sip:tag@b>;tag=1;TAG=2') == "1"
+        assert parse_name_addr("<sip:a@b>;tag=1;TAG=2").param("tag") == "1"
 
     def test_written(self) -> None:
         address = NameAddr('A "x"', "sip:a@b", (("tag", "1"), ("flag", None)))
@@ -100,8 +106,9 @@ class TestNameAddr:
         ["", "*", "<>", "<sip:>x", "<sip:a@b", "sip:a@b?x=y", "sip:a@b,sip:c@d", "sip:a b", '"x" sip:a@b', "a <b> <sip:c>"],
     )
     def test_refused(self, text: str) -> None:
-        with pytest.raises(MalformedMessage):
-            parse_name_addr(text)
+        for parse in (parse_name_addr, parse_tag):
+            with pytest.raises(MalformedMessage):
+                parse(text)
 
 
 class TestVia:
