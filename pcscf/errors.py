@@ -142,16 +142,20 @@ class MediaNotAcceptable(SipError):
 
 
 class SecurityAgreementRequired(SipError):
-    """Security-Verify differs from what we sent (RFC 3329 §2.3.1); `security_server` is the unmodified list."""
+    """Security-Verify differs from what we sent (RFC 3329 §2.3.1).
+
+    security_server: the unmodified list. require: the option tags that the UE itself used for the agreement.
+    """
 
     status, reason = 494, "Security Agreement Required"
 
-    def __init__(self, what: str, security_server: list[str]) -> None:
+    def __init__(self, what: str, security_server: list[str], require: list[str]) -> None:
         super().__init__(what)
         self.security_server = security_server
+        self.require = require
 
     def headers(self) -> list[tuple[str, str]]:
-        return [("Security-Server", entry) for entry in self.security_server]
+        return [("Require", ", ".join(self.require)), *(("Security-Server", entry) for entry in self.security_server)]
 
 
 class RequestTimeout(SipError):

@@ -155,7 +155,7 @@ class _Stage:
             probe.bind(("127.0.0.1", 0))
             iq = probe.getsockname()[1]
         ports = [f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")]
-        settings = [*ports, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{core}"]
+        settings = [*ports, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{core}", "timers.shutdown=1"]
         return await self._start("pcscf", [
             "pcscf", "run", str(POLICIES / "lab.yaml"), *(word for value in settings for word in ("--set", value)),
         ])
@@ -171,9 +171,11 @@ class _Stage:
 
     async def _start(self, name: str, command: list[str]) -> Child:
         trace = self._folder / f"{name}.jsonl"
-        trace.unlink(missing_ok=True)   # of an earlier run: flows would mix
+        log = self._folder / f"{name}.log"
+        for left in (trace, log):
+            left.unlink(missing_ok=True)   # of an earlier run: flows would mix
         self._traces.append(trace)
-        child = await Child.start(name, [*command, "--trace", str(trace)], self._folder / f"{name}.log")
+        child = await Child.start(name, [*command, "--trace", str(trace)], log)
         self._children.push_async_callback(child.stop)
         return child
 

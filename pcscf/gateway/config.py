@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from pcscf.h248.transaction import H248Timers
+
 EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 """Environment variable with the process id of the parent that embeds this gateway."""
 
@@ -60,4 +62,5 @@ class GatewayConfig:
     minimum_hash: str = "sha-256"
     parent: int = 0
     timers: GatewayTimers = field(default_factory=GatewayTimers)
+    h248: H248Timers = field(default_factory=H248Timers)
     limits: GatewayLimits = field(default_factory=GatewayLimits)

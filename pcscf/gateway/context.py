@@ -1,7 +1,8 @@
 """The gateway's contexts: executes H.248 commands on its model, answers them, and says what the relay must do.
 
-Nothing here does I/O. Local addresses come from a `Ports` object at once (the reply must name them); everything else that must happen comes
-out as effects, computed once per transaction as the difference between the leg plans before and after it.
+Nothing here does I/O. Local addresses come from a `Ports` object at once (the reply must name them); everything else
+that must happen comes out as effects, computed once per transaction as the difference between the leg plans before and
+after it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ _Work: TypeAlias = Callable[[Context, Termination, Command], tuple[Descriptor, .
 
 @dataclass(frozen=True, slots=True)
 class TableSettings:
-    """`fingerprints`: our own, by hash name. first_id: where context and termination ids start; a later start of the gateway takes another."""
+    """`fingerprints`: our own, by hash name. first_id: where context and termination ids start; a later start of the
+    gateway takes another.
+    """
 
     realms: tuple[Realm, ...]
     fingerprints: Mapping[str, Fingerprint]
@@ -154,7 +157,7 @@ class ContextTable:
         """Context `*`: the command is carried out in every context that has a matching termination (RFC 3525 §8.2.2)."""
         for command in action.commands:
             if command.name not in _IN_ALL_CONTEXTS:
-                replies.append(Action(ContextId.ALL, error=ErrorDescriptor(421, "Unknown action or illegal combination of actions")))
+                replies.append(Action(ContextId.ALL, error=_error(_illegal())))
                 return False
             found = 0
             for context in list(self.contexts.values()):
@@ -190,7 +193,7 @@ class ContextTable:
                 raise H248Error(411, "The transaction refers to an unknown ContextId")
             return context
         if not action.commands or action.commands[0].name is not CommandName.ADD:
-            raise H248Error(421, "Unknown action or illegal combination of actions")
+            raise _illegal()
         if len(self.contexts) >= self._settings.max_contexts:
             raise H248Error(412, "No ContextIDs available")
         while self._next_context in self.contexts:
@@ -405,6 +408,10 @@ def _covers(pattern: str, name: str) -> bool:
 
 def _after(number: int) -> int:
     return number + 1 if number < _MAX_ID else 1
+
+
+def _illegal() -> H248Error:
+    return H248Error(421, "Unknown action or illegal combination of actions")
 
 
 def _error(error: H248Error) -> ErrorDescriptor:

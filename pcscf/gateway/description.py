@@ -1,6 +1,7 @@
 """The session descriptions inside Local and Remote descriptors (RFC 3525 §7.1.8), with CHOOSE (`$`) in place of values.
 
-This is the dialect of Iq, not SIP's SDP: one m-line, `o=`, `s=` and `t=` optional, `$` for what the gateway shall choose.
+This is the dialect of Iq, not SIP's SDP: one m-line, `o=`, `s=` and `t=` optional, `$` for what the gateway shall
+choose.
 """
 
 from __future__ import annotations

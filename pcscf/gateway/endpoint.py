@@ -2,8 +2,9 @@
 
 No application byte passes a `TlsEndpoint`, in either direction, before the peer's certificate has matched one of the
 fingerprints that the controller gave in the Remote descriptor (RFC 8122 §6.2, TS 33.328 §6.2). In TLS 1.3 a server
-could already write after its own Finished, before it has seen the client's certificate: here it cannot, because nothing is encrypted or
-decrypted until the handshake is complete on this side, and the handshake only completes through `_verify`.
+could already write after its own Finished, before it has seen the client's certificate: here it cannot, because nothing
+is encrypted or decrypted until the handshake is complete on this side, and the handshake only completes through
+`_verify`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ TLS12_SUITES: Final = (
 )
 TLS13_SUITES: Final = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
 
-# Before any certificate's notBefore, so that every chain ends with "not yet valid": the one verification error for which
-# OpenSSL sends the alert that RFC 8122 §6.2 asks for. The fingerprint is compared there.
+# Before any certificate's notBefore, so that every chain ends with "not yet valid": the one verification error for
+# which OpenSSL sends the alert that RFC 8122 §6.2 asks for. The fingerprint is compared there.
 _BEFORE_EVERY_CERTIFICATE: Final = datetime(1, 1, 2)
 _NOT_YET_VALID: Final = 9
 _WEAK_KEY_OR_DIGEST: Final = frozenset({66, 67, 68})
@@ -166,8 +167,8 @@ class TlsContext:
 class TlsEndpoint:
     """One TLS connection over memory buffers, authenticated both ways by certificate fingerprint.
 
-    `fingerprints`: what the peer's certificate may have, already narrowed to the strongest hash; one of them must match.
-    The caller creates the endpoint only once they are known, so a handshake never waits half done. A client's
+    `fingerprints`: what the peer's certificate may have, already narrowed to the strongest hash; one of them must
+    match. The caller creates the endpoint only once they are known, so a handshake never waits half done. A client's
     ClientHello is ready to be taken right after construction.
     """
 

@@ -33,8 +33,8 @@ class SignalAction(Enum):
     NONE = auto()
 
 
-# A session ends together with its TCP connection (TS 33.328 annex on release); latching means nothing on TCP, where the source of the
-# accepted connection is the peer.
+# A session ends together with its TCP connection (TS 33.328 annex on release); latching means nothing on TCP, where the
+# source of the accepted connection is the peer.
 _SIGNALS: Final = {
     packages.TCP_ESTABLISH: SignalAction.ESTABLISH_TCP,
     packages.TLS_ESTABLISH: SignalAction.ESTABLISH_TLS,
@@ -81,8 +81,8 @@ def check_signal(signal: Event) -> SignalAction:
 def check_property(item: Property) -> str:
     """The canonical name of a property. Raises H248Error 440 for an unknown package.
 
-    Items of a known package that have no meaning for TCP (policing, RTCP, interlinkage, which is always on) are kept and read
-    back by an audit, nothing more.
+    Items of a known package that have no meaning for TCP (policing, RTCP, interlinkage, which is always on) are kept
+    and read back by an audit, nothing more.
     """
     _check_package(item.name)
     return packages.canonical(item.name)

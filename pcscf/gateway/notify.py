@@ -31,8 +31,8 @@ _RELEASED: Final = Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASE
 def connection_ended(termination: Termination, leg: LegKey, cause: Cause, timestamp: str) -> Action | None:
     """The Notify for a connection that failed or was released by its peer; None when nothing that fits is armed.
 
-    The bearer event of the layer that failed (the TLS session rather than the TCP connection under it), and g/cause with the reason.
-    timestamp: yyyymmddThhmmssss.
+    The bearer event of the layer that failed (the TLS session rather than the TCP connection under it), and g/cause
+    with the reason. timestamp: yyyymmddThhmmssss.
     """
     secure = termination.streams[leg.stream].local.secure and cause not in _TCP_CAUSES
     stream = Property(packages.STREAM, Value((str(leg.stream),)))

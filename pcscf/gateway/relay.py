@@ -1,11 +1,11 @@
 """The gateway's media sockets: ports from the realms, listeners, connects, and the legs that join two connections.
 
-When is a connection made? A leg waits until the controller has said who the peer is (and, with TLS, what its certificate must be); until
-then an early SYN stays in the kernel's backlog, ClientHello and all. Then
+When is a connection made? A leg waits until the controller has said who the peer is (and, with TLS, what its
+certificate must be); until then an early SYN stays in the kernel's backlog, ClientHello and all. Then
 
 - an accepting leg takes exactly one connection; its listener is closed, so that further ones are refused by the kernel;
-- a connecting leg dials at once when EstBNC asked for it, or when both legs connect; otherwise (interlinkage, TS 23.334 §6.2.10.3) when
-  the accepting leg is up and its peer verified, so that a stranger can never make the gateway dial into the core.
+- a connecting leg dials at once when EstBNC asked for it, or when both legs connect; otherwise (interlinkage, TS 23.334
+  §6.2.10.3) when the accepting leg is up and its peer verified: a stranger can never make the gateway dial into the core.
 """
 
 from __future__ import annotations
@@ -325,7 +325,9 @@ class Leg:
         return self._connection
 
     def _give_up(self, cause: Cause) -> None:
-        """The leg has no connection any more, and makes none until the plan changes. A failure takes the other side down with it."""
+        """The leg has no connection any more, and makes none until the plan changes. A failure takes the other side
+        down with it.
+        """
         self._ended = True
         if cause is not Cause.PEER_CLOSED:
             for counters in (self._relay.statistics.of(self.key.context), self._relay.statistics.total):

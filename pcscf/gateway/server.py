@@ -26,7 +26,6 @@ from pcscf.gateway.trace import Trace
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Services
 from pcscf.h248.mid import address_of_mid
 from pcscf.h248.transaction import (
-    H248Timers,
     MessageError,
     ReplyReceived,
     RequestFailed,
@@ -41,7 +40,9 @@ OUT_OF_SERVICE: Final = "905 Termination taken out of service"
 CONTROLLER_FAILED: Final = "909 MGC Impending Failure"
 
 VERSION: Final = 2
-"""The H.248.1 version that is proposed. Registration itself goes out as version 1, which any controller can read (RFC 3525 §11.3)."""
+"""The H.248.1 version that is proposed. Registration itself goes out as version 1, which any controller can read (RFC
+3525 §11.3).
+"""
 
 _FIRST_ID_RANGE: Final = 0x7FFFFFFF
 
@@ -65,11 +66,12 @@ class Gateway(asyncio.DatagramProtocol):
         self.table = ContextTable(
             TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash), self.relay
         )
-        self.machine = TransactionMachine(config.mid, timers=H248Timers(), version=VERSION, first_id=_random_id())
+        self.machine = TransactionMachine(config.mid, timers=config.h248, version=VERSION, first_id=_random_id())
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: dict[int, asyncio.Future[ReplyReceived]] = {}
+        self._notified: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._registration: asyncio.Task[None] | None = None
         self._last_heard = self._loop.time()
@@ -140,6 +142,7 @@ class Gateway(asyncio.DatagramProtocol):
                 case RequestReceived():
                     self._execute(event, now)
                 case ReplyReceived(tid):
+                    self._notified.discard(tid)
                     waiting = self._waiting.pop(tid, None)
                     if waiting is not None and not waiting.done():
                         waiting.set_result(event)
@@ -147,7 +150,7 @@ class Gateway(asyncio.DatagramProtocol):
                     waiting = self._waiting.pop(tid, None)
                     if waiting is not None and not waiting.done():
                         waiting.set_exception(TimeoutError(f"no answer from {peer}"))
-                    elif peer == self.controller:
+                    elif tid in self._notified:
                         self._lost()
                 case MessageError(peer, error) if error.code == 406:
                     # Our registration arrived, its reply did not, and now only the negotiated version will do.
@@ -218,12 +221,12 @@ class Gateway(asyncio.DatagramProtocol):
 
     def _notify(self, action: Action) -> None:
         if self.controller is not None:
-            self.machine.request(self.controller, (action,), self._loop.time())
+            self._notified.add(self.machine.request(self.controller, (action,), self._loop.time()))
 
     # --- registration ------------------------------------------------------------------------------------------------
 
     def _obey(self, services: Services, peer: Address) -> None:
-        """ServiceChange on ROOT from a controller (RFC 3525 §11.5, TS 23.334 IMS-ALG restoration and ordered re-register)."""
+        """ServiceChange on ROOT from a controller (RFC 3525 §11.5, TS 23.334 IMS-ALG restoration and ordered re- register)."""
         match services.method.lower():
             case "handoff":
                 successor = address_of_mid(services.mgc_id_to_try)
@@ -245,6 +248,7 @@ class Gateway(asyncio.DatagramProtocol):
         """Starts to look for a controller, from `first` on; sessions stay as they are."""
         self._cancel_registration()
         self.controller = None
+        self._notified.clear()
         self.registered.clear()
         self._registration = self._spawn(self._find_controller(method, reason, first))
 
@@ -344,9 +348,11 @@ class Gateway(asyncio.DatagramProtocol):
 
 
 async def run_gateway(config: GatewayConfig, *, trace: Trace | None = None) -> None:
-    """Runs a gateway until it is cancelled (then it takes leave of its controller) or, embedded, until nobody adopts it any more.
+    """Runs a gateway until it is cancelled (then it takes leave of its controller) or, embedded, until nobody adopts it
+    any more.
 
-    trace: gets every step on the media side. Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
+    trace: gets every step on the media side. Raises OSError when Iq cannot be bound, ConfigError for a useless
+    configuration.
     """
     gateway = Gateway(config, trace=trace)
     await gateway.start()

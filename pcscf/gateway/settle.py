@@ -24,9 +24,9 @@ _ON: Final = frozenset({"on", "true"})
 def tcp_role(local: str, remote: str, *, asked: bool) -> TcpRole | None:
     """The gateway's TCP role from the two `a=setup` values (RFC 4145 §4.1), as H.248.89 "package-less TCP control" has it.
 
-    A Local value decides; actpass or a missing one leaves it to the complement of the Remote value; where neither says anything the
-    gateway waits, unless EstBNC `asked` it to connect. None: nobody connects now (holdconn). Raises H248Error 473 when both
-    sides have the same role.
+    A Local value decides; actpass or a missing one leaves it to the complement of the Remote value; where neither says
+    anything the gateway waits, unless EstBNC `asked` it to connect. None: nobody connects now (holdconn). Raises
+    H248Error 473 when both sides have the same role.
     """
     if "holdconn" in (local, remote):
         return None
@@ -54,11 +54,13 @@ def switched_on(properties: Mapping[str, Property], name: str) -> bool:
 
 
 def source_filter(properties: Mapping[str, Property], remote: Description | None) -> SourceFilter | None:
-    """The source filter of H.248.43: gm/saf with gm/sam, or else the Remote address; gm/spf with gm/spr, or else the Remote port.
+    """The source filter of H.248.43: gm/saf with gm/sam, or else the Remote address; gm/spf with gm/spr, or else the
+    Remote port.
 
     Raises H248Error 449 for a mask or range that cannot be read.
     """
-    by_address, by_port = switched_on(properties, packages.SOURCE_ADDRESS_FILTER), switched_on(properties, packages.SOURCE_PORT_FILTER)
+    by_address = switched_on(properties, packages.SOURCE_ADDRESS_FILTER)
+    by_port = switched_on(properties, packages.SOURCE_PORT_FILTER)
     networks: tuple[IPv4Network | IPv6Network, ...] | None = None
     ports: tuple[int, int] | None = None
     if by_address and packages.SOURCE_ADDRESS_MASK in properties:

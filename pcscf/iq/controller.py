@@ -122,7 +122,7 @@ class Controller:
         if gateway is None or media.context not in gateway.contexts:
             self._fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
             return operation
-        actions = procedures.configure(media, plan, self._realms)
+        actions = procedures.configure(media, plan)
         if actions:
             self._ask(gateway, actions, Configure(media, plan), operation, now)
         else:

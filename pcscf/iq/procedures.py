@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from pcscf.h248 import packages
@@ -48,7 +49,7 @@ HANGING_AFTER: Final = 3600
 """Seconds without a word about a termination after which the gateway asks whether it is still wanted (H.248.36)."""
 
 _PEER_SETUP: Final = {"accept": "active", "connect": "passive"}
-_NO_STATISTICS: Final = Audit(())
+_SUBTRACT_ALL: Final = Command(CommandName.SUBTRACT, (ALL_TERMINATIONS,), (Audit(()),), wildcard_response=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +81,14 @@ def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
     return (Action(ContextId.CHOOSE, (access, core)),)
 
 
-def configure(media: Media, plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
+def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     """Configure AGW Connection Point, both sides: what offer and answer settled, gates open, ended lines closed.
 
     A line that has no stream yet (a further offer) gets one. Empty when there is nothing to tell.
     """
     lines = list(legs(plan))
-    access = _Side(media.access, media.access_setup, media.tls_clients, realms.access_family, ACCESS_EVENTS)
-    core = _Side(media.core, media.core_setup, media.tls_clients, realms.core_family, CORE_EVENTS)
+    access = _Side(media.access, media.access_setup, media.tls_clients, ACCESS_EVENTS)
+    core = _Side(media.core, media.core_setup, media.tls_clients, CORE_EVENTS)
     commands = (
         *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
         *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),
@@ -97,8 +98,7 @@ def configure(media: Media, plan: MediaPlan, realms: Realms) -> tuple[Action, ..
 
 def release(context: int) -> tuple[Action, ...]:
     """Release AGW Termination, all of a context: one wildcarded response, no statistics."""
-    subtract = Command(CommandName.SUBTRACT, (ALL_TERMINATIONS,), (_NO_STATISTICS,), wildcard_response=True)
-    return (Action(context, (subtract,)),)
+    return (Action(context, (_SUBTRACT_ALL,)),)
 
 
 def audit_root() -> tuple[Action, ...]:
@@ -134,8 +134,12 @@ class _Side:
     streams: Mapping[int, StreamMedia]
     setup: Mapping[int, str]
     tls_clients: frozenset[int]
-    family: Family
     request_id: int
+
+    @property
+    def family(self) -> Family:
+        """The family of the addresses that the termination has."""
+        return next((_family_of(stream.address, "IP4") for stream in self.streams.values()), "IP4")
 
 
 def _add(lines: list[tuple[LinePlan, Leg]], realm: str, family: Family, request_id: int) -> Command:
@@ -224,13 +228,18 @@ def _fingerprints(values: tuple[Fingerprint, ...]) -> str:
 
 def _events(request_id: int, its_legs: Iterable[Leg]) -> Events:
     """What is armed on every termination: released bearers of each layer in use, and the hanging termination."""
-    names = dict.fromkeys(name for leg in its_legs for name in _bearer_changes(leg))
+    return _armed(request_id, tuple(dict.fromkeys(name for leg in its_legs for name in _bearer_changes(leg))))
+
+
+@lru_cache(maxsize=64)
+def _armed(request_id: int, bearer_changes: tuple[str, ...]) -> Events:
+    released = (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)
     return Events(
         request_id,
         (
             Event(packages.CAUSE),
             Event(packages.HANGING_TERMINATION, (_parameter(packages.HANGING_TIMER, HANGING_AFTER),)),
-            *(Event(name, (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)) for name in names),
+            *(Event(name, released) for name in bearer_changes),
         ),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -157,6 +158,7 @@ def _stream_media_untrusted(index: int, leg: Leg, given: Mapping[int, str]) -> S
     return StreamMedia(address, port, tuple(fingerprints))
 
 
+@lru_cache(maxsize=1024)  # a gateway has a handful of addresses
 def _address_untrusted(line: str) -> str:
     try:
         address = ip_address(line.rpartition(" ")[2])

@@ -145,8 +145,10 @@ def render(ladder: Ladder, width: int = 120) -> list[Row]:
     rows = [Row("", " " * 9 + "".join(heading).rstrip())]
     start_time = ladder.arrows[0].t if ladder.arrows else 0.0
     for arrow in ladder.arrows:
-        text = f"{arrow.proto}  {arrow.text}" if arrow.proto != "SIP" else arrow.text
-        pieces = textwrap.wrap(text, max(width - span - 12, 30), max_lines=MAX_TEXT_LINES, placeholder=" …") or [""]
+        text = arrow.text if arrow.proto == "SIP" or arrow.text.startswith(arrow.proto) else f"{arrow.proto} {arrow.text}"
+        pieces = textwrap.wrap(
+            text, max(width - span - 12, 30), max_lines=MAX_TEXT_LINES, placeholder=" …", break_on_hyphens=False,
+        ) or [""]
         moment = f"{(arrow.t - start_time) * 1000:6.0f}ms "
         rows.append(Row(arrow.proto, f"{moment}{_lifelines(places, span, arrow)} {pieces[0]}"))
         rows += [Row(arrow.proto, f"{'':9}{_lifelines(places, span, None)}   {piece}") for piece in pieces[1:]]

@@ -117,17 +117,14 @@ class TraceWriter:
 
     def tap_sip(self, direction: str, wire: bytes, flow: Flow) -> None:
         """Octets at a SIP socket, which need not be a message."""
-        self.sip_wire("in" if direction == "in" else "out", wire, local=flow.local, peer=flow.remote)
-
-    def sip_wire(self, direction: Direction, wire: bytes, *, local: Address, peer: Address) -> None:
-        """As `tap_sip`, where there is no flow."""
+        way: Direction = "in" if direction == "in" else "out"
         try:
             message = parse_datagram_untrusted(wire)
         except SipError as error:
             text = f"unreadable: {error.what}"
-            self.event("SIP", direction, text, flow="", local=local, peer=peer, facts={"id": _id(wire)})
+            self.event("SIP", way, text, flow="", local=flow.local, peer=flow.remote, facts={"id": _id(wire)})
         else:
-            self.sip(direction, message, wire, local=local, peer=peer)
+            self.sip(way, message, wire, local=flow.local, peer=flow.remote)
 
     def tap_iq(self, direction: str, wire: bytes, peer: Address) -> None:
         """Octets at an Iq socket."""
@@ -139,11 +136,6 @@ class TraceWriter:
             time.time(), self.node, address_text(peer), "in" if direction == "in" else "out", "Iq",
             flow or (also or [""])[0], text, {"id": _id(wire), **facts, "also": also},
         ))
-
-    def h248(self, direction: Direction, wire: bytes, *, local: Address, peer: Address) -> None:
-        """As `tap_iq`; the numbers of transactions make our own address out."""
-        del local
-        self.tap_iq(direction, wire, peer)
 
     def tap_gateway(self, event: GatewayEvent) -> None:
         """What a gateway tells about the connections of its media side."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.mediasec.model import Agreed
@@ -49,10 +49,3 @@ class Binding:
 
     def is_worth_keeping(self, now: float) -> bool:
         return self.expires_at > now or (self.attempt is not None and self.attempt.until > now)
-
-    def confirmed(self, **learned: object) -> Binding:
-        """The binding as its 200 leaves it: the attempt's agreement replaces the old one (TS 24.229 §5.2.2)."""
-        attempt = self.attempt
-        if attempt is None:
-            return replace(self, **learned)  # type: ignore[arg-type]
-        return replace(self, agreed=attempt.agreed, sent=attempt.sent, attempt=None, **learned)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pcscf.errors import FlowFailed, LoopDetected, MalformedMessage, SipError, TooManyHops
@@ -13,7 +14,7 @@ from pcscf.sip.flow import Destination
 from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Message, Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
-from pcscf.sip.uri import parse_uri
+from pcscf.sip.uri import Uri, parse_uri
 
 DEFAULT_MAX_FORWARDS = 70
 
@@ -60,6 +61,11 @@ def next_hop_uri(request: Request) -> str:
     """The URI that decides where `request` goes: its topmost Route, else its Request-URI (RFC 3261 §16.6 step 7)."""
     routes = request.values("Route")
     return parse_name_addr(routes[0]).uri if routes else request.uri
+
+
+def is_of(ports: Ports, session: Session) -> Callable[[Uri], bool]:
+    """Whether a Record-Route URI is the one of this half-call: the other half-call may have put its own beside it."""
+    return lambda uri: uri.user == session.token and ports.site.is_our_uri(uri)
 
 
 async def destination_towards(ports: Ports, session: Session, side: Side, request: Request) -> Destination:

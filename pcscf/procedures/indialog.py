@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from pcscf.errors import DialogUnknown, MediaNotAcceptable, NextHopTimeout, RequestTimeout, SipError
 from pcscf.procedures.calls import Calls
-from pcscf.procedures.forward import Arrival, carries_sdp, destination_towards, onward_response, refuse
+from pcscf.procedures.forward import (
+    Arrival,
+    carries_sdp,
+    destination_towards,
+    is_of,
+    next_hop_uri,
+    onward_response,
+    refuse,
+)
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.release import end
 from pcscf.procedures.screen import strip_to_ue
 from pcscf.procedures.session import Session, State
 from pcscf.procedures.site import Side
 from pcscf.sip.dialog import Dialog
-from pcscf.sip.flow import Flow
+from pcscf.sip.flow import Destination, Flow
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 
@@ -35,7 +43,7 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
             return
         _check_offer(request)
         _observe(ports, session, dialog, request, source, flow)
-        destination = await destination_towards(ports, session, source.other, arrival.onward)
+        destination = await _steer(ports, session, dialog, arrival.onward, source)
         exchange = ports.sip.request(arrival.onward, destination, ports.tokens.branch(session.token, arrival.loop_hash))
     async for response in exchange:
         if exchange.is_local(response):
@@ -61,7 +69,7 @@ async def acknowledge(calls: Calls, arrival: Arrival, source: Side, flow: Flow) 
         return
     try:
         _observe(ports, session, dialog, ack, source, flow)
-        destination = await destination_towards(ports, session, source.other, ack)
+        destination = await _steer(ports, session, dialog, ack, source)
     except SipError as error:
         ports.record("undeliverable", call=ack.call_id, method="ACK", why=error.what)
         return
@@ -88,6 +96,20 @@ def _observe(ports: Ports, session: Session, dialog: Dialog, request: Request, s
     if request.method == "ACK":
         session.acknowledged = True
     ports.store.save_session(session)
+
+
+async def _steer(ports: Ports, session: Session, dialog: Dialog, onward: Request, source: Side) -> Destination:
+    """Where a request goes on to. What a UE says of the way is not believed: it follows the dialog (TS 24.229 §5.2.6.3.6).
+
+    Raises FlowFailed, NextHopTimeout.
+    """
+    if source is Side.CORE:
+        return await destination_towards(ports, session, Side.ACCESS, onward)
+    from_caller = source is session.caller
+    routes = (dialog.routes_to_callee if from_caller else dialog.routes_to_caller)(is_of(ports, session))
+    onward.set_values("Route", routes)
+    target = (dialog.callee if from_caller else dialog.caller).target
+    return await ports.sip.locate(next_hop_uri(onward) if routes else target or onward.uri, ports.site.core_realm)
 
 
 def _check_offer(request: Request) -> None:

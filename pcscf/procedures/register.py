@@ -9,7 +9,6 @@ from pcscf.errors import (
     GatewayUnavailable,
     MalformedMessage,
     NextHopTimeout,
-    SecurityAgreementRequired,
     TemporarilyUnavailable,
 )
 from pcscf.mediasec.agree import Verdict, client_media_mechanisms, parse_mechanisms_untrusted, server_list, verify
@@ -19,7 +18,7 @@ from pcscf.procedures.binding import Attempt, Binding
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.forward import Arrival, onward_response, refuse
 from pcscf.procedures.ports import Ports
-from pcscf.procedures.screen import NEVER_FROM_UE, strip_agreement_tags, strip_to_ue
+from pcscf.procedures.screen import NEVER_FROM_UE, altered_verify, strip_agreement_tags, strip_to_ue
 from pcscf.procedures.site import Interface
 from pcscf.procedures.token import TokenKind
 from pcscf.sip.flow import Flow
@@ -37,8 +36,9 @@ async def register(calls: Calls, server: ServerTransaction, arrival: Arrival, fl
     request, interface = server.request, ports.site.interface(flow.listener)
     binding = _recall(ports, request, flow)
     attempt = _agree(ports, request, binding, interface)
-    binding.attempt = attempt
-    ports.store.save_binding(binding)
+    if request.values("Contact"):   # without one it is a question, which teaches nothing (RFC 3261 §10.2.3)
+        binding.attempt = attempt
+        ports.store.save_binding(binding)
 
     onward = _onward(ports, arrival.onward, binding)
     hop = await ports.sip.locate(ports.site.core_hop, ports.site.core_realm)
@@ -49,11 +49,11 @@ async def register(calls: Calls, server: ServerTransaction, arrival: Arrival, fl
             continue
         answer = onward_response(response)
         strip_to_ue(answer)
-        if attempt.sent and answer.status in (200, 401, 494):
+        if attempt.sent and (answer.status < 300 or answer.status in (401, 494)):
             for entry in attempt.sent:
                 answer.add("Security-Server", entry)
         if 200 <= answer.status < 300:
-            _learn(calls, binding.token, request, answer)
+            _learn(calls, binding.token, attempt, request, answer)
         ports.sip.respond(server, answer)
 
 
@@ -107,8 +107,7 @@ def _agree(ports: Ports, request: Request, binding: Binding, interface: Interfac
     ports.record("verify-mismatch", identity=binding.address_of_record)
     if binding.policy.verify_mismatch_status == Forbidden.status:
         raise Forbidden("Security-Verify is not what this registration was told")
-    raise SecurityAgreementRequired(
-        "Security-Verify is not what this registration was told", list(binding.attempt.sent))
+    raise altered_verify(request, list(binding.attempt.sent))
 
 
 def _onward(ports: Ports, onward: Request, binding: Binding) -> Request:
@@ -125,11 +124,11 @@ def _onward(ports: Ports, onward: Request, binding: Binding) -> Request:
     return onward
 
 
-def _learn(calls: Calls, token: str, request: Request, answer: Response) -> None:
-    """What a 200 settles: routes, identities, expiry – or the end of the binding."""
+def _learn(calls: Calls, token: str, attempt: Attempt, request: Request, answer: Response) -> None:
+    """What a 200 settles: what `attempt` agreed, routes, identities, expiry – or the end of the binding."""
     ports = calls.ports
     binding = ports.store.binding(token)
-    if binding is None:
+    if binding is None or not request.values("Contact"):
         return
     lifetime = _granted(binding, request, answer)
     if lifetime <= 0:
@@ -141,7 +140,8 @@ def _learn(calls: Calls, token: str, request: Request, answer: Response) -> None
             forget(calls, each)
         return
     bounds = ports.site.expiry
-    learned = binding.confirmed(
+    learned = replace(
+        binding, agreed=attempt.agreed, sent=attempt.sent, attempt=None if binding.attempt is attempt else binding.attempt,
         service_route=tuple(answer.values("Service-Route")), identities=tuple(answer.values("P-Associated-URI")),
         expires_at=ports.now() + min(max(lifetime, bounds.least), bounds.most) + bounds.grace)
     ports.store.save_binding(learned)

@@ -5,18 +5,15 @@ TS 24.229 §5.2.8.1 (network-initiated release), RFC 3326 (Reason).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pcscf.errors import RequestTimeout, SipError
 from pcscf.procedures.calls import Calls
-from pcscf.procedures.forward import destination_towards, reason, refuse
+from pcscf.procedures.forward import destination_towards, is_of, reason, refuse
 from pcscf.procedures.ports import Exchange
 from pcscf.procedures.session import Session, State
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import loop_hash
 from pcscf.sip.dialog import Dialog
 from pcscf.sip.message import Request, Response
-from pcscf.sip.uri import Uri
 
 
 async def release(calls: Calls, token: str, error: SipError) -> None:
@@ -61,9 +58,12 @@ async def acknowledge_and_bye(calls: Calls, session: Session, response: Response
     dialog = session.dialogs.get(response.to_tag or "")
     if dialog is None:
         return
-    ack = dialog.ack_towards_callee(_is_of(calls, session), session.invite_cseq)
+    ack = dialog.ack_towards_callee(is_of(calls.ports, session), session.invite_cseq)
     await _send(calls, session, ack, session.callee)
-    await _bye(calls, session, dialog, session.callee, error)
+    if dialog.callee.tag not in session.dismissed:
+        session.dismissed.add(dialog.callee.tag)
+        calls.ports.store.save_session(session)
+        await _bye(calls, session, dialog, session.callee, error)
 
 
 async def end(calls: Calls, session: Session) -> None:
@@ -81,7 +81,7 @@ async def end(calls: Calls, session: Session) -> None:
 
 async def _bye(calls: Calls, session: Session, dialog: Dialog, side: Side, error: SipError) -> None:
     build = dialog.bye_towards_caller if side is session.caller else dialog.bye_towards_callee
-    bye = build(_is_of(calls, session), reason(error.status, error.what))
+    bye = build(is_of(calls.ports, session), reason(error.status, error.what))
     exchange = await _send(calls, session, bye, side)
     if exchange is not None:
         calls.start(_until_answered(exchange))
@@ -102,12 +102,8 @@ async def _send(calls: Calls, session: Session, request: Request, side: Side) ->
     return ports.sip.request(request, destination, branch)
 
 
-def _is_of(calls: Calls, session: Session) -> Callable[[Uri], bool]:
-    """Whether a Record-Route URI is the one of this half-call: the other half-call may have put its own beside it."""
-    return lambda uri: uri.user == session.token and calls.ports.site.is_our_uri(uri)
-
-
 async def _until_answered(exchange: Exchange) -> None:
     """The answer to a BYE of ours changes nothing, whatever it is: the session has ended (RFC 3261 §15.1.1)."""
-    async for _ in exchange:
-        pass
+    async for response in exchange:
+        if response.status >= 200:
+            return

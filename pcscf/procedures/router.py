@@ -74,6 +74,8 @@ class Router:
         if self._asks_us(request, arrival):
             self._answer_options(server)
             return
+        if arrival.was_tampered:
+            raise Forbidden("this route carries no token of ours")
         if arrival.kind is TokenKind.SESSION:
             strip_from_ue(arrival.onward)
             await in_dialog(self.calls, server, arrival, Side.ACCESS, flow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pcscf.errors import SecurityAgreementRequired, UnsupportedExtension
-from pcscf.mediasec.agree import Verdict, server_list, strip_option_tags, verify
+from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, strip_option_tags, verify
 from pcscf.procedures.binding import Binding
 from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Message, Request
@@ -38,7 +38,15 @@ def check_security_verify(request: Request, binding: Binding) -> None:
     entries = request.get_all("Security-Verify")
     if entries and verify(entries, list(binding.sent)) is not Verdict.MATCH:
         sent = list(binding.sent) or server_list(sorted(binding.agreed.net))
-        raise SecurityAgreementRequired("Security-Verify is not what this registration was told", sent)
+        raise altered_verify(request, sent)
+
+
+def altered_verify(request: Request, security_server: list[str]) -> SecurityAgreementRequired:
+    """The 494 for a Security-Verify that is not what we sent; its Require repeats the tags that the UE used."""
+    tags = [tag.lower() for name in ("Require", "Proxy-Require") for tag in request.values(name)]
+    used: list[str] = [tag for tag in sorted(OPTION_TAGS) if tag in tags]
+    return SecurityAgreementRequired(
+        "Security-Verify is not what this registration was told", security_server, used or ["sec-agree"])
 
 
 def strip_from_ue(request: Request) -> None:

@@ -40,6 +40,7 @@ class Session:
     offer        the last offer; `answers` holds the answer to it per To-tag
     plan         the decision, settled once an answer is in
     acknowledged an ACK to a 2xx passed
+    dismissed    To-tags of callees whose 2xx came too late and were sent BYE
     heard        when something was last signalled (monotonic seconds)
     """
 
@@ -55,6 +56,7 @@ class Session:
     state: State = State.EARLY
     acknowledged: bool = False
     heard: float = 0.0
+    dismissed: set[str] = field(default_factory=set)
     answers: dict[str, Passed] = field(default_factory=dict)
     dialogs: dict[str, Dialog] = field(default_factory=dict)
 

@@ -112,7 +112,8 @@ class Driver:
         self._resolver = resolver
         self._later = later
         self._waits = waits
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._started: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._is_pumping = False
@@ -183,26 +184,28 @@ class Driver:
     # Tasks
 
     def start(self, coroutine: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        """Run what a procedure began of its own accord: a release, the wait for the answer to a BYE."""
+        self._run(coroutine, self._started)
 
     async def idle(self) -> None:
-        """Wait until nothing that was started is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Wait until nothing that procedures began is under way. Requests that are being served do not count."""
+        while self._started:
+            await asyncio.wait(self._started)
 
     async def stop(self) -> None:
-        for task in list(self._tasks):
+        tasks = self._serving | self._started
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._timer is not None:
             self._timer.cancel()
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("procedure-failed", exc_info=task.exception())
+    @staticmethod
+    def _run(coroutine: Coroutine[object, object, None], among: set[asyncio.Task[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        among.add(task)
+        task.add_done_callback(among.discard)
+        task.add_done_callback(_log_failure)
 
     # The step
 
@@ -245,13 +248,13 @@ class Driver:
     def _handle(self, event: object) -> None:
         match event:
             case NewRequest(server=server):
-                self.start(self._serve(server))
+                self._run(self._serve(server), self._serving)
             case ResponseReceived(client=client, response=response):
                 if isinstance(client.user, ResponseStream):
                     client.user.deliver(response)
             case Ack(request=request, source=source):
                 if self.router is not None:
-                    self.start(self.router.ack(request, source))
+                    self._run(self.router.ack(request, source), self._serving)
             case Cancelled(server=server, request=request):
                 if self.router is not None:
                     self.router.cancelled(server, request)
@@ -297,3 +300,8 @@ class Driver:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.error("procedure-failed", exc_info=task.exception())

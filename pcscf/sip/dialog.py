@@ -106,23 +106,25 @@ class Dialog:
     def bye_towards_caller(self, is_own: OwnUri, reason: str = "") -> Request:
         """The callee's BYE, sent from here, without Via. `reason`: value of its Reason field (RFC 3326)."""
         self.callee.cseq += 1
-        return self._request("BYE", self.callee, self.caller, cseq=self.callee.cseq, routes=self._beyond(is_own), reason=reason)
+        routes = self.routes_to_caller(is_own)
+        return self._request("BYE", self.callee, self.caller, cseq=self.callee.cseq, routes=routes, reason=reason)
 
     def bye_towards_callee(self, is_own: OwnUri, reason: str = "") -> Request:
         """The caller's BYE, sent from here, without Via. `reason`: value of its Reason field (RFC 3326)."""
         self.caller.cseq += 1
-        return self._request("BYE", self.caller, self.callee, cseq=self.caller.cseq, routes=self._before(is_own), reason=reason)
+        routes = self.routes_to_callee(is_own)
+        return self._request("BYE", self.caller, self.callee, cseq=self.caller.cseq, routes=routes, reason=reason)
 
     def ack_towards_callee(self, is_own: OwnUri, cseq: int) -> Request:
         """The ACK to a 2xx of INVITE number `cseq` that the caller will not send (RFC 3261 §13.2.2.4), without Via."""
-        return self._request("ACK", self.caller, self.callee, cseq=cseq, routes=self._before(is_own))
+        return self._request("ACK", self.caller, self.callee, cseq=cseq, routes=self.routes_to_callee(is_own))
 
-    def _before(self, is_own: OwnUri) -> list[str]:
+    def routes_to_callee(self, is_own: OwnUri) -> list[str]:
         """The hops between us and the callee, nearest first: Record-Route ahead of ours, turned round."""
         own = [index for index, route in enumerate(self.record_route) if _is_own(route, is_own)]
         return self.record_route[: own[0] if own else None][::-1]
 
-    def _beyond(self, is_own: OwnUri) -> list[str]:
+    def routes_to_caller(self, is_own: OwnUri) -> list[str]:
         """The hops between us and the caller, nearest first: Record-Route after ours."""
         own = [index for index, route in enumerate(self.record_route) if _is_own(route, is_own)]
         return self.record_route[own[-1] + 1 if own else 0 :]

@@ -155,9 +155,15 @@ class Message:
         self._insert(len(self._lines), KEYS[name], _line(name, value))
 
     def prepend(self, name: str, value: str) -> None:
-        """A new line before the first of that name, or at the top."""
+        """A new line before the first of that name; where there is none, after the Via lines, or at the top."""
         key = KEYS[name]
-        self._insert(self._keys.index(key) if key in self._keys else 0, key, _line(name, value))
+        keys = self._keys
+        place = 0
+        if key in keys:
+            place = keys.index(key)
+        elif "via" in keys:
+            place = len(keys) - keys[::-1].index("via")
+        self._insert(place, key, _line(name, value))
 
     def _insert(self, index: int, key: str, line: str) -> None:
         self._lines.insert(index, line)

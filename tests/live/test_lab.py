@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -389,3 +392,32 @@ async def test_a_silent_command_is_not_waited_for_for_ever(started: Callable[...
         await party.expect("received", 0.05)
     with pytest.raises(ChildFailedError, match="still running"):
         await party.finish(0.05)
+
+
+async def test_the_demo_proves_what_it_claims(tmp_path: Path) -> None:
+    demo = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pcscf", "demo", "--json", "--keep", str(tmp_path),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await demo.communicate()
+    told = json.loads(output)
+    assert told["failure"] == "", errors.decode()
+    assert [check["what"] for check in told["checks"] if not check["ok"]] == []
+    assert demo.returncode == 0
+    assert [len(flow["messages"]) > 5 for flow in told["flows"]] == [True] * 3
+    protocols = {message["proto"] for message in told["flows"][1]["messages"]}
+    assert protocols >= {"SIP", "Iq", "TLS", "MSRP"}
+
+
+async def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path) -> None:
+    demo = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pcscf", "demo", "--keep", str(tmp_path),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )
+    while not (tmp_path / "core.jsonl").exists():
+        await asyncio.sleep(0.02)
+    children = [int(pid) for pid in Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
+    assert children
+    demo.send_signal(signal.SIGINT)
+    assert await demo.wait() == 130
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []

@@ -119,9 +119,9 @@ class Controller(asyncio.DatagramProtocol):
             self._transport.close()
 
 
-async def controller() -> Controller:
+async def controller(host: str = "127.0.0.1") -> Controller:
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_datagram_endpoint(Controller, local_addr=("127.0.0.1", 0))
+    _, made = await loop.create_datagram_endpoint(Controller, local_addr=(host, 0))
     return made
 
 
@@ -181,7 +181,7 @@ async def bench(
     ports: tuple[int, int] = (42000, 46999),
 ) -> AsyncIterator[Bench]:  # fmt: skip
     """A registered gateway whose two realms are the loopback address."""
-    iq = await controller()
+    iq = await controller(host="127.0.0.1")
     traced: list[GatewayTraceEvent] = []
     config = GatewayConfig(
         mid="[127.0.0.1]:1", controllers=(iq.address,), realms=(Realm("access", (host,), ports), Realm("core", (host,), ports)),

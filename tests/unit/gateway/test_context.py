@@ -455,7 +455,8 @@ def test_root_takes_events_properties_and_orders() -> None:
     ) == "C=-{MF=ROOT}"
     assert notify.inactivity_period(gateway.table.root_events) == 30.0
     assert "MGProvisionalResponseTimerValue=500" in gateway.ask("Context=-{AuditValue=ROOT{Audit{Media}}}")
-    gateway.ask('Context=-{ServiceChange=ROOT{Services{Method=HandOff,Reason="903 MGC Directed Change",MgcIdToTry=[192.0.2.3]:2944}}}')
+    services = 'Services{Method=HandOff,Reason="903 MGC Directed Change",MgcIdToTry=[192.0.2.3]:2944}'
+    gateway.ask(f"Context=-{{ServiceChange=ROOT{{{services}}}}}")
     [order] = gateway.effects
     assert isinstance(order, ControllerOrder)
     assert order.services.mgc_id_to_try == "[192.0.2.3]:2944"
@@ -468,7 +469,8 @@ def test_forget_all_closes_every_leg() -> None:
     assert gateway.table.contexts == {}
 
 
-# --- events --------------------------------------------------------------------------------------------------------------
+# --- events
+# --------------------------------------------------------------------------------------------------------------
 
 
 def observed(gateway: Gateway, termination: str, cause: Cause) -> str | None:

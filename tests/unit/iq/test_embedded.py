@@ -108,7 +108,7 @@ async def test_started_used_and_stopped(tmp_path: Path) -> None:
         assert not is_alive(pid)
         assert gateway.pid is None
         assert list(tmp_path.iterdir()) == []
-        assert made.iq.registered == ()
+        assert not made.iq.registered
 
 
 async def test_killed_it_is_started_again(tmp_path: Path) -> None:

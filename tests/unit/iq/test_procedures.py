@@ -160,7 +160,7 @@ def test_a_plan_without_gateway_reserves_nothing() -> None:
 
 def test_the_answer_configures_both_sides_in_one_transaction() -> None:
     plan = from_ue("active")
-    actions = procedures.configure(media_for(plan, "passive", "active"), answered_by_core(plan, "passive"), REALMS)
+    actions = procedures.configure(media_for(plan, "passive", "active"), answered_by_core(plan, "passive"))
     assert [action.context for action in actions] == [77]
     access, core = both(actions)
     assert (access.name, access.termination) == (CommandName.MODIFY, "ip/1/1/1")
@@ -175,7 +175,7 @@ def test_the_answer_configures_both_sides_in_one_transaction() -> None:
 def test_the_ues_answer_decides_the_tls_role(answered: str, told: list[tuple[str, str]]) -> None:
     plan = from_core("actpass")
     settled = answered_by_ue(plan, answered)
-    access, core = both(procedures.configure(media_for(plan, "actpass", "actpass"), settled, REALMS))
+    access, core = both(procedures.configure(media_for(plan, "actpass", "actpass"), settled))
     (far,), (near,) = streams(access), streams(core)
     assert f"a=setup:{answered}" in (far.remote or "")
     assert UE_PRINT in (far.remote or "")
@@ -190,14 +190,14 @@ def test_the_ues_answer_decides_the_tls_role(answered: str, told: list[tuple[str
 def test_a_role_already_told_is_not_told_again() -> None:
     plan = from_core("actpass")
     settled = answered_by_ue(plan, "passive")
-    access, _ = both(procedures.configure(media_for(plan, "actpass", "actpass", 0), settled, REALMS))
+    access, _ = both(procedures.configure(media_for(plan, "actpass", "actpass", 0), settled))
     assert signals(access) == []
 
 
 def test_local_is_sent_again_when_a_later_offer_turns_the_tcp_role() -> None:
     plan = from_ue("passive")
     settled = answered_by_core(plan, "active")
-    access, _ = both(procedures.configure(media_for(plan, "passive", "actpass", 0), settled, REALMS))
+    access, _ = both(procedures.configure(media_for(plan, "passive", "actpass", 0), settled))
     assert streams(access)[0].local == (
         f"v=0\r\nc=IN IP4 192.0.2.1\r\nm=message 40000 TCP/TLS -\r\na=setup:active\r\na=fingerprint:sha-256 {GATEWAY_PRINT}\r\n"
     )
@@ -206,7 +206,7 @@ def test_local_is_sent_again_when_a_later_offer_turns_the_tcp_role() -> None:
 def test_a_declined_line_is_closed_and_keeps_its_stream() -> None:
     plan = from_ue("active", BFCP_TLS + protection("actpass"))
     answer = sdp("198.51.100.9", MSRP + "a=setup:passive\n", "m=application 0 TCP/BFCP *\n")
-    access, core = both(procedures.configure(media_for(plan, "passive", "actpass"), settle(plan, answer), REALMS))
+    access, core = both(procedures.configure(media_for(plan, "passive", "actpass"), settle(plan, answer)))
     for command in (access, core):
         closed = streams(command)[1]
         assert (closed.id, mode(closed), closed.local, closed.remote) == (2, Mode.INACTIVE, None, None)
@@ -215,18 +215,27 @@ def test_a_declined_line_is_closed_and_keeps_its_stream() -> None:
 def test_a_further_offer_adds_a_stream_and_leaves_the_running_one() -> None:
     first = from_ue("active")
     both_lines = from_ue("active", BFCP_TLS + protection("actpass"))
-    access, core = both(procedures.configure(media_for(first, "passive", "active"), both_lines, REALMS))
+    access, core = both(procedures.configure(media_for(first, "passive", "active"), both_lines))
     assert [stream.id for stream in streams(core)] == [2]  # the core's answer is not known yet: line 1 stays as it is
     assert "m=application $ TCP -" in (streams(core)[0].local or "")
     assert [stream.id for stream in streams(access)] == [1, 2]
     assert armed(access) == ["g/cause", "hangterm/thb", "tcpbcc/BNCChange", "tlsbsc/BNCChange"]
 
 
+def test_a_further_stream_has_the_family_of_its_termination() -> None:
+    grown = from_ue("active", BFCP_TLS + protection("actpass"))
+    media = media_for(from_ue("active"), "passive", "active")
+    six = {0: StreamMedia("2001:db8::1", 40000)}
+    moved = Media(**{**{name: getattr(media, name) for name in media.__slots__}, "core": six})
+    _, core = both(procedures.configure(moved, grown))
+    assert "c=IN IP6 $" in (streams(core)[0].local or "")
+
+
 def test_a_line_that_becomes_protected_gets_a_new_local() -> None:
     plain = decide(MediaPolicy(), BOTH, sdp("203.0.113.9", MSRP + "a=setup:active\n"), Direction.OFFER_FROM_UE)
     media = media_for(plain, "passive", "active")
     unprotected = Media(**{**{name: getattr(media, name) for name in media.__slots__}, "access": {0: CORE}})
-    access, _ = both(procedures.configure(unprotected, answered_by_core(from_ue("active")), REALMS))
+    access, _ = both(procedures.configure(unprotected, answered_by_core(from_ue("active"))))
     assert "TCP/TLS" in (streams(access)[0].local or "")
     assert "a=fingerprint:sha-256 $" in (streams(access)[0].local or "")
 
@@ -262,7 +271,7 @@ def test_what_is_asked_survives_the_wire() -> None:
     plan = from_ue("passive", BFCP_TLS + protection("actpass"))
     for actions in (
         procedures.reserve(plan, REALMS),
-        procedures.configure(media_for(plan, "active", "passive"), answered_by_core(plan, "active"), REALMS),
+        procedures.configure(media_for(plan, "active", "passive"), answered_by_core(plan, "active")),
     ):
         message = Message("[192.0.2.9]:2944", (TransactionRequest(1, actions),))
         data = encode_compact(message)

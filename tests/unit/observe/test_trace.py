@@ -11,6 +11,7 @@ import pytest
 
 from pcscf.observe.summary import short_fingerprint, summarise_h248, summarise_sip
 from pcscf.observe.trace import TraceEvent, TraceWriter, merge_traces, read_trace
+from pcscf.sip.flow import Flow
 from pcscf.sip.parse import parse_datagram_untrusted
 
 UE, PCSCF = ("127.0.0.1", 40000), ("127.0.0.1", 5061)
@@ -81,7 +82,7 @@ def test_a_response_names_its_method_and_reason() -> None:
 def test_secrets_stay_out_of_the_file(tmp_path: Path) -> None:
     writer = TraceWriter(tmp_path / "t.jsonl", "pcscf")
     for wire in (REGISTER, invite()):
-        writer.sip_wire("in", wire, local=PCSCF, peer=UE)
+        writer.tap_sip("in", wire, Flow("tls", "gm-tls", PCSCF, UE, 1))
     writer.close()
     told = (tmp_path / "t.jsonl").read_text()
     for secret in ("NONCE-VALUE", "RESPONSE-VALUE", "SECRETKEY", "SESSION-ID"):
@@ -91,7 +92,7 @@ def test_secrets_stay_out_of_the_file(tmp_path: Path) -> None:
 
 def test_what_is_no_message_is_told_as_such(tmp_path: Path) -> None:
     writer = TraceWriter(tmp_path / "t.jsonl", "pcscf")
-    writer.sip_wire("in", b"noise\r\n\r\n", local=PCSCF, peer=UE)
+    writer.tap_sip("in", b"noise\r\n\r\n", Flow("udp", "gm-udp", PCSCF, UE, 0))
     writer.close()
     (event,) = read_trace(tmp_path / "t.jsonl")
     assert event.text.startswith("unreadable: ")
@@ -139,9 +140,10 @@ def test_what_is_no_h248_is_told_as_such() -> None:
 
 def test_request_and_reply_meet_in_the_transaction(tmp_path: Path) -> None:
     writer = TraceWriter(tmp_path / "t.jsonl", "pcscf")
-    writer.h248("out", REQUEST, local=("127.0.0.1", 2944), peer=("127.0.0.1", 3000))
-    writer.h248("in", REPLY, local=("127.0.0.1", 2944), peer=("127.0.0.1", 3000))
-    writer.h248("in", REQUEST, local=("127.0.0.1", 2944), peer=("127.0.0.1", 3000))   # the gateway's own number 7 is another transaction
+    writer.tap_iq("out", REQUEST, ("127.0.0.1", 3000))
+    writer.tap_iq("in", REPLY, ("127.0.0.1", 3000))
+    # the gateway numbers its own transactions
+    writer.tap_iq("in", REQUEST, ("127.0.0.1", 3000))
     writer.close()
     asked, answered, other = read_trace(tmp_path / "t.jsonl")
     assert asked.keys[0] in answered.keys

@@ -97,11 +97,14 @@ def test_set_appends_what_is_missing() -> None:
     assert request.headers[-1] == ("Max-Forwards", " 70")
 
 
-def test_prepend_goes_before_the_first_of_that_name() -> None:
+def test_prepend_goes_before_the_first_of_that_name_or_after_the_vias() -> None:
     request = odd()
     request.prepend("CSeq", "9 BYE")
     request.prepend("Route", "<sip:first.example;lr>")
-    assert request.headers[0] == ("Route", " <sip:first.example;lr>")
+    place = request.keys.index("route")
+    assert request.headers[place] == ("Route", " <sip:first.example;lr>")
+    assert request.keys[place - 1] == "via"
+    assert "via" not in request.keys[place:]
     assert request.keys.index("cseq") == request.keys.index("call-id") + 1
     assert request.cseq == (9, "BYE")
 

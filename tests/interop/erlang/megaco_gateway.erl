@@ -1,0 +1,207 @@
+%% A media gateway on the megaco application of Erlang/OTP: what our controller says is read and answered by a stack
+%% that is not ours.
+%%
+%%   erl -noshell -run megaco_gateway main ControllerPort
+%%
+%% It registers at 127.0.0.1:ControllerPort and takes commands, one per line, from standard input; its end stops the gateway.
+%%   notify        reports that the TLS session of the last termination that was modified broke
+%%   disconnected  registers again with its contexts;  leave  goes out of service
+%% What happens goes out as lines: "registered", "add C", "modify C", "subtract C", "audit C", "acknowledged", "left".
+-module(megaco_gateway).
+-behaviour(megaco_user).
+-export([main/1]).
+-export([
+    handle_connect/2, handle_connect/3, handle_disconnect/3, handle_syntax_error/3, handle_syntax_error/4,
+    handle_message_error/3, handle_message_error/4, handle_trans_request/3, handle_trans_request/4,
+    handle_trans_long_request/3, handle_trans_long_request/4, handle_trans_reply/4, handle_trans_reply/5,
+    handle_trans_ack/4, handle_trans_ack/5, handle_unexpected_trans/3, handle_unexpected_trans/4,
+    handle_trans_request_abort/4, handle_trans_request_abort/5, handle_segment_reply/5, handle_segment_reply/6
+]).
+
+-include_lib("megaco/include/megaco.hrl").
+-include_lib("megaco/include/megaco_message_v2.hrl").
+
+-define(FINGERPRINT, "12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0").
+
+main([Controller]) ->
+    ets:new(?MODULE, [named_table, public]),
+    ets:insert(?MODULE, {number, 1000}),
+    ok = application:start(megaco),
+    Mid = {ip4Address, #'IP4Address'{address = [127, 0, 0, 1], portNumber = 2945}},
+    ok = megaco:start_user(Mid, [
+        {user_mod, ?MODULE}, {encoding_mod, megaco_compact_text_encoder}, {encoding_config, []},
+        {send_mod, megaco_udp}, {protocol_version, 2}
+    ]),
+    Receiver = megaco:user_info(Mid, receive_handle),
+    {ok, Transport} = megaco_udp:start_transport(),
+    {ok, Socket, Pid} = megaco_udp:open(Transport, [
+        {port, 0}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}
+    ]),
+    Sender = megaco_udp:create_send_handle(Socket, {127, 0, 0, 1}, list_to_integer(Controller)),
+    {ok, Connection} = megaco:connect(Receiver, preliminary_mid, Sender, Pid),
+    service_change(Connection, restart, "901 Cold Boot"),
+    tell("registered", []),
+    obey().
+
+%% --- commands from standard input
+
+obey() ->
+    case io:get_line("") of
+        "notify\n" ->
+            [{last, Context, Termination}] = ets:lookup(?MODULE, last),
+            Broken = #'ObservedEvent'{
+                eventName = "tlsbsc/BNCChange", streamID = 1,
+                eventParList = [#'EventParameter'{eventParameterName = "Type", value = ["Rel"]}]
+            },
+            Notify = #'NotifyRequest'{
+                terminationID = [Termination],
+                observedEventsDescriptor = #'ObservedEventsDescriptor'{requestId = 1, observedEventLst = [Broken]}
+            },
+            request(connection(), Context, {notifyReq, Notify}),
+            tell("acknowledged", []),
+            obey();
+        "disconnected\n" ->
+            service_change(connection(), disconnected, "900 Service Restored"),
+            tell("registered", []),
+            obey();
+        "leave\n" ->
+            service_change(connection(), forced, "905 Termination taken out of service"),
+            tell("left", []),
+            obey();
+        _ ->
+            halt(0)
+    end.
+
+service_change(Connection, Method, Reason) ->
+    Parameters = #'ServiceChangeParm'{
+        serviceChangeMethod = Method, serviceChangeReason = [Reason], serviceChangeVersion = 2,
+        serviceChangeProfile = #'ServiceChangeProfile'{profileName = "iqprofile", version = 1}
+    },
+    Change = #'ServiceChangeRequest'{
+        terminationID = [?megaco_root_termination_id], serviceChangeParms = Parameters
+    },
+    request(Connection, ?megaco_null_context_id, {serviceChangeReq, Change}).
+
+%% A request must be answered by a reply without any error.
+request(Connection, Context, Command) ->
+    Action = #'ActionRequest'{contextId = Context, commandRequests = [#'CommandRequest'{command = Command}]},
+    {_Version, {ok, [#'ActionReply'{errorDescriptor = asn1_NOVALUE, commandReply = [{_, Reply}]}]}} =
+        megaco:call(Connection, [Action], []),
+    case Reply of
+        #'NotifyReply'{errorDescriptor = asn1_NOVALUE} -> ok;
+        #'ServiceChangeReply'{serviceChangeResult = {serviceChangeResParms, _}} -> ok
+    end.
+
+connection() ->
+    [{connection, Connection}] = ets:lookup(?MODULE, connection),
+    Connection.
+
+%% --- requests of the controller
+
+handle_trans_request(Connection, 2, Actions) ->
+    ets:insert(?MODULE, {connection, Connection}),
+    {discard_ack, lists:append([action(Action) || Action <- Actions])}.
+
+action(#'ActionRequest'{contextId = ?megaco_all_context_id}) ->
+    case [C || {{context, C}, _} <- ets:tab2list(?MODULE)] of
+        [] ->
+            Error = #'ErrorDescriptor'{errorCode = ?megaco_no_termination_id_matched_a_wildcard, errorText = "none"},
+            [#'ActionReply'{contextId = ?megaco_all_context_id, errorDescriptor = Error}];
+        Contexts ->
+            [#'ActionReply'{contextId = C, commandReply = [audited(T) || T <- terminations(C)]} || C <- Contexts]
+    end;
+action(#'ActionRequest'{contextId = Wanted, commandRequests = Commands}) ->
+    Context = context(Wanted),
+    [#'ActionReply'{contextId = Context, commandReply = [command(Context, C) || #'CommandRequest'{command = C} <- Commands]}].
+
+context(?megaco_choose_context_id) ->
+    Context = number(),
+    ets:insert(?MODULE, {{context, Context}, []}),
+    Context;
+context(Context) ->
+    Context.
+
+command(Context, {addReq, #'AmmRequest'{descriptors = Descriptors}}) ->
+    Termination = #megaco_term_id{id = ["ip", "1", "1", integer_to_list(number())]},
+    ets:insert(?MODULE, {{context, Context}, terminations(Context) ++ [Termination]}),
+    tell("add ~w", [Context]),
+    {addReply, #'AmmsReply'{terminationID = [Termination], terminationAudit = chosen(Descriptors)}};
+command(Context, {modReq, #'AmmRequest'{terminationID = [Termination], descriptors = Descriptors}}) ->
+    case Context of
+        ?megaco_null_context_id -> ok;
+        _ ->
+            true = lists:member(Termination, terminations(Context)),
+            ets:insert(?MODULE, {last, Context, Termination}),
+            tell("modify ~w", [Context])
+    end,
+    {modReply, #'AmmsReply'{terminationID = [Termination], terminationAudit = chosen(Descriptors)}};
+command(Context, {subtractReq, #'SubtractRequest'{terminationID = [All]}}) ->
+    [_, _] = terminations(Context),
+    ets:delete(?MODULE, {context, Context}),
+    tell("subtract ~w", [Context]),
+    {subtractReply, #'AmmsReply'{terminationID = [All]}};
+command(Context, {auditValueRequest, #'AuditRequest'{terminationID = Termination}}) ->
+    tell("audit ~w", [Context]),
+    audited(Termination).
+
+audited(Termination) ->
+    {auditValueReply, {auditResult, #'AuditResult'{terminationID = Termination, terminationAuditResult = []}}}.
+
+terminations(Context) ->
+    [{_, Terminations}] = ets:lookup(?MODULE, {context, Context}),
+    Terminations.
+
+%% The streams whose Local leaves something to us, with our choice.
+chosen(Descriptors) ->
+    Streams = lists:append([S || {mediaDescriptor, #'MediaDescriptor'{streams = {multiStream, S}}} <- Descriptors]),
+    case [stream(S) || S <- Streams, asks(S)] of
+        [] -> asn1_NOVALUE;
+        Chosen -> [{mediaDescriptor, #'MediaDescriptor'{streams = {multiStream, Chosen}}}]
+    end.
+
+asks(#'StreamDescriptor'{streamParms = #'StreamParms'{localDescriptor = Local}}) ->
+    Local =/= asn1_NOVALUE.
+
+stream(#'StreamDescriptor'{streamID = Id, streamParms = #'StreamParms'{localDescriptor = Local}}) ->
+    Lines = [[choose(Line) || Line <- Group] || Group <- Local#'LocalRemoteDescriptor'.propGrps],
+    #'StreamDescriptor'{
+        streamID = Id, streamParms = #'StreamParms'{localDescriptor = #'LocalRemoteDescriptor'{propGrps = Lines}}
+    }.
+
+choose(#'PropertyParm'{name = "c"} = Line) ->
+    Line#'PropertyParm'{value = ["IN IP4 127.0.0.1"]};
+choose(#'PropertyParm'{name = "m", value = [Value]} = Line) ->
+    Line#'PropertyParm'{value = [string:replace(Value, "$", integer_to_list(20000 + number()))]};
+choose(#'PropertyParm'{name = "a", value = ["fingerprint:" ++ _]} = Line) ->
+    Line#'PropertyParm'{value = ["fingerprint:sha-256 " ++ ?FINGERPRINT]};
+choose(Line) ->
+    Line.
+
+number() ->
+    ets:update_counter(?MODULE, number, 1).
+
+tell(Format, Arguments) ->
+    io:format(Format ++ "~n", Arguments).
+
+%% --- what else megaco calls
+
+handle_connect(_, _) -> ok.
+handle_connect(_, _, _) -> ok.
+handle_disconnect(_, _, _) -> ok.
+handle_syntax_error(_, _, Error) -> tell("syntax ~0p", [Error]), reply.
+handle_syntax_error(A, B, C, _) -> handle_syntax_error(A, B, C).
+handle_message_error(_, _, Error) -> tell("refused ~0p", [Error]), no_reply.
+handle_message_error(A, B, C, _) -> handle_message_error(A, B, C).
+handle_trans_request(A, B, C, _) -> handle_trans_request(A, B, C).
+handle_trans_long_request(_, _, _) -> {discard_ack, []}.
+handle_trans_long_request(_, _, _, _) -> {discard_ack, []}.
+handle_trans_reply(_, _, _, _) -> ok.
+handle_trans_reply(_, _, _, _, _) -> ok.
+handle_trans_ack(_, _, _, _) -> ok.
+handle_trans_ack(_, _, _, _, _) -> ok.
+handle_unexpected_trans(_, _, _) -> ok.
+handle_unexpected_trans(_, _, _, _) -> ok.
+handle_trans_request_abort(_, _, _, _) -> ok.
+handle_trans_request_abort(_, _, _, _, _) -> ok.
+handle_segment_reply(_, _, _, _, _) -> ok.
+handle_segment_reply(_, _, _, _, _, _) -> ok.
