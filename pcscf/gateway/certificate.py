@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-LIFETIME: Final = timedelta(days=30)
+LIFETIME: Final = timedelta(days=365)
+"""A certificate serves as long as its process, which must not outlive it."""
+
 CLOCK_SKEW: Final = timedelta(hours=1)
 
 _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {

@@ -1,8 +1,8 @@
 """One TCP connection of a termination: bytes between its socket, its endpoint (TLS or plain), and the partner's.
 
 Flow control goes all the way: what the partner cannot take is not read. At most one read (`READ_SIZE`) is held per
-connection while the partner is not up, its gate is shut, or its peer is slow; the write buffer is bounded by its high-
-water mark plus one read.
+connection while the partner is not up, its gate is shut, or its peer is slow; the write buffer is bounded by its
+high-water mark plus one read.
 """
 
 from __future__ import annotations

@@ -103,8 +103,9 @@ class Ports(Protocol):
     """Where local addresses come from. Each port given out is listening already, so an early SYN finds a listener."""
 
     def reserve(self, realm: str, family: str, port: int | None) -> Address | None:
-        """An own address of that realm and family ("IP4", "IP6", "" = any) with a free port (or exactly `port`). None:
-        none left.
+        """An own address of that realm and family ("IP4", "IP6", "" = any) with a free port (or exactly `port`).
+
+        None when none is left. Raises H248Error 510 when the process can open no more sockets.
         """
 
     def release(self, local: Address) -> None:

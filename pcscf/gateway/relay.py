@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
+from pcscf.errors import H248Error
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Identity
 from pcscf.gateway.config import GatewayConfig, Realm
@@ -77,10 +78,13 @@ class Relay:
             listener.close()
 
     def listen(self, local: Address) -> bool:
-        """Whether a listener stands on that address now."""
+        """Whether a listener stands on that address now. Raises H248Error 510 when the process can open no more sockets."""
         if self._listeners.get(local) is not None:
             return True
-        listener = _tcp_socket(local)
+        try:
+            listener = _tcp_socket(local)
+        except OSError as error:
+            raise H248Error(510, f"Insufficient resources: {error.strerror}") from error
         try:
             listener.bind(local)
             listener.listen(BACKLOG)
@@ -181,12 +185,13 @@ class Leg:
 
     def replan(self, plan: LegPlan) -> None:
         """Takes over a new plan. A connection that depended on what changed is replaced; a trigger revives an ended leg."""
-        old, self.plan = self.plan, plan
+        old = self.plan
         if old.association != plan.association or (self._ended and plan.triggers > old.triggers):
             self._drop()
             self._ended = False
             if old.local != plan.local:
                 self._relay.release(old.local)
+        self.plan = plan
 
     def close(self) -> None:
         self._drop()
@@ -215,7 +220,11 @@ class Leg:
     def _watch(self) -> None:
         if self._watching:
             return
-        if not self._relay.listen(self.plan.local):
+        try:
+            listens = self._relay.listen(self.plan.local)
+        except H248Error:
+            listens = False
+        if not listens:
             self._give_up(Cause.NO_RESOURCES)
             return
         listener = self._relay.listener(self.plan.local)
@@ -229,6 +238,7 @@ class Leg:
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
             return
         except OSError:
+            self._unwatch()
             self._give_up(Cause.NO_RESOURCES)
             return
         remote = (str(source[0]), int(source[1]))
@@ -244,6 +254,12 @@ class Leg:
         self._note("tcp-accepted", f"TCP connection from {_spell(remote)} accepted")
         connection = self._new_connection()
         self._task = self._relay.spawn(self._take_over(accepted, connection))
+
+    def _unwatch(self) -> None:
+        listener = self._relay.listener(self.plan.local)
+        if self._watching and listener is not None:
+            self._relay.loop.remove_reader(listener)
+        self._watching = False
 
     def _admits(self, remote: Address) -> bool:
         source = self.plan.source
@@ -263,8 +279,9 @@ class Leg:
         plan, loop = self.plan, self._relay.loop
         assert plan.remote is not None  # noqa: S101 - a complete plan has it
         self._remote = plan.remote
-        dialled = _tcp_socket(plan.local)
+        dialled: socket.socket | None = None
         try:
+            dialled = _tcp_socket(plan.local)
             dialled.bind(plan.local)
             self._prepare(dialled)
             async with asyncio.timeout(self._relay.config.timers.tcp_connect):
@@ -276,14 +293,16 @@ class Leg:
         except OSError:
             cause = Cause.CONNECT_FAILED
         except asyncio.CancelledError:
-            dialled.close()
+            if dialled is not None:
+                dialled.close()
             raise
         else:
             self._note("tcp-connected", f"TCP connection to {_spell(plan.remote)} established")
             connection = self._new_connection()
             await loop.create_connection(lambda: connection, sock=dialled)
             return
-        dialled.close()
+        if dialled is not None:
+            dialled.close()
         self._task = None
         self._note("tcp-failed", f"{cause.text}: {_spell(plan.remote)}", cause=cause.name)
         self._give_up(cause)
@@ -325,9 +344,7 @@ class Leg:
         return self._connection
 
     def _give_up(self, cause: Cause) -> None:
-        """The leg has no connection any more, and makes none until the plan changes. A failure takes the other side
-        down with it.
-        """
+        """The leg makes no further connection until the plan changes. A failure takes the other side down with it."""
         self._ended = True
         if cause is not Cause.PEER_CLOSED:
             for counters in (self._relay.statistics.of(self.key.context), self._relay.statistics.total):
@@ -350,11 +367,7 @@ class Leg:
 
     def _drop(self) -> None:
         """Ends whatever stands or is under way, in order, without a report."""
-        if self._watching:
-            listener = self._relay.listener(self.plan.local)
-            if listener is not None:
-                self._relay.loop.remove_reader(listener)
-            self._watching = False
+        self._unwatch()
         if self._connection is not None:
             connection = self._connection
             self._note("closed", "released by the controller", octets=str(connection.octets))

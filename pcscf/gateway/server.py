@@ -40,9 +40,7 @@ OUT_OF_SERVICE: Final = "905 Termination taken out of service"
 CONTROLLER_FAILED: Final = "909 MGC Impending Failure"
 
 VERSION: Final = 2
-"""The H.248.1 version that is proposed. Registration itself goes out as version 1, which any controller can read (RFC
-3525 §11.3).
-"""
+"""The H.248.1 version that is proposed. The registration goes out as version 1, which everybody can read (RFC 3525 §11.3)."""
 
 _FIRST_ID_RANGE: Final = 0x7FFFFFFF
 
@@ -226,7 +224,7 @@ class Gateway(asyncio.DatagramProtocol):
     # --- registration ------------------------------------------------------------------------------------------------
 
     def _obey(self, services: Services, peer: Address) -> None:
-        """ServiceChange on ROOT from a controller (RFC 3525 §11.5, TS 23.334 IMS-ALG restoration and ordered re- register)."""
+        """ServiceChange on ROOT from a controller: hand-off, out of service, restoration (RFC 3525 §11.5)."""
         match services.method.lower():
             case "handoff":
                 successor = address_of_mid(services.mgc_id_to_try)
@@ -348,11 +346,9 @@ class Gateway(asyncio.DatagramProtocol):
 
 
 async def run_gateway(config: GatewayConfig, *, trace: Trace | None = None) -> None:
-    """Runs a gateway until it is cancelled (then it takes leave of its controller) or, embedded, until nobody adopts it
-    any more.
+    """Runs a gateway until it is cancelled; an embedded one also ends when its parent has died and nobody adopts it.
 
-    trace: gets every step on the media side. Raises OSError when Iq cannot be bound, ConfigError for a useless
-    configuration.
+    trace: gets every step on the media side. Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
     """
     gateway = Gateway(config, trace=trace)
     await gateway.start()

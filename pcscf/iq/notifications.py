@@ -13,6 +13,7 @@ from pcscf.iq.media import line_of
 Layer: TypeAlias = Literal["tcp", "tls", "dtls", ""]
 
 MAX_CAUSE: Final = 120
+NORMAL_RELEASE: Final = "NR"
 RELEASED: Final = frozenset({"rel", "cut", "mfl"})
 """Values of Type that end a bearer (Q.1950: released, cut through lost, malfunction); Est and Mod do not."""
 
@@ -24,6 +25,7 @@ class BearerReleased:
     stream  StreamID, None where the gateway did not say; `line` is the index of its m-line
     kind    the layer that broke; "" where only a cause was notified
     cause   the gateway's words, printable, at most MAX_CAUSE characters
+    normal  a peer closed the connection; nothing failed (Generalcause NR)
     """
 
     context: int
@@ -31,6 +33,7 @@ class BearerReleased:
     stream: int | None
     kind: Layer
     cause: str
+    normal: bool = False
 
     @property
     def line(self) -> int | None:
@@ -57,6 +60,7 @@ _LAYERS: Final[dict[str, Layer]] = {
 def notifications_untrusted(context: int, notify: Command) -> Iterator[Notification]:
     """The events of one Notify; what is not known is passed over. A bearer's release and its cause become one event."""
     causes: dict[int | None, str] = {}
+    normal: set[int | None] = set()
     layers: dict[int | None, Layer] = {}
     for event in _observed(notify):
         name = packages.canonical(event.name)
@@ -64,10 +68,12 @@ def notifications_untrusted(context: int, notify: Command) -> Iterator[Notificat
             yield TerminationHeartbeat(context, notify.termination)
         elif name == packages.CAUSE:
             causes[_stream(event)] = _cause(event)
+            if same_name(_text(event, "Generalcause"), NORMAL_RELEASE):
+                normal.add(_stream(event))
         elif name in _LAYERS and _text(event, packages.CHANGE_TYPE).lower() in RELEASED:
             layers[_stream(event)] = _LAYERS[name]
     for stream in dict.fromkeys((*layers, *causes)):
-        yield BearerReleased(context, notify.termination, stream, layers.get(stream, ""), causes.get(stream, ""))
+        yield BearerReleased(context, notify.termination, stream, layers.get(stream, ""), causes.get(stream, ""), stream in normal)
 
 
 def _observed(notify: Command) -> Iterator[ObservedEvent]:

@@ -13,13 +13,15 @@ from pcscf.procedures.session import State
 def bearer_released(calls: Calls, gateway: str, bearer: BearerReleased) -> None:
     """A connection of a stream is gone (TS 23.334 §8, IP Bearer Released).
 
-    Protection that failed ends the session at once (RFC 4975 §14.4); so does a connection that could not be made. What the two
-    ends closed themselves leaves the gateway without a report of failure: their BYE follows.
+    Protection that failed ends the session at once (RFC 4975 §14.4), and so does a connection that broke or could not be made.
+    What an end closed itself is its own business: its BYE is on the way, or it will offer anew.
     """
     session = calls.ports.store.session_in(gateway, bearer.context)
     if session is None:
         return
     calls.ports.record("bearer-released", call=session.call_id, layer=bearer.kind, line=bearer.line, why=bearer.cause)
+    if bearer.normal:
+        return
     if bearer.kind == "tls":
         error: SipError = MediaNotAcceptable(f"e2ae failure: {bearer.cause or 'TLS failed'}")
     else:

@@ -549,3 +549,15 @@ def test_a_stranger_cannot_reach_into_a_session() -> None:
         await hang_up(bed, ue, answer)
 
     story(tale)
+
+
+def test_a_connection_that_an_end_closes_itself_is_left_to_it() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        (context,) = bed.gateway.table.contexts
+        bed.gateway.notify_tls_failed(context, "connection released by the peer", general="NR")
+        await bed.settle(5)
+        assert bed.ue.count("BYE") == 0
+        await hang_up(bed, ue, answer)
+
+    story(tale)

@@ -48,6 +48,21 @@ PLAIN_ANSWER = crlf("""
 PLAIN_OFFER = PLAIN_ANSWER.replace("setup:passive", "setup:actpass")
 
 
+PROTECTED_ANSWER = crlf(f"""
+    v=0
+    o=alice 1 1 IN IP4 192.0.2.10
+    s=-
+    c=IN IP4 192.0.2.10
+    t=0 0
+    m=message 9 TCP/TLS/MSRP *
+    a=accept-types:message/cpim text/plain
+    a=path:msrps://192.0.2.10:9/kjh37s;tcp
+    a=msrp-cema
+    a=setup:active
+    a=fingerprint:SHA-256 {UE_FINGERPRINT}
+    """)
+
+
 def with_body(head: str, body: str = "") -> str:
     kind = "Content-Type: application/sdp\r\n" if body else ""
     return f"{crlf(head)}{kind}Content-Length: {len(body)}\r\n\r\n{body}"
@@ -179,6 +194,23 @@ def from_far(invite: Request, method: str, cseq: int = 1, tag: str = "far", more
         CSeq: {cseq} {method}
         Max-Forwards: 70
         {more}""".rstrip())
+
+
+def call_ue(bed: Bed, body: str = PLAIN_OFFER, *, call: str = "in-1") -> None:
+    """The core calls the registered UE along the Path it learned."""
+    (binding,) = bed.store.bindings()
+    bed.core.send(with_body(f"""
+        INVITE {binding.contact} SIP/2.0
+        Via: SIP/2.0/UDP 198.51.100.2:5080;branch=z9hG4bK{call}
+        Route: <sip:{binding.token}@198.51.100.1:5070;lr>
+        From: <sip:bob@ims.example>;tag=far
+        To: {IDENTITY}
+        Call-ID: {call}@core
+        CSeq: 1 INVITE
+        Max-Forwards: 70
+        P-Asserted-Identity: <sip:bob@ims.example>
+        P-Charging-Vector: icid-value=secret
+        Contact: <sip:bob@198.51.100.2:5080>""", body))
 
 
 async def bed_with_ue(**settings: Any) -> tuple[Bed, Ue]:

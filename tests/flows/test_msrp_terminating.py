@@ -1,0 +1,151 @@
+"""TS 33.328 §7.3.1: the core offers plain MSRP, the UE is offered MSRP over TLS."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from pcscf.sip.message import Request, Response, response_to
+
+from tests.support.flowbed import Bed
+from tests.support.parties import PROTECTED_ANSWER, Ue, bed_with_ue, call_ue, with_body
+from tests.support.virtual import run_virtually
+
+
+def story(tale: Callable[[Bed, Ue], Awaitable[None]], *, mediasec: bool = True) -> None:
+    async def run() -> None:
+        bed, ue = await bed_with_ue()
+        if not mediasec:
+            await ue.register(mediasec=False)
+        await tale(bed, ue)
+        await bed.settle(300)
+        assert not bed.gateway.table.contexts, bed.story()
+        assert not bed.store.sessions(), bed.story()
+        await bed.close()
+
+    run_virtually(run)
+
+
+def ue_answers(invite: Request, body: str = PROTECTED_ANSWER, status: int = 200) -> Response:
+    answer = response_to(invite, status, to_tag="ua")
+    answer.copy_lines(invite, "Record-Route")
+    answer.add("Contact", "<sip:alice@192.0.2.10:40001;transport=tls>")
+    if body:
+        answer.set_body(body.encode(), "application/sdp")
+    return answer
+
+
+def core_says(method: str, answer: Response, cseq: int) -> str:
+    routes = "\n".join(f"Route: {route}" for route in reversed(answer.values("Record-Route")))
+    return with_body(f"""
+        {method} {answer.values("Contact")[0].strip("<>")} SIP/2.0
+        Via: SIP/2.0/UDP 198.51.100.2:5080;branch=z9hG4bK{method}{cseq}
+        {routes}
+        From: {answer.get("From")}
+        To: {answer.get("To")}
+        Call-ID: {answer.call_id}
+        CSeq: {cseq} {method}
+        Max-Forwards: 70""")
+
+
+async def establish(bed: Bed) -> tuple[Request, Response]:
+    call_ue(bed)
+    invite = await bed.ue.expect("INVITE")
+    bed.ue.send(ue_answers(invite))
+    answer = await bed.core.expect(200)
+    bed.core.send(core_says("ACK", answer, 1))
+    await bed.ue.expect("ACK")
+    return invite, answer
+
+
+def test_the_protected_session() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        invite, answer = await establish(bed)
+        towards_ue, towards_core = invite.body.decode(), answer.body.decode()
+        assert "m=message 30000 TCP/TLS/MSRP *" in towards_ue
+        assert "c=IN IP4 203.0.113.7" in towards_ue
+        assert "a=3ge2ae:applied" in towards_ue
+        assert "a=fingerprint:sha-256 00:01:02" in towards_ue
+        assert "a=setup:actpass" in towards_ue
+        assert "TCP/MSRP" in towards_core
+        assert "fingerprint" not in towards_core
+        assert "198.51.100.7" in towards_core
+        assert invite.get("P-Charging-Vector") is None
+        assert invite.get("P-Asserted-Identity") == "<sip:bob@ims.example>"
+        assert bed.gateway.asked[-2:] == [("Add", "Add"), ("Modify", "Modify")]
+        bed.core.send(core_says("BYE", answer, 2))
+        ue.answer(await bed.ue.expect("BYE"))
+        await bed.core.expect(200)
+
+    story(tale)
+
+
+@pytest.mark.parametrize("damage", [
+    lambda body: "\r\n".join(line for line in body.split("\r\n") if not line.startswith("a=fingerprint")),
+    lambda body: body.replace("TCP/TLS/MSRP", "TCP/MSRP"),
+])
+def test_an_answer_that_gives_up_protection_ends_the_session_on_both_sides(damage: Callable[[str], str]) -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        call_ue(bed)
+        bed.ue.send(ue_answers(await bed.ue.expect("INVITE"), damage(PROTECTED_ANSWER)))
+        await bed.core.expect(488)
+        await bed.ue.expect("ACK")
+        assert "cause=488" in (await bed.ue.expect("BYE")).get("Reason")
+
+    story(tale)
+
+
+def test_a_certificate_that_does_not_match_ends_the_session_both_ways() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        await establish(bed)
+        (context,) = bed.gateway.table.contexts
+        bed.gateway.notify_tls_failed(context, "mismatch")
+        towards_ue, towards_core = await bed.ue.expect("BYE"), await bed.core.expect("BYE")
+        assert (towards_ue.from_tag, towards_core.from_tag) == ("far", "ua")
+        ue.answer(towards_ue)
+        bed.core.send(response_to(towards_core, 200))
+
+    story(tale)
+
+
+def test_the_ue_declines() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        call_ue(bed)
+        bed.ue.send(ue_answers(await bed.ue.expect("INVITE"), "", 486))
+        await bed.core.expect(486)
+
+    story(tale)
+
+
+def test_the_core_cancels() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        call_ue(bed)
+        invite = await bed.ue.expect("INVITE")
+        bed.ue.send(ue_answers(invite, "", 180))
+        ringing = await bed.core.expect(180)
+        bed.core.send(with_body(f"""
+            CANCEL {invite.uri} SIP/2.0
+            Via: SIP/2.0/UDP 198.51.100.2:5080;branch=z9hG4bKin-1
+            From: {ringing.get("From")}
+            To: {invite.get("To")}
+            Call-ID: {invite.call_id}
+            CSeq: 1 CANCEL
+            Max-Forwards: 70"""))
+        await bed.core.expect(200)
+        await bed.ue.expect("CANCEL")
+        bed.ue.send(ue_answers(invite, "", 487))
+        await bed.core.expect(487)
+
+    story(tale)
+
+
+def test_a_ue_without_mediasec_gets_the_offer_plain() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        call_ue(bed)
+        invite = await bed.ue.expect("INVITE")
+        assert " TCP/MSRP " in invite.body.decode()
+        assert "fingerprint" not in invite.body.decode()
+        bed.ue.send(ue_answers(invite, "", 486))
+        await bed.core.expect(486)
+
+    story(tale, mediasec=False)
