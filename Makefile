@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+TOOLS := $(VENV)/.ready-tools
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types imports check-python
 
@@ -15,22 +17,27 @@ check-python:
 
 $(STAMP): pyproject.toml | check-python
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing pcscf and its tools into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@echo "Installing pcscf into $(VENV) …"
+	@$(PIP) --upgrade 'pip>=25.1'
+	@$(PIP) --editable .
 	@touch $@
 
-setup: $(STAMP)  ## make the virtual environment and install the package into it
+$(TOOLS): $(STAMP)
+	@echo "Installing the tools for tests into $(VENV) …"
+	@$(PIP) --group dev
+	@touch $@
+
+setup: $(TOOLS)  ## make the virtual environment, install the package and the tools into it
 
 demo: $(STAMP)  ## show the main job: registration, a protected session, a refused certificate
 	@$(BIN)/pcscf demo $(ARGS)
 
-test: $(STAMP)  ## everything: style, types, import rules, tests, peers (PEERS=skip leaves the peers out)
+test: $(TOOLS)  ## everything: style, types, import rules, tests, peers (PEERS=skip leaves the peers out)
 	@sh tests/support/peers.sh
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(ARGS)
 
-lint: $(STAMP)  ## style, types and import rules
+lint: $(TOOLS)  ## style, types and import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

@@ -90,47 +90,52 @@ REGISTER = with_body("""
     Call-ID: registration@192.0.2.10
     CSeq: {number} REGISTER
     Contact: <sip:alice@192.0.2.10:40001;transport=tls>;expires=3600;+g.oma.sip-im
-    Authorization: Digest username="alice@ims.example", realm="ims.example", uri="sip:ims.example", nonce="", response=""
+    Authorization: Digest username="alice@ims.example", realm="ims.example", uri="sip:ims.example", {credentials}{verify}
     Require: mediasec
     Proxy-Require: mediasec
     Security-Client: msrp-tls;mediasec
-    {verify}
     Supported: path, outbound, gruu
     User-Agent: handset/4.2 (bench)
     """)
 
 RESERVE = f"""!/2 [198.51.100.1]:2944
-T=73401{{C=${{A=ip/1/$/${{M{{ST=1{{O{{MO=SR,ipdc/realm="access"}},L{{
+K{{73400}}T=73401{{C=${{A=ip/1/$/${{M{{ST=1{{O{{MO=SR,ipdc/realm="access"}},L{{
 v=0
 c=IN IP4 $
-m=message $ TCP/TLS/MSRP *
+m=message $ TCP/TLS -
 a=setup:passive
-a=fingerprint:SHA-256 $
+a=fingerprint:sha-256 $
 }},R{{
 v=0
 c=IN IP4 192.0.2.10
-m=message 9 TCP/TLS/MSRP *
+m=message 9 TCP/TLS -
 a=setup:active
-a=fingerprint:SHA-256 {FINGERPRINT}
-}}}}}},E=1{{tlsbsc/BNCChange{{strm=1,Type=Rel}},g/cause}}}},A=ip/1/$/${{M{{ST=1{{O{{MO=IN,ipdc/realm="core"}},L{{
+a=fingerprint:sha-256 {FINGERPRINT}
+}}}}}},E=1{{g/cause,tcpbcc/BNCChange{{Type=Rel}},tlsbsc/BNCChange{{Type=Rel}}}}}},A=ip/1/$/${{M{{ST=1{{O{{MO=IN,ipdc/realm="core"}},L{{
 v=0
 c=IN IP4 $
-m=message $ TCP/MSRP *
+m=message $ TCP -
 a=setup:active
-}}}}}},E=2{{g/cause}}}}}}}}
+}}}}}},E=2{{g/cause,tcpbcc/BNCChange{{Type=Rel}}}}}}}}}}
 """.encode()
 
-RESERVED = b"""!/2 [198.51.100.7]:2945
-P=73401{C=90210{A=ip/1/access/17{M{ST=1{L{
+RESERVED = f"""!/2 [198.51.100.7]:2945
+P=73401{{C=90210{{A=ip/1/1/17{{M{{ST=1{{L{{
 v=0
+o=- 0 0 IN IP4 203.0.113.7
+s=-
+t=0 0
 c=IN IP4 203.0.113.7
-m=message 30010 TCP/TLS/MSRP *
+m=message 30010 TCP/TLS -
 a=setup:passive
-a=fingerprint:sha-256 """ + FINGERPRINT.encode() + b"""
-}}}},A=ip/1/core/18{M{ST=1{L{
+a=fingerprint:sha-256 {FINGERPRINT}
+}}}}}}}},A=ip/1/2/18{{M{{ST=1{{L{{
 v=0
+o=- 0 0 IN IP4 198.51.100.7
+s=-
+t=0 0
 c=IN IP4 198.51.100.7
-m=message 41010 TCP/MSRP *
+m=message 41010 TCP -
 a=setup:active
-}}}}}}
-"""
+}}}}}}}}}}}}
+""".encode()

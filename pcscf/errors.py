@@ -216,7 +216,7 @@ class H248SyntaxError(H248Error):
 
 
 class ConfigError(PcscfError):
-    """A person's configuration that cannot be used: `file`, `line` (1-based, 0 = the whole file), what, and what to write instead."""
+    """A person's configuration that cannot be used: `file`, `line` (from 1, 0 = the whole file), what, and what to write instead."""
 
     def __init__(self, what: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
         super().__init__(what, hint=hint)

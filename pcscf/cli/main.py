@@ -31,6 +31,9 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("pcscf.cli.run", "run", "Run the P-CSCF."),
     "check": Command("pcscf.cli.check", "check", "Check a configuration without running it."),
+    "explain": Command("pcscf.cli.explain", "explain", "Explain what is decided about one offer or answer, and why."),
+    "policy": Command("pcscf.cli.policy", "app", "Test policies: *.test.yaml files against a configuration."),
+    "schema": Command("pcscf.cli.schema", "schema", "Print the JSON Schema of the configuration, for editors."),
     "gateway": Command("pcscf.cli.gateway", "gateway", "Run a media gateway (IMS-AGW) on its own."),
     "demo": Command("pcscf.cli.demo", "demo", "Show the main job on this machine; nothing else is needed."),
     "lab": Command("pcscf.cli.lab", "app", "Far ends to try a P-CSCF with: a SIP core, an MSRP party, a UE."),

@@ -18,7 +18,7 @@ from pcscf.config.tree import MAX_SIZE, Node, overlay, place_of, plain, read_tre
 from pcscf.errors import ConfigError
 
 POLICIES = Path(__file__).parent / "policies"
-"""The configurations that come with the package: default.yaml, lab.yaml."""
+"""The configurations that come with the package, each with its tests: default, lab, rcs, strict."""
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Steps: TypeAlias = tuple[str | int, ...]
@@ -49,7 +49,7 @@ _BOUNDS = {
 }
 
 
-class ConfigErrors(ConfigError):  # noqa: N818 - they are many
+class ConfigErrors(ConfigError):
     """Everything that is wrong with one configuration, in the order of the file."""
 
     def __init__(self, errors: Sequence[ConfigError]) -> None:
@@ -68,17 +68,25 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayFile:
     """Reads the configuration of a stand-alone gateway. Raises ConfigErrors."""
-    return _load(path, overrides, GatewayFile)[0]
+    return load_model(path, GatewayFile, overrides)[0]
+
+
+def load_rules(path: Path) -> Config:
+    """The P-CSCF's configuration as far as it decides: the files that it names need not be there. Raises ConfigErrors."""
+    config, tree = load_model(path, Config)
+    _refuse(tree, contradictions(config))
+    return config
 
 
 def check_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list[ConfigError]]:
     """The configuration and the warnings about it. Raises ConfigErrors."""
-    config, tree = _load(path, overrides, Config)
+    config, tree = load_model(path, Config, overrides)
     _refuse(tree, [*contradictions(config), *missing_files(config)])
     return config, [_error(tree, finding) for finding in warnings(config)]
 
 
-def _load(path: Path, overrides: Sequence[str], model: type[AnyModel]) -> tuple[AnyModel, Node]:
+def load_model(path: Path, model: type[AnyModel], overrides: Sequence[str] = ()) -> tuple[AnyModel, Node]:
+    """Any YAML file as a `model`, and the tree that knows its lines (`place_of`). Raises ConfigErrors."""
     try:
         tree = read_tree(_read(path), str(path))
         for assignment in overrides:
@@ -86,8 +94,13 @@ def _load(path: Path, overrides: Sequence[str], model: type[AnyModel]) -> tuple[
         data = plain(tree)
     except ConfigError as error:
         raise ConfigErrors([error]) from None
+    return read_model(data, model, tree, path.parent), tree
+
+
+def read_model(data: Any, model: type[AnyModel], tree: Node, directory: Path) -> AnyModel:
+    """`data` as a `model`; `tree` tells where its values stand, files are looked for in `directory`. Raises ConfigErrors."""
     try:
-        return model.model_validate(data, context={"directory": path.parent}), tree
+        return model.model_validate(data, context={"directory": directory})
     except ValidationError as error:
         _refuse(tree, list(_explain(error.errors(include_url=False), model, data)))
         raise
@@ -173,7 +186,7 @@ def _fields_at(model: type[BaseModel], loc: Steps) -> dict[str, FieldInfo]:
         else:
             tagged = [block for block in blocks if step in _tags(block)]
             blocks = tagged or blocks
-    return {name: field for block in blocks for name, field in block.model_fields.items()}
+    return {field.alias or name: field for block in blocks for name, field in block.model_fields.items()}
 
 
 def _blocks_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -212,7 +212,9 @@ class Gateways(Block):
     allow: Listed[Peer] = ()
     """Who may register: addresses, networks, mIds (easily forged over UDP: prefer addresses). Empty: only the embedded
     gateway."""
-    embedded: Annotated[Embedded, BeforeValidator(_embedded)] = Field(default_factory=lambda: Embedded(enabled=False))
+    embedded: Annotated[Embedded, BeforeValidator(_embedded, json_schema_input_type=bool | Embedded)] = Field(
+        default_factory=lambda: Embedded(enabled=False)
+    )
     """A gateway of our own as a child process: true, false, or a mapping."""
     heartbeat: Heartbeat = own_default(Heartbeat)
     timers: IqTimers = own_default(IqTimers)

@@ -11,8 +11,17 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationInfo
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    InstanceOf,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
 Transport = Literal["udp", "tcp", "tls"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -44,6 +53,14 @@ class Word:
     """What the reference calls a kind of value."""
 
     text: str
+
+
+class OneOrList:
+    """Tells the JSON Schema of a list that one value may stand for a list of one."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        several = handler(schema)
+        return {"anyOf": [several["items"], several]}
 
 
 class NextHop(NamedTuple):
@@ -199,13 +216,17 @@ Peer = Annotated[str, AfterValidator(_peer), Word("address, network or mId")]
 Port = Annotated[int, Field(ge=0, le=65535), Word("port")]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False), Word("seconds")]
-Ports = Annotated[InstanceOf[PortRange], BeforeValidator(_port_range), Word("FIRST-LAST")]
-Hop = Annotated[InstanceOf[NextHop], BeforeValidator(_next_hop), Word("SIP URI")]
-HostPort = Annotated[InstanceOf[Endpoint], BeforeValidator(_endpoint), Word("ADDRESS:PORT")]
-File = Annotated[InstanceOf[Path], BeforeValidator(_file), Word("file")]
-Certificate = Annotated[InstanceOf[Path] | Literal["lab"] | None, BeforeValidator(_certificate), Word("file or `lab`")]
+Ports = Annotated[InstanceOf[PortRange], BeforeValidator(_port_range, json_schema_input_type=str), Word("FIRST-LAST")]
+Hop = Annotated[InstanceOf[NextHop], BeforeValidator(_next_hop, json_schema_input_type=str), Word("SIP URI")]
+HostPort = Annotated[InstanceOf[Endpoint], BeforeValidator(_endpoint, json_schema_input_type=str), Word("ADDRESS:PORT")]
+File = Annotated[InstanceOf[Path], BeforeValidator(_file, json_schema_input_type=str), Word("file")]
+Certificate = Annotated[
+    InstanceOf[Path] | Literal["lab"] | None,
+    BeforeValidator(_certificate, json_schema_input_type=str | None),
+    Word("file or `lab`"),
+]
 Listed = Annotated[tuple[Item, ...], Field(strict=False)]
-OneOrMore = Annotated[tuple[Item, ...], Field(strict=False), BeforeValidator(_as_list)]
+OneOrMore = Annotated[tuple[Item, ...], Field(strict=False), BeforeValidator(_as_list), OneOrList()]
 
 
 def own_default(block: type[Block]) -> Any:

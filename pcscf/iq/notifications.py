@@ -73,7 +73,8 @@ def notifications_untrusted(context: int, notify: Command) -> Iterator[Notificat
         elif name in _LAYERS and _text(event, packages.CHANGE_TYPE).lower() in RELEASED:
             layers[_stream(event)] = _LAYERS[name]
     for stream in dict.fromkeys((*layers, *causes)):
-        yield BearerReleased(context, notify.termination, stream, layers.get(stream, ""), causes.get(stream, ""), stream in normal)
+        yield BearerReleased(
+            context, notify.termination, stream, layers.get(stream, ""), causes.get(stream, ""), normal=stream in normal)
 
 
 def _observed(notify: Command) -> Iterator[ObservedEvent]:

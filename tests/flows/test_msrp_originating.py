@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from pcscf.h248.message import ErrorDescriptor
 from pcscf.procedures.session import State
 from pcscf.procedures.site import Deadlines
 from pcscf.sip.message import Request, Response
-
 from tests.support.flowbed import Bed
 from tests.support.parties import PLAIN_ANSWER, PROTECTED_OFFER, Ue, answered, bed_with_ue, from_far
 from tests.support.virtual import run_virtually, virtual_loop

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from pcscf.sip.message import Request, Response, response_to
 
+from pcscf.sip.message import Request, Response, response_to
 from tests.support.flowbed import Bed
 from tests.support.parties import PROTECTED_ANSWER, Ue, bed_with_ue, call_ue, with_body
 from tests.support.virtual import run_virtually

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from pcscf.config.policy import MediaPolicy
 from pcscf.procedures.site import Limits
 from pcscf.sip.flow import Flow
-
 from tests.support.flowbed import ACCESS_UDP, Bed
 from tests.support.parties import IDENTITY, PROTECTED_OFFER, SERVICE_ROUTE, Ue, answered, bed_with_ue, granted
 from tests.support.virtual import run_virtually

@@ -593,11 +593,25 @@ async def test_a_new_fingerprint_replaces_the_connection_and_the_same_keeps_it()
         await second.close()
 
 
+def free_neighbour() -> socket.socket:
+    """A listening socket whose next port is free; below the range from which the kernel gives out ports on its own."""
+    for port in range(20_000, 30_000, 2):
+        busy = socket.socket()
+        try:
+            busy.bind(("127.0.0.1", port))
+            busy.listen()
+            with socket.socket() as neighbour:
+                neighbour.bind(("127.0.0.1", port + 1))
+        except OSError:
+            busy.close()
+        else:
+            return busy
+    raise AssertionError("no two free ports in a row")
+
+
 @on_both_loops
 async def test_busy_ports_are_skipped_and_an_exhausted_realm_says_so() -> None:
-    with socket.socket() as busy:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen()
+    with free_neighbour() as busy:
         port = busy.getsockname()[1]
         async with bench(ports=(port, port + 1)) as gateway:
             [local] = await gateway.open(add("access", ours="passive"))

@@ -1,4 +1,4 @@
-"""A P-CSCF between a UE and a core, in memory and on virtual time: real procedures, real transactions, real Iq text, no sockets."""
+"""A P-CSCF between a UE and a core, on virtual time: real procedures, real transactions, real Iq text, no sockets."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from pcscf.runtime.net import Socket
 from pcscf.runtime.resolve import Resolver
 from pcscf.runtime.store import MemoryStore
 from pcscf.runtime.wheel import Wheel
-from pcscf.sip.flow import Destination, Flow, Hop
+from pcscf.sip.flow import Destination, Flow
 from pcscf.sip.layer import TransactionLayer
 from pcscf.sip.message import Request, Response
 from pcscf.sip.parse import parse_datagram_untrusted
 from pcscf.sip.transaction import Timers
-
 from tests.support.memorygateway import CONTROLLER, MemoryGateway
 from tests.support.virtual import LATENCY
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pcscf.sip.message import Request, Response, response_to
-
 from tests.support.flowbed import Bed, Peer
 
 UE_FINGERPRINT = ":".join(f"{octet:02X}" for octet in range(0xA0, 0xC0))

@@ -1,0 +1,101 @@
+"""The pure parts, one operation at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.measure import Figure, micros_of
+from bench.messages import ANSWER, FINGERPRINT, IN_DIALOG, INVITE, OFFER, RESERVE, RESERVED
+from pcscf.config.policy import MediaPolicy
+from pcscf.h248.codec import decode_untrusted, encode_compact
+from pcscf.mediasec.model import Agreed, Direction, StreamMedia
+from pcscf.mediasec.plan import decide, settle
+from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
+from pcscf.sdp.lines import parse_sdp_untrusted
+from pcscf.sip.flow import Flow
+from pcscf.sip.layer import NewRequest, TransactionLayer
+from pcscf.sip.message import Request, Response, response_to
+from pcscf.sip.parse import check_request, parse_datagram_untrusted
+from pcscf.sip.transaction import Timers
+
+FLOW = Flow("tls", "gm-tls", ("203.0.113.1", 5061), ("192.0.2.10", 40001), 1)
+AGREED = Agreed(frozenset({"msrp-tls"}), frozenset({"msrp-tls"}))
+ACCESS_MEDIA = {0: StreamMedia("203.0.113.7", 30010, (("sha-256", FINGERPRINT),))}
+CORE_MEDIA = {0: StreamMedia("198.51.100.7", 41010)}
+
+
+def figures() -> Iterator[Figure]:
+    yield from _sip()
+    yield from _sdp()
+    yield from _h248()
+
+
+def _sip() -> Iterator[Figure]:
+    invite = INVITE.format(number=1).encode()
+    bye = IN_DIALOG.format(method="BYE", number=1, cseq=2, routes="Route: <sip:203.0.113.1:5061;lr>").encode()
+    parsed = parse_datagram_untrusted(invite)
+    answer = response_to(_request(invite), 200, to_tag="far")
+    answer.set_body(ANSWER.encode(), "application/sdp")
+    answer_octets = answer.to_bytes()
+
+    yield Figure("SIP", "parse an INVITE", micros_of(lambda: parse_datagram_untrusted(invite)), 8)
+    yield Figure("SIP", "parse its 200", micros_of(lambda: parse_datagram_untrusted(answer_octets)), 8)
+    yield Figure("SIP", "parse and check a BYE", micros_of(lambda: check_request(_request(bye))))
+    yield Figure("SIP", "parse and check an INVITE", micros_of(lambda: check_request(_request(invite))))
+    yield Figure("SIP", "serialise an INVITE", micros_of(parsed.to_bytes), 4)
+    yield Figure("SIP", "one step of the transaction layer", _layer_step(_request(bye)), 5)
+
+
+def _layer_step(request: Request) -> float:
+    """A server transaction from its request to its end: three steps, one of which serialises the response."""
+    layer = TransactionLayer(lambda _destination: Timers())
+    response: Response = response_to(request, 200, to_tag="far")
+
+    def life() -> None:
+        layer.receive(request, FLOW, 0.0)
+        for event in layer.take_events():
+            if isinstance(event, NewRequest):
+                layer.respond(event.server, response, 0.0)
+        layer.take_output()
+        layer.handle_timer(0.0)
+        layer.take_events()
+
+    life()
+    if len(layer):
+        raise RuntimeError("the transaction did not end")
+    return micros_of(life, steps=3)
+
+
+def _sdp() -> Iterator[Figure]:
+    policy = MediaPolicy()
+    offer_octets, answer_octets = OFFER.encode(), ANSWER.encode()
+    offer = parse_sdp_untrusted(offer_octets)
+    plan = decide(policy, AGREED, offer, Direction.OFFER_FROM_UE)
+
+    def offered() -> bytes:
+        received = parse_sdp_untrusted(offer_octets)
+        decided = decide(policy, AGREED, received, Direction.OFFER_FROM_UE)
+        return rewrite_offer(decided, received, CORE_MEDIA).to_bytes()
+
+    def answered() -> bytes:
+        received = parse_sdp_untrusted(answer_octets)
+        return rewrite_answer(settle(plan, received), received, offer, ACCESS_MEDIA).to_bytes()
+
+    yield Figure("SDP", "parse an offer", micros_of(lambda: parse_sdp_untrusted(offer_octets)))
+    yield Figure("SDP", "parse, decide and rewrite an offer", micros_of(offered), 30)
+    yield Figure("SDP", "parse, settle and rewrite an answer", micros_of(answered), 30)
+
+
+def _h248() -> Iterator[Figure]:
+    reserve, reserved = decode_untrusted(RESERVE), decode_untrusted(RESERVED)
+    yield Figure("H.248", "decode a reply to Add, Add", micros_of(lambda: decode_untrusted(RESERVED)), 20)
+    yield Figure("H.248", "decode Add, Add", micros_of(lambda: decode_untrusted(RESERVE)), 20)
+    yield Figure("H.248", "encode Add, Add", micros_of(lambda: encode_compact(reserve)), 20)
+    yield Figure("H.248", "encode a reply to Add, Add", micros_of(lambda: encode_compact(reserved)), 20)
+
+
+def _request(data: bytes) -> Request:
+    message = parse_datagram_untrusted(data)
+    if not isinstance(message, Request):
+        raise TypeError("not a request")
+    return message

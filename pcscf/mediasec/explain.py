@@ -1,0 +1,102 @@
+"""What is decided about an offer or an answer, and the SDP that would leave, without a network. Pure.
+
+The functions are those that a call runs; only the gateway is a stand-in, with addresses of the documentation ranges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pcscf.config.policy import MediaPolicy
+from pcscf.mediasec.mechanisms import BY_NAME
+from pcscf.mediasec.model import Agreed, Capabilities, Direction, LinePlan, MediaPlan, SideMedia, StreamMedia
+from pcscf.mediasec.plan import decide, settle
+from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
+from pcscf.sdp.lines import Sdp
+
+ACCESS_ADDRESS = "203.0.113.7"
+CORE_ADDRESS = "198.51.100.7"
+ACCESS_PORTS = range(30_000, 31_000, 2)  # by index of the m-line
+CORE_PORTS = range(41_000, 42_000, 2)
+FINGERPRINT = ("sha-256", ":".join(f"{(37 * octet + 11) % 256:02X}" for octet in range(32)))
+CAPABILITIES = Capabilities(frozenset(BY_NAME), frozenset({"TCP", "UDP"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A plan, settled where an answer was explained, with what came in and what would leave; `sent` None: nothing."""
+
+    plan: MediaPlan
+    received: Sdp
+    sent: Sdp | None
+    is_answer: bool
+
+    @property
+    def from_ue(self) -> bool:
+        """Whether `received` came from the UE."""
+        return (self.plan.direction is Direction.OFFER_FROM_UE) != self.is_answer
+
+
+def explain(
+    policy: MediaPolicy, agreed: Agreed, direction: Direction, offer: Sdp, answer: Sdp | None = None
+) -> Explanation:
+    """Decide about `offer`, and about `answer` to it where one is given, with a gateway that can do every medium."""
+    plan = decide(policy, agreed, offer, direction, CAPABILITIES)
+    offered_by_ue = direction is Direction.OFFER_FROM_UE
+    if answer is None:
+        sent = None
+        if plan.action == "forward":
+            sent = rewrite_offer(plan, offer, _media(plan, to_ue=not offered_by_ue))
+        return Explanation(plan, offer, sent, is_answer=False)
+    settled, sent = settle(plan, answer), None
+    if settled.action == "forward":
+        sent = rewrite_answer(settled, answer, offer, _media(settled, to_ue=offered_by_ue))
+    return Explanation(settled, answer, sent, is_answer=True)
+
+
+def as_object(explanation: Explanation) -> dict[str, Any]:
+    """The explanation as values of JSON: action, status and warning of a reject, sdp, lines."""
+    plan, sent = explanation.plan, explanation.sent
+    refusal = {"status": plan.status, "warning": plan.warning} if plan.action == "reject" else {}
+    return {
+        "action": plan.action,
+        **refusal,
+        "sdp": None if sent is None else sdp_text(sent),
+        "lines": [_line_object(line) for line in plan.lines],
+    }
+
+
+def sdp_text(sdp: Sdp) -> str:
+    """A description as text; octets that are not UTF-8 become U+FFFD."""
+    return sdp.to_bytes().decode("utf-8", "replace")
+
+
+def _line_object(line: LinePlan) -> dict[str, Any]:
+    gateway = None
+    if line.access is not None and line.core is not None:
+        gateway = {"access": {"tcp": line.access.tcp, "tls": line.access.tls}, "core": {"tcp": line.core.tcp}}
+    return {
+        "index": line.index,
+        "mode": line.mode.value,
+        "rule": line.rule,
+        "reason": line.reason,
+        "gateway": gateway,
+    }
+
+
+def _media(plan: MediaPlan, *, to_ue: bool) -> SideMedia:
+    """The stand-in's side towards the receiver, for every line that uses it."""
+    side = _access_side if to_ue else _core_side
+    return {line.index: side(line) for line in plan.lines if line.gateway}
+
+
+def _access_side(line: LinePlan) -> StreamMedia:
+    port = ACCESS_PORTS[line.index]
+    if not line.mapped:
+        return StreamMedia(ACCESS_ADDRESS, port)
+    return StreamMedia(ACCESS_ADDRESS, port, (FINGERPRINT,), f"stand-in-association-{line.index:04}")
+
+
+def _core_side(line: LinePlan) -> StreamMedia:
+    return StreamMedia(CORE_ADDRESS, CORE_PORTS[line.index])
