@@ -134,7 +134,8 @@ class Core(FarEnd):
 def _answer(request: bytes, status: str, more: str = "", body: str = "") -> bytes:
     copied = [line for line in request.split(b"\r\n") if line.startswith(COPIED)]
     tagged = [line + b";tag=far" if line.startswith(b"To:") and b"tag=" not in line else line for line in copied]
-    return with_body("\n".join([f"SIP/2.0 {status}", *(line.decode() for line in tagged), *([more] if more else [])]), body).encode()
+    head = [f"SIP/2.0 {status}", *(line.decode() for line in tagged)]
+    return with_body("\n".join([*head, more] if more else head), body).encode()
 
 
 @dataclass

@@ -23,6 +23,7 @@ Every error knows what the peer gets: a SIP status, or an H.248 error code. `hin
     │   ├── RequestTimeout              408
     │   ├── TemporarilyUnavailable      480
     │   ├── RequestTerminated           487
+    │   ├── RequestPending              491
     │   ├── NextHopTimeout              504
     │   ├── GatewayUnavailable          503  + Retry-After
     │   └── InternalFailure             500
@@ -168,6 +169,10 @@ class TemporarilyUnavailable(SipError):
 
 class RequestTerminated(SipError):
     status, reason = 487, "Request Terminated"
+
+
+class RequestPending(SipError):
+    status, reason = 491, "Request Pending"
 
 
 class NextHopTimeout(SipError):

@@ -26,6 +26,14 @@ ModeName = Literal["terminate", "protect", "pass", "plain", "disabled", "unused"
 _OFFER_OF = {"answer-to-ue": Direction.OFFER_FROM_UE, "answer-to-core": Direction.OFFER_FROM_CORE}
 
 
+class CaseError(ConfigError):
+    """What stands at `key` of a case cannot be used."""
+
+    def __init__(self, key: str, what: str, hint: str) -> None:
+        super().__init__(f"{key}: {what}", hint=hint)
+        self.key = key
+
+
 class Binding(Block):
     """What is known of a UE: what a policy matches, and what was agreed at its registration."""
 
@@ -43,7 +51,7 @@ class Binding(Block):
     """Mechanisms that we announced in Security-Server; with a configuration, what that announces to such a UE."""
 
     def policy_in(self, config: Config) -> MediaPolicy:
-        """The policy that decides for this UE. Raises ConfigError when `realm` names none, or one too few."""
+        """The policy that decides for this UE. Raises CaseError when `realm` names none of the file's."""
         realm = self._realm_in(config)
         return resolve(
             config.policies, realm=realm, access=self.access, identities=self.identity, user_agent=self.user_agent
@@ -65,7 +73,7 @@ class Binding(Block):
         if self.realm is None and len(realms) == 1:
             return next(iter(realms))
         what = "is missing, and there are several" if self.realm is None else f"{self.realm!r} is not an access realm"
-        raise ConfigError(f"realm: {what}", hint=f"write one of: {', '.join(realms)}")
+        raise CaseError("realm", what, f"write one of: {', '.join(realms)}")
 
 
 class CaseDefaults(MediumRules):
@@ -131,7 +139,7 @@ class Case(Binding):
         return self
 
     def explained(self, config: Config | None = None) -> Explanation:
-        """The decision by the case's own policy, or by that of `config`. Raises ConfigError for an unreadable SDP."""
+        """The decision by the case's own policy, or by that of `config`. Raises CaseError."""
         policy = self.policy.resolved() if config is None else self.policy_in(config)
         agreed, received = self.agreed(config), read_sdp("in", self.sdp)
         if self.previous_offer is None:
@@ -178,7 +186,7 @@ class Expected(Block):
 
     @model_validator(mode="after")
     def _something(self) -> Expected:
-        if not self.model_fields_set:
+        if not (self.action or self.status or self.lines or self.contains or self.lacks):
             raise fault("expects nothing", "write at least one of action, status, lines, contains, lacks")
         return self
 
@@ -198,7 +206,7 @@ class PolicyTest(Block):
     """Write what must hold: action, status, lines, contains, lacks."""
 
     def explained(self, config: Config) -> Explanation:
-        """The decision by the policies of `config`. Raises ConfigError."""
+        """The decision by the policies of `config`. Raises CaseError."""
         direction = Direction.OFFER_FROM_UE if self.offer.sender == "ue" else Direction.OFFER_FROM_CORE
         answer = None if self.answer is None else read_sdp("answer", self.answer)
         policy, agreed = self.binding.policy_in(config), self.binding.agreed(config)
@@ -222,11 +230,11 @@ def read_case(data: object, file: str) -> Case:
 
 
 def read_sdp(key: str, text: str) -> Sdp:
-    """The description that stands at `key`. Raises ConfigError."""
+    """The description that stands at `key`. Raises CaseError."""
     try:
         return parse_sdp_untrusted(text.encode())
     except UnicodeEncodeError:
-        raise ConfigError(f"{key}: holds half of a surrogate pair", hint="write the character itself") from None
+        raise CaseError(key, "holds half of a surrogate pair", "write the character itself") from None
     except MalformedSdp as error:
         hint = error.hint or "an SDP begins with v=0, and every line is <letter>=<value>"
-        raise ConfigError(f"{key}: {error.what}", hint=hint) from None
+        raise CaseError(key, error.what, hint) from None

@@ -11,21 +11,19 @@ from typing import Annotated, Any
 import sdp_transform  # type: ignore[import-untyped]
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from pcscf.cli.cases import read_case
+from pcscf.cli.cases import CaseError, read_case
 from pcscf.config.load import load_rules
 from pcscf.config.tree import MAX_SIZE
 from pcscf.errors import ConfigError
 from pcscf.mediasec.explain import Explanation, as_object, sdp_text
-from pcscf.mediasec.model import LIVE, Leg, LinePlan, Mode
+from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, Mode
 from pcscf.sdp.lines import Sdp
 
 STANDARD_INPUT = "-"
 
 _MODES = {Mode.TERMINATE: "green", Mode.PROTECT: "green", Mode.FAILED: "red", Mode.DISABLED: "red", Mode.RELEASED: "yellow"}
-_ACTIONS = {"forward": "goes on", "reject": "is refused", "release-session": "ends the session: both sides get BYE"}
 _TCP = {"accept": "accepts TCP", "connect": "opens TCP", None: ""}
 _TLS = {"server": "is TLS server", "client": "is TLS client", None: ""}
 _DTLS = {"server": "is DTLS server", "client": "is DTLS client", None: ""}
@@ -43,8 +41,8 @@ def explain(
     config = None if policy is None else load_rules(policy)
     try:
         explanation = read_case(_read(case, file), file).explained(config)
-    except ConfigError as error:
-        raise error if error.file else ConfigError(error.what, file=file, hint=error.hint) from None
+    except CaseError as error:
+        raise ConfigError(error.what, file=file, hint=error.hint) from None
     if as_json:
         sys.stdout.write(json.dumps(as_object(explanation) | {"structured": structured(explanation.sent)}) + "\n")
     else:
@@ -78,33 +76,40 @@ def _read(case: str, file: str) -> Any:
         raise ConfigError(what, file=file, line=error.lineno, hint="write one JSON object") from None
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8 text", file=file, hint="save the file in UTF-8") from None
+    except ValueError as error:
+        raise ConfigError(f"is not JSON that can be read: {error}", file=file, hint="write one JSON object") from None
     except RecursionError:
         raise ConfigError("is nested too deeply", file=file, hint="write one JSON object as the how-to shows it") from None
 
 
 def _show(explanation: Explanation, console: Console) -> None:
-    plan = explanation.plan
-    sender, receiver = ("UE", "core") if explanation.from_ue else ("core", "UE")
-    what = "answer" if explanation.is_answer else "offer"
-    outcome = _ACTIONS[plan.action] + (f" to the {receiver}" if plan.action == "forward" else "")
-    if plan.action == "reject":
-        outcome += f" with {plan.status}: {_printable(plan.warning)}"
-    console.print(Text(f"The {what} of the {sender} {outcome}.", "bold" if plan.action == "forward" else "bold red"))
-    table = Table("line", "media", "mode", "rule", "reason", box=None, pad_edge=False, header_style="bold")
+    plan, received = explanation.plan, explanation.received
+    console.print(Text(_printable(_outcome(explanation)), "bold" if plan.action == "forward" else "bold red"))
     for line in plan.lines:
-        media = explanation.received.media[line.index].lines[0][2:] if line.index < len(explanation.received.media) else "–"
-        reason = line.reason + (" (a downgrade)" if line.index in plan.downgraded else "")
-        mode = Text(line.mode.value, _MODES.get(line.mode, ""))
-        table.add_row(str(line.index), Text(_printable(media)), mode, line.rule, Text(_printable(reason)))
-        if line.mode in LIVE:
-            table.add_row("", "", "", "", Text(_gateway(line), "dim"))
-    console.print(table)
+        media = received.media[line.index].lines[0] if line.index < len(received.media) else "not in the answer"
+        console.print(Text(f"\n{line.index}  {_printable(media)}", "bold"))
+        downgrade = " (counted as a downgrade)" if line.index in plan.downgraded else ""
+        mode = (line.mode.value, _MODES.get(line.mode, ""))
+        console.print(Text.assemble("   ", mode, f", rule {line.rule}: {_printable(line.reason)}{downgrade}"))
+        if line.mode in LIVE and plan.action == "forward":
+            console.print(Text(f"   {_gateway(line)}", "dim"))
     console.print()
     if explanation.sent is None:
         console.print("No SDP leaves.")
         return
     for mark, text in difference(explanation.received, explanation.sent):
         console.print(Text(f"{mark} {_printable(text)}", {"-": "red", "+": "green"}.get(mark, "dim")))
+
+
+def _outcome(explanation: Explanation) -> str:
+    plan = explanation.plan
+    if plan.action == "reject":
+        offerer = "UE" if plan.direction is Direction.OFFER_FROM_UE else "core"
+        return f"The offer of the {offerer} is refused with {plan.status}: {plan.warning}."
+    sender, receiver = ("UE", "core") if explanation.from_ue else ("core", "UE")
+    if plan.action == "release-session":
+        return f"The answer of the {sender} ends the session: both sides get BYE."
+    return f"The {'answer' if explanation.is_answer else 'offer'} of the {sender} goes on to the {receiver}."
 
 
 def _gateway(line: LinePlan) -> str:

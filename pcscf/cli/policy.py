@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pcscf.cli.cases import Expected, ExpectedLine, PolicyTest, PolicyTests
+from pcscf.cli.cases import CaseError, Expected, ExpectedLine, PolicyTests
 from pcscf.config.load import ConfigErrors, load_model, load_rules
 from pcscf.config.model import Config
 from pcscf.config.tree import Node, Place, place_of
@@ -21,6 +21,8 @@ from pcscf.mediasec.explain import Explanation, sdp_text
 from pcscf.mediasec.model import LinePlan
 
 SUFFIX = ".test.yaml"
+
+_WRITTEN_AT = {"offer": ("offer", "sdp"), "answer": ("answer",), "realm": ("binding", "realm")}
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -97,8 +99,8 @@ def check(suite: Suite, index: int) -> list[Check]:
     test = suite.tests.tests[index]
     try:
         explanation = test.explained(suite.config)
-    except ConfigError as error:
-        place = place_of(suite.tree, ("tests", index, *_written_at(test, error)))
+    except CaseError as error:
+        place = place_of(suite.tree, ("tests", index, *_WRITTEN_AT[error.key]))
         raise ConfigError(error.what, file=place.file, line=place.line, hint=error.hint) from None
     return list(_checks(test.expect, explanation))
 
@@ -111,11 +113,6 @@ def _neighbour(file: Path) -> Path:
     return file.with_name(file.name.removesuffix(SUFFIX) + ".yaml")
 
 
-def _written_at(test: PolicyTest, error: ConfigError) -> tuple[str, ...]:
-    key = error.what.partition(":")[0]
-    return {"offer": ("offer", "sdp"), "answer": ("answer",)}.get(key, ("binding", key) if test.binding.model_fields_set else ())
-
-
 def _checks(expected: Expected, explanation: Explanation) -> Iterator[Check]:
     plan = explanation.plan
     if expected.action is not None:
@@ -123,9 +120,7 @@ def _checks(expected: Expected, explanation: Explanation) -> Iterator[Check]:
     if expected.status is not None:
         yield Check(f"status {expected.status}", _differs(expected.status, plan.status or "none"), ("expect", "status"))
     if expected.lines is not None:
-        count = len(expected.lines)
-        if count != len(plan.lines):
-            yield Check(f"{count} m-lines", f"the offer has {len(plan.lines)}", ("expect", "lines"))
+        yield Check(f"m-lines: {len(expected.lines)}", _differs(len(expected.lines), len(plan.lines)), ("expect", "lines"))
         for index, (wanted, line) in enumerate(zip(expected.lines, plan.lines, strict=False)):
             yield from _line_checks(wanted, line, ("expect", "lines", index))
     sent = None if explanation.sent is None else sdp_text(explanation.sent).splitlines()
@@ -134,7 +129,8 @@ def _checks(expected: Expected, explanation: Explanation) -> Iterator[Check]:
         yield Check(f"contains {pattern}", found, ("expect", "contains", index))
     for index, pattern in enumerate(expected.lacks):
         met = None if sent is None else next((each for each in sent if _like(pattern, each)), "")
-        yield Check(f"lacks {pattern}", "nothing leaves" if met is None else met, ("expect", "lacks", index))
+        found = "nothing leaves" if met is None else f"it has {met}" if met else ""
+        yield Check(f"lacks {pattern}", found, ("expect", "lacks", index))
 
 
 def _line_checks(wanted: ExpectedLine, line: LinePlan, path: tuple[str | int, ...]) -> Iterator[Check]:

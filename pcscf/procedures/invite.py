@@ -8,35 +8,31 @@ from __future__ import annotations
 from typing import Literal
 
 from pcscf.errors import (
-    BodyNotSupported,
     GatewayUnavailable,
     MediaNotAcceptable,
     NextHopTimeout,
     RequestTerminated,
     RequestTimeout,
     SipError,
+    TemporarilyUnavailable,
 )
-from pcscf.iq.media import Media
 from pcscf.iq.procedures import Realms, needs_gateway
-from pcscf.mediasec.model import Direction, MediaPlan, SideMedia
-from pcscf.mediasec.plan import decide, settle
-from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
+from pcscf.mediasec.plan import decide
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
-from pcscf.procedures.forward import Arrival, carries_sdp, onward_response
+from pcscf.procedures.forward import Arrival, onward_response
+from pcscf.procedures.negotiation import DIRECTION, emit_offer, explain, pass_answer, read_offer
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import acknowledge_and_bye, end, give_up, release_unacknowledged
 from pcscf.procedures.screen import strip_to_ue
-from pcscf.procedures.session import Passed, Session, State
+from pcscf.procedures.session import Negotiation, Passed, Session, State
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import TokenKind
-from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
+from pcscf.sdp.lines import Sdp
 from pcscf.sip.dialog import Dialog
-from pcscf.sip.flow import Destination
-from pcscf.sip.message import Message, Request, Response
+from pcscf.sip.flow import Destination, Flow
+from pcscf.sip.message import Request, Response
 from pcscf.sip.transaction import ServerTransaction
-
-OFFER_DIRECTION = {Side.ACCESS: Direction.OFFER_FROM_UE, Side.CORE: Direction.OFFER_FROM_CORE}
 
 
 async def invite(
@@ -49,7 +45,7 @@ async def invite(
     ports = calls.ports
     ports.sip.trying(server)
     offer = read_offer(server.request)
-    plan = decide(binding.policy, binding.agreed, offer, OFFER_DIRECTION[caller])
+    plan = decide(binding.policy, binding.agreed, offer, DIRECTION[caller])
     explain(ports, server.request, plan)
     if plan.action == "reject":
         raise MediaNotAcceptable(plan.warning)
@@ -60,17 +56,20 @@ async def invite(
     invitation = calls.invitations[token] = Invitation(server)
     server.user = token
     try:
-        media = await ports.media.reserve(plan, realms(ports, binding)) if needs_gateway(plan) else None
+        media = await ports.media.reserve(plan, realms(ports, binding.flow)) if needs_gateway(plan) else None
         session = Session(
             token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=server.request.call_id,
-            invite_cseq=server.request.cseq[0], offer=Passed(server.request.body, b""), plan=plan, media=media,
-            heard=ports.now())
+            invite_cseq=server.request.cseq[0], policy=binding.policy, agreed=binding.agreed,
+            negotiation=Negotiation(caller, Passed(server.request.body, b""), plan), media=media, heard=ports.now())
         ports.store.save_session(session)
         if media is not None:
             ports.record("reserved", call=session.call_id, gateway=media.gateway, context=media.context)
         async with calls.mailbox(token):
             if invitation.was_cancelled:
                 await give_up(calls, session, RequestTerminated("the caller cancelled"))
+                return
+            if ports.store.binding(binding.token) is None:
+                await give_up(calls, session, TemporarilyUnavailable("the registration of the served user has ended"))
                 return
             onward = _onward(ports, arrival.onward, session, offer)
             invitation.exchange = ports.sip.request(onward, destination, ports.tokens.branch(token, arrival.loop_hash))
@@ -96,18 +95,9 @@ def cancel(calls: Calls, server: ServerTransaction, cause: str) -> None:
         invitation.exchange.cancel(cause)
 
 
-def read_offer(request: Request) -> Sdp:
-    """The offer of a request. Raises BodyNotSupported, MalformedSdp, and MediaNotAcceptable where there is none."""
-    if not request.body:
-        raise MediaNotAcceptable("an INVITE without an offer cannot be protected at the access edge; offer in the INVITE")
-    if not carries_sdp(request):
-        raise BodyNotSupported("the body of an INVITE must be application/sdp without a content encoding")
-    return parse_sdp_untrusted(request.body)
-
-
-def realms(ports: Ports, binding: Binding) -> Realms:
+def realms(ports: Ports, flow: Flow) -> Realms:
     """The two IP realms of a session, each with the address family that its SIP side speaks."""
-    access, core = ports.site.interface(binding.flow.listener), ports.site.core
+    access, core = ports.site.interface(flow.listener), ports.site.core
     return Realms(access.realm, core.realm, _family(access.host), _family(core.host))
 
 
@@ -115,31 +105,15 @@ def _family(host: str) -> Literal["IP4", "IP6"]:
     return "IP6" if ":" in host else "IP4"
 
 
-def explain(ports: Ports, message: Message, plan: MediaPlan) -> None:
-    """Write down the rule and the reason of every line: the log says why, per session."""
-    for line in plan.lines:
-        ports.record("decided", call=message.call_id, line=line.index, mode=line.mode.value, rule=line.rule, why=line.reason)
-    for index in plan.downgraded:
-        ports.record("downgrade", call=message.call_id, line=index)
-
-
-def towards(side: Side, media: Media | None) -> SideMedia:
-    """The addresses of ours that `side` gets to see."""
-    if media is None:
-        return {}
-    return media.access if side is Side.ACCESS else media.core
-
-
 def _onward(ports: Ports, onward: Request, session: Session, offer: Sdp) -> Request:
     """Record-Route on both sides, the callee's side on top (RFC 5658 §5), and the rewritten offer."""
-    emitted = rewrite_offer(session.plan, offer, towards(session.callee, session.media)).to_bytes()
-    session.offer = Passed(session.offer.received, emitted)
+    emitted = emit_offer(session, session.negotiation, offer)
     ports.store.save_session(session)
     access = ports.site.interface(session.flow.listener).uri(session.token)
     core = ports.site.core.uri(session.token)
     for entry in (access, core) if session.caller is Side.ACCESS else (core, access):
         onward.prepend("Record-Route", entry)
-    if emitted != session.offer.received:
+    if emitted != session.negotiation.offer.received:
         onward.set_body(emitted)
     return onward
 
@@ -158,7 +132,7 @@ async def _response(
             await acknowledge_and_bye(calls, session, response, RequestTerminated("the session was given up"))
         return
     try:
-        body = await _answer(calls, session, response) if response.body else b""
+        body = await pass_answer(ports, session, session.negotiation, response, response.to_tag)
     except SipError as error:
         await give_up(calls, session, error)
         if 200 <= response.status < 300:
@@ -203,31 +177,3 @@ async def _nothing_came(calls: Calls, session: Session, response: Response) -> N
         await give_up(calls, session, RequestTimeout("the far end did not answer in time"))
     else:
         await give_up(calls, session, NextHopTimeout("the far end cannot be reached"))
-
-
-async def _answer(calls: Calls, session: Session, response: Response) -> bytes:
-    """The answer as the caller gets it. The same answer again leaves as the same octets, with no gateway in between.
-
-    Raises MalformedSdp, MediaNotAcceptable, GatewayUnavailable, InternalFailure.
-    """
-    if not carries_sdp(response):
-        return response.body
-    ports, tag = calls.ports, response.to_tag or ""
-    passed = session.answers.get(tag)
-    if passed is not None and passed.received == response.body:
-        return passed.emitted
-    answer, offer = parse_sdp_untrusted(response.body), parse_sdp_untrusted(session.offer.received)
-    settled = settle(session.plan, answer)
-    explain(ports, response, settled)
-    if settled.action == "release-session":
-        raise MediaNotAcceptable(settled.warning)
-    media = session.media
-    if media is not None and needs_gateway(settled):
-        session.media = await ports.media.configure(media, settled)
-    elif media is not None and response.status >= 200:
-        session.media = None   # the answer closed every line of ours; a preview of another far end might not
-        await ports.media.release(media)
-    emitted = rewrite_answer(settled, answer, offer, towards(session.caller, media)).to_bytes()
-    session.answers[tag] = Passed(response.body, emitted)
-    ports.store.save_session(session)
-    return emitted

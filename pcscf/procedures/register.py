@@ -18,7 +18,7 @@ from pcscf.procedures.binding import Attempt, Binding
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.forward import Arrival, onward_response, refuse
 from pcscf.procedures.ports import Ports
-from pcscf.procedures.screen import NEVER_FROM_UE, altered_verify, strip_agreement_tags, strip_to_ue
+from pcscf.procedures.screen import altered_verify, strip_from_ue, strip_to_ue
 from pcscf.procedures.site import Interface
 from pcscf.procedures.token import TokenKind
 from pcscf.sip.flow import Flow
@@ -53,7 +53,7 @@ async def register(calls: Calls, server: ServerTransaction, arrival: Arrival, fl
             for entry in attempt.sent:
                 answer.add("Security-Server", entry)
         if 200 <= answer.status < 300:
-            _learn(calls, binding.token, attempt, request, answer)
+            _learn(calls, ports.store.binding(binding.token) or binding, attempt, request, answer)
         ports.sip.respond(server, answer)
 
 
@@ -111,9 +111,7 @@ def _agree(ports: Ports, request: Request, binding: Binding, interface: Interfac
 
 
 def _onward(ports: Ports, onward: Request, binding: Binding) -> Request:
-    for name in NEVER_FROM_UE:
-        onward.remove(name)
-    strip_agreement_tags(onward)
+    strip_from_ue(onward)
     onward.remove("Route")
     outbound = ";ob" if any(parse_name_addr(each).param("reg-id") for each in onward.values("Contact") if each != "*") else ""
     path = ports.site.core.uri(binding.token)
@@ -124,11 +122,13 @@ def _onward(ports: Ports, onward: Request, binding: Binding) -> Request:
     return onward
 
 
-def _learn(calls: Calls, token: str, attempt: Attempt, request: Request, answer: Response) -> None:
-    """What a 200 settles: what `attempt` agreed, routes, identities, expiry – or the end of the binding."""
+def _learn(calls: Calls, binding: Binding, attempt: Attempt, request: Request, answer: Response) -> None:
+    """What a 200 settles: what `attempt` agreed, routes, identities, expiry – or the end of the binding.
+
+    The last 200 counts: one that comes after the end of the binding brings it back, as the registrar has it.
+    """
     ports = calls.ports
-    binding = ports.store.binding(token)
-    if binding is None or not request.values("Contact"):
+    if not request.values("Contact"):
         return
     lifetime = _granted(binding, request, answer)
     if lifetime <= 0:

@@ -11,15 +11,15 @@ from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Message, Request
 from pcscf.sip.uri import parse_uri, same_uri
 
-NEVER_FROM_UE = (
-    "P-Asserted-Identity", "P-Preferred-Identity", "P-Charging-Vector", "P-Charging-Function-Addresses", "P-Visited-Network-ID",
-    "P-Served-User", "P-Profile-Key", "P-Early-Media", "Feature-Caps", "Response-Source", "Restoration-Info",
-    "Attestation-Info", "Origination-Id", "Security-Client", "Security-Verify", "Security-Server",
-)
-NEVER_TO_UE = (
-    "P-Charging-Vector", "P-Charging-Function-Addresses", "P-Visited-Network-ID", "P-Access-Network-Info",
-    "Security-Server", "Security-Client", "Security-Verify",
-)
+NEVER_FROM_UE = frozenset({
+    "p-asserted-identity", "p-preferred-identity", "p-charging-vector", "p-charging-function-addresses", "p-visited-network-id",
+    "p-served-user", "p-profile-key", "p-early-media", "feature-caps", "response-source", "restoration-info",
+    "attestation-info", "origination-id", "security-client", "security-verify", "security-server",
+})
+NEVER_TO_UE = frozenset({
+    "p-charging-vector", "p-charging-function-addresses", "p-visited-network-id", "p-access-network-info",
+    "security-server", "security-client", "security-verify",
+})
 KNOWN_EXTENSIONS = frozenset({"sec-agree", "mediasec", "path", "outbound", "gruu"})
 
 
@@ -89,6 +89,6 @@ def _registered(hint: str, identities: Iterable[str]) -> str:
     return next((each for each in identities if same_uri(parse_uri(parse_name_addr(each).uri), wanted)), "")
 
 
-def _remove(message: Message, names: Iterable[str]) -> None:
-    for name in names:
+def _remove(message: Message, names: frozenset[str]) -> None:
+    for name in names.intersection(message.keys):
         message.remove(name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from pcscf.errors import SipError
+from pcscf.errors import NextHopTimeout, SipError
 from pcscf.procedures.ports import Exchange
 from pcscf.procedures.router import Router
 from pcscf.runtime.net import Message, Net
@@ -34,6 +34,7 @@ from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import check_response
 from pcscf.sip.transaction import ClientTransaction, ServerTransaction
 
+TRANSPORTS = ("udp", "tcp")   # towards the core
 LARGEST_DATAGRAM = 1300   # octets; a larger request goes over TCP where the hop leaves the choice (RFC 3261 §18.1.1)
 
 log = structlog.get_logger()
@@ -179,7 +180,11 @@ class Driver:
         return self._net.is_alive(flow)
 
     async def locate(self, uri: str, realm: str) -> Hop:
-        return await self._resolver.locate(uri, realm)
+        """Raises NextHopTimeout as well where no socket of ours leads there."""
+        hop = await self._resolver.locate(uri, realm)
+        if not any(self._has_socket(hop, transport) for transport in TRANSPORTS):
+            raise NextHopTimeout(f"no socket of ours reaches {hop.host} over {hop.transport or 'any transport'}")
+        return hop
 
     # Tasks
 
@@ -219,14 +224,16 @@ class Driver:
         return destination
 
     def _transport_for(self, request: Request, hop: Hop) -> str:
-        order = ("udp", "tcp") if len(request.to_bytes()) <= LARGEST_DATAGRAM else ("tcp", "udp")
-        for transport in order:
-            try:
-                self._net.socket_for(hop._replace(transport=transport))
-            except KeyError:
-                continue
-            return transport
-        return order[0]
+        order = TRANSPORTS if len(request.to_bytes()) <= LARGEST_DATAGRAM else TRANSPORTS[::-1]
+        return next((each for each in order if self._has_socket(hop, each)), order[0])
+
+    def _has_socket(self, hop: Hop, transport: str) -> bool:
+        """Whether `hop` allows `transport` and a listener of ours serves it."""
+        try:
+            self._net.socket_for(hop._replace(transport=transport))
+        except KeyError:
+            return False
+        return hop.transport in ("", transport)
 
     def _pump(self) -> None:
         if self._is_pumping:

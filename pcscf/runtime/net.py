@@ -10,6 +10,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Literal, TypeAlias, cast
 
 from pcscf.errors import SipError
@@ -82,7 +83,7 @@ class Net:
             transport, protocol = await loop.create_datagram_endpoint(
                 lambda: _Datagrams(self, socket.name), local_addr=(socket.address, socket.port))
             raw = transport.get_extra_info("socket")
-            raw.setsockopt(1, 8, RECEIVE_BUFFER)   # SOL_SOCKET, SO_RCVBUF: a burst must not be lost while a call is worked on
+            raw.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)   # a burst must not be lost while a call is worked on
             bound = Socket(**{**_fields(socket), "port": raw.getsockname()[1]})
             protocol.local = (bound.host, bound.port)
             self._datagram[socket.name] = transport
@@ -173,6 +174,8 @@ class Net:
         return number
 
     def forget(self, connection: _Connection) -> None:
+        if connection.hop is not None:
+            self.drop_hop(connection.hop)
         if self._connections.pop(connection.flow.connection, None) is None:
             return
         address = connection.flow.remote[0]
@@ -180,12 +183,12 @@ class Net:
         if not self._per_address[address]:
             del self._per_address[address]
         self._report_gone(connection.flow)
-        if connection.hop is not None:
-            self.drop_hop(connection.hop)
 
     def drop_hop(self, hop: Hop) -> None:
         """The way to `hop` is gone: its transactions fail, and the next message opens a new connection."""
-        self._to_hop.pop((hop.realm, hop.host, hop.port), None)
+        outgoing = self._to_hop.pop((hop.realm, hop.host, hop.port), None)
+        if outgoing is not None:
+            outgoing.abandon()
         self._report_gone(hop)
 
 

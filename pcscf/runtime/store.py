@@ -65,11 +65,8 @@ class MemoryStore:
         self._sessions[token] = session
         self._of_binding.setdefault(session.binding, {})[token] = None
         here = (session.media.gateway, session.media.context) if session.media is not None else None
-        before = self._contexts.get(token)
-        if before != here:
-            if before is not None:
-                del self._in_context[before]
-                del self._contexts[token]
+        if self._contexts.get(token) != here:
+            self._leave_context(token)
             if here is not None:
                 self._in_context[here] = token
                 self._contexts[token] = here
@@ -79,9 +76,13 @@ class MemoryStore:
         if session is None:
             return
         _discard(self._of_binding, session.binding, token)
+        self._leave_context(token)
+
+    def _leave_context(self, token: str) -> None:
+        """A gateway that came anew may have given the same context to another session by now: that one keeps it."""
         context = self._contexts.pop(token, None)
-        if context is not None:
-            self._in_context.pop(context, None)
+        if context is not None and self._in_context.get(context) == token:
+            del self._in_context[context]
 
 
 def _discard(index: dict[Key, dict[str, None]], key: Key, token: str) -> None:

@@ -33,7 +33,7 @@ def server_context(certificate: Path | Literal["lab"], key: Path | None, host: s
         _load_lab_certificate(context, host)
         return context
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password="")   # else OpenSSL asks the terminal for one
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"the certificate cannot be used: {error}", file=str(certificate),

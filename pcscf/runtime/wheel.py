@@ -32,9 +32,10 @@ class Wheel:
         self._handle = asyncio.get_running_loop().call_at(self._last + 1, self._tick)
 
     def _tick(self) -> None:
-        now = int(asyncio.get_running_loop().time())
+        loop = asyncio.get_running_loop()
+        now = int(loop.time())
         for second in range(self._last + 1, now + 1):
             for call in self._slots.pop(second, ()):
-                call()
+                loop.call_soon(call)   # each on its own: what one of them raises must not stop the wheel
         self._last = max(now, self._last)
         self._arm()

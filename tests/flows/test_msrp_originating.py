@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pcscf.h248.message import ErrorDescriptor
-from pcscf.procedures.session import State
 from pcscf.procedures.site import Deadlines
 from pcscf.sip.message import Request, Response
 from tests.support.flowbed import Bed
@@ -481,19 +480,6 @@ def test_two_far_ends_answer() -> None:
         ue.in_dialog("ACK", second)
         await bed.core.expect("ACK")
         await hang_up(bed, ue, second)
-
-    story(tale)
-
-
-def test_a_changed_offer_is_refused_and_the_session_goes_on() -> None:
-    async def tale(bed: Bed, ue: Ue) -> None:
-        _, answer = await establish(bed, ue)
-        ue.in_dialog("INVITE", answer, PROTECTED_OFFER.replace("kjh37s", "other"))
-        await bed.ue.expect(488)
-        assert len(bed.gateway.table.contexts) == 1
-        (session,) = bed.store.sessions()
-        assert session.state is State.CONFIRMED
-        await hang_up(bed, ue, answer)
 
     story(tale)
 

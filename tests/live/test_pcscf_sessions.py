@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import pytest_asyncio
 
 from pcscf.lab.party import Manners
+from pcscf.lab.useragent import CallRefusedError
 from pcscf.sip.message import Request
 
 from tests.support.processes import Heard, Pcscf, Stage, converse, has_ipv6, pcscf, require_ipv6, stage, until, within
@@ -81,7 +81,8 @@ async def test_a_registration_and_a_protected_session(site: Site, transport: str
     assert ue.registration.security_server == ["msrp-tls;mediasec"]
 
     call = await converse(ue, party, f"over {transport} and {host}")
-    assert site.pcscf.contexts()
+    assert len(site.pcscf.contexts()) == 1
+    assert site.pcscf.gateway().media_sockets() >= 2
     assert call.remote.address == host
     assert call.remote.secure
     offer = party_heard.first("INVITE").body.decode()
@@ -124,17 +125,11 @@ async def test_a_call_towards_the_ue_is_protected_as_well(site: Site, listener: 
     assert isinstance(invite, Request)
     assert b"TCP/TLS/MSRP" in invite.body
     [at_ue] = ue.calls.values()
-    assert await within(_text_of(at_ue), "the message") == "for alice"
+    assert await within(at_ue.receive_text(), "the message") == "for alice"
     assert at_ue.tls is not None
     assert call.tls is None
     await within(call.hang_up(), "the answer to BYE")
     await within(at_ue.ended.wait(), "BYE at the UE")
-
-
-async def _text_of(call: object) -> str:
-    session = await call.session()  # type: ignore[attr-defined]
-    received = await session.receive()
-    return str(received.content.decode())
 
 
 async def test_several_sessions_of_several_users_at_once(over_udp: Site) -> None:
@@ -148,12 +143,11 @@ async def test_several_sessions_of_several_users_at_once(over_udp: Site) -> None
     await asyncio.gather(*(within(call.hang_up(), "the answer to BYE") for call in calls))
 
 
-async def test_a_deregistered_ue_can_no_longer_call(over_udp: Site, tmp_path: Path) -> None:
-    del tmp_path
+async def test_a_deregistered_ue_can_no_longer_call(over_udp: Site) -> None:
     heard = Heard()
     await over_udp.stage.new_party(Manners(reply=REPLY))
     ue = await over_udp.stage.new_ue(over_udp.pcscf.listeners["gm-tcp"], tap=heard)
     await ue.deregister()
-    with pytest.raises(Exception, match="403"):
+    with pytest.raises(CallRefusedError, match="403"):
         await within(ue.call("sip:bob@ims.example", ue.proxy_uri), "a refusal")
     assert heard.first(403).get("Warning")

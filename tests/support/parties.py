@@ -144,7 +144,6 @@ class Ue:
             self.cseq += 1
         routes = "\n".join(f"Route: {route}" for route in reversed(answer.values("Record-Route")))
         target = answer.values("Contact")[0].strip("<>")
-        number = answer.cseq[0] if method == "ACK" else self.cseq
         self.peer.send(with_body(f"""
             {method} {target} SIP/2.0
             Via: {self._via(f"d{method}{self.cseq}")}
@@ -152,11 +151,26 @@ class Ue:
             From: {IDENTITY};tag=ua
             To: {answer.get("To")}
             Call-ID: {self.call_id}
-            CSeq: {number} {method}
+            CSeq: {self.cseq} {method}
             Max-Forwards: 70""", body))
 
-    def answer(self, request: Request, status: int = 200) -> None:
-        self.peer.send(response_to(request, status, to_tag="ua"))
+    def cancel_in_dialog(self, answer: Response) -> None:
+        """CANCEL of the request that was sent last in the dialog that `answer` confirmed."""
+        self.peer.send(with_body(f"""
+            CANCEL {answer.values("Contact")[0].strip("<>")} SIP/2.0
+            Via: {self._via(f"dINVITE{self.cseq}")}
+            From: {IDENTITY};tag=ua
+            To: {answer.get("To")}
+            Call-ID: {self.call_id}
+            CSeq: {self.cseq} CANCEL
+            Max-Forwards: 70"""))
+
+    def answer(self, request: Request, status: int = 200, body: str = "") -> None:
+        answer = response_to(request, status, to_tag="ua")
+        if body:
+            answer.add("Contact", "<sip:alice@192.0.2.10:40001;transport=tls>")
+            answer.set_body(body.encode(), "application/sdp")
+        self.peer.send(answer)
 
 
 def granted(register: Request, expires: int = 600) -> Response:
@@ -179,7 +193,7 @@ def answered(invite: Request, status: int = 200, body: str = PLAIN_ANSWER, tag: 
     return answer
 
 
-def from_far(invite: Request, method: str, cseq: int = 1, tag: str = "far", more: str = "") -> str:
+def from_far(invite: Request, method: str, cseq: int = 1, tag: str = "far", more: str = "", body: str = "") -> str:
     """A request of the far end in the dialog of `invite`."""
     routes = "\n".join(f"Route: {route}" for route in invite.values("Record-Route"))
     target = invite.values("Contact")[0].strip("<>")
@@ -192,7 +206,7 @@ def from_far(invite: Request, method: str, cseq: int = 1, tag: str = "far", more
         Call-ID: {invite.call_id}
         CSeq: {cseq} {method}
         Max-Forwards: 70
-        {more}""".rstrip())
+        {more}""".rstrip(), body)
 
 
 def call_ue(bed: Bed, body: str = PLAIN_OFFER, *, call: str = "in-1") -> None:

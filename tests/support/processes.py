@@ -263,14 +263,20 @@ class Heard:
 
     def first(self, wanted: str | int) -> Any:
         """The first message of that method or status."""
-        return next(each for each in self.messages if wanted == (each.method if isinstance(each, Request) else each.status))
+        return self._all(wanted)[0]
+
+    def count(self, wanted: str | int) -> int:
+        return len(self._all(wanted))
+
+    def _all(self, wanted: str | int) -> list[Request | Response]:
+        return [each for each in self.messages if wanted == (each.method if isinstance(each, Request) else each.status)]
 
 
 class Stage:
     """A core with users alice, eve and more, a party `bob` behind it, and the UEs that a test wants."""
 
     def __init__(self, host: str) -> None:
-        users = {name: PASSWORD for name in ("alice", "carol", "eve")}
+        users = dict.fromkeys(("alice", "carol", "eve"), PASSWORD)
         self.core = Core(CoreConfig(DOMAIN, users), NoTap(), host=host)
         self.party: Party | None = None
         self._agents: list[Agent] = []

@@ -1,0 +1,247 @@
+"""Further offers inside a session (RFC 3264 §8, RFC 3311, RFC 4028): what stands is kept until the new is accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from pcscf.h248.message import ErrorDescriptor
+from pcscf.sip.message import Request, Response
+from tests.flows.test_msrp_originating import establish, hang_up, story
+from tests.support.flowbed import Bed
+from tests.support.parties import PLAIN_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
+
+OTHER_CERTIFICATE = PROTECTED_OFFER.replace("A0:A1", "FF:FE")
+MOVED_ANSWER = PLAIN_ANSWER.replace("m=message 40100", "m=message 40300").replace("100 200", "100 201")
+
+Tale = Callable[[Bed, Ue], Awaitable[None]]
+
+
+def modifies(bed: Bed) -> int:
+    return sum("Modify" in commands for commands in bed.gateway.asked)
+
+
+async def re_invite(
+    bed: Bed, ue: Ue, answer: Response, body: str = PROTECTED_OFFER, back: str = PLAIN_ANSWER,
+) -> tuple[Request, Response]:
+    """A re-INVITE of the UE that is accepted: as the core got it, and its 200 as the UE got it."""
+    ue.in_dialog("INVITE", answer, body)
+    invite = await bed.core.expect("INVITE")
+    bed.core.send(answered(invite, body=back))
+    again = await bed.ue.expect(200)
+    ue.in_dialog("ACK", answer)
+    await bed.core.expect("ACK")
+    return invite, again
+
+
+def test_a_refresh_leaves_in_the_same_octets_and_the_gateway_alone() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        first, answer = await establish(bed, ue)
+        told = modifies(bed)
+        for _ in range(2):
+            invite, again = await re_invite(bed, ue, answer)
+            assert invite.body == first.body
+            assert again.body == answer.body
+        assert modifies(bed) == told
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_refresh_whose_o_line_counts_on_its_own_is_still_the_same() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        first, answer = await establish(bed, ue)
+        invite, _ = await re_invite(bed, ue, answer, PROTECTED_OFFER.replace("2890844526 IN", "2890844599 IN"))
+        assert invite.body == first.body
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_new_certificate_reaches_the_gateway() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        told = modifies(bed)
+        await re_invite(bed, ue, answer, OTHER_CERTIFICATE)
+        assert modifies(bed) > told
+        (session,) = bed.store.sessions()
+        assert session.negotiation.settled.lines[0].access.peer_fingerprints[0][1].startswith("FF:FE")
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_far_end_that_moves_reaches_the_gateway_and_the_version_steps_only_where_the_body_changes() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        told = modifies(bed)
+        _, again = await re_invite(bed, ue, answer, back=MOVED_ANSWER)
+        assert modifies(bed) == told + 1
+        assert again.body == answer.body   # the UE sees our address, which did not move
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_hold_passes_and_keeps_the_connection() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        first, answer = await establish(bed, ue)
+        told = modifies(bed)
+        invite, _ = await re_invite(bed, ue, answer, PROTECTED_OFFER + "a=sendonly\r\n")
+        assert b"a=sendonly" in invite.body
+        assert b"2890844527" in invite.body   # the version stepped: the body changed
+        assert b"2890844526 2890844526" in first.body
+        assert modifies(bed) == told
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+@pytest.mark.parametrize("status", [488, 491, 500])
+def test_a_refused_offer_leaves_everything_as_it_was(status: int) -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        (before,) = bed.store.sessions()
+        standing = before.negotiation.settled
+        ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
+        bed.core.send(answered(await bed.core.expect("INVITE"), status, body=""))
+        await bed.ue.expect(status)
+        await bed.core.expect("ACK")
+        await bed.settle(1)
+        (session,) = bed.store.sessions()
+        assert session.change is None
+        assert session.negotiation.settled == standing
+        assert len(bed.gateway.table.contexts) == 1
+        (context,) = bed.gateway.table.contexts.values()
+        access = next(each for each in context.terminations.values() if each.realm == "access")
+        assert access.streams[1].remote.fingerprints[0].value.startswith("A0:A1")
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_an_update_is_as_good() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        first, answer = await establish(bed, ue)
+        ue.in_dialog("UPDATE", answer, PROTECTED_OFFER)
+        update = await bed.core.expect("UPDATE")
+        assert update.body == first.body
+        bed.core.send(answered(update))
+        assert (await bed.ue.expect(200)).body == answer.body
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_the_far_end_offers_and_the_line_stays_protected() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        invite, answer = await establish(bed, ue)
+        bed.core.send(from_far(invite, "INVITE", body=PLAIN_ANSWER.replace("setup:passive", "setup:actpass")))
+        offer = await bed.ue.expect("INVITE")
+        assert "TCP/TLS/MSRP" in offer.body.decode()
+        assert "a=3ge2ae:applied" in offer.body.decode()
+        ue.answer(offer, body=PROTECTED_OFFER.replace("a=3ge2ae:requested\r\n", ""))
+        back = await bed.core.expect(200)
+        assert "TCP/MSRP" in back.body.decode()
+        assert "fingerprint" not in back.body.decode()
+        bed.core.send(from_far(invite, "ACK"))
+        await bed.ue.expect("ACK")
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_an_answer_that_drops_protection_ends_the_session() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        invite, _ = await establish(bed, ue)
+        bed.core.send(from_far(invite, "INVITE", body=PLAIN_ANSWER.replace("setup:passive", "setup:actpass")))
+        ue.answer(await bed.ue.expect("INVITE"), body=PLAIN_ANSWER)
+        await bed.core.expect(488)
+        assert "cause=488" in (await bed.ue.expect("BYE")).get("Reason")
+
+    story(tale)
+
+
+def test_a_second_offer_meets_491_while_the_first_is_open() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        invite, answer = await establish(bed, ue)
+        ue.in_dialog("INVITE", answer, PROTECTED_OFFER + "a=sendonly\r\n")
+        open_offer = await bed.core.expect("INVITE")
+        bed.core.send(from_far(invite, "INVITE", body=PLAIN_ANSWER))
+        await bed.core.expect(491)
+        bed.core.send(answered(open_offer))
+        await bed.ue.expect(200)
+        ue.in_dialog("ACK", answer)
+        await bed.core.expect("ACK")
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_re_invite_without_an_offer_is_refused() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        ue.in_dialog("INVITE", answer)
+        await bed.ue.expect(488)
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_plain_offer_of_what_was_protected_is_decided_anew() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        plain = PROTECTED_OFFER.replace("TCP/TLS/MSRP", "TCP/MSRP").replace("a=3ge2ae:requested\r\n", "")
+        invite, _ = await re_invite(bed, ue, answer, plain)
+        assert "TCP/MSRP" in invite.body.decode()
+        assert bed.recorded("downgrade")
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_re_invite_can_be_cancelled() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
+        invite = await bed.core.expect("INVITE")
+        bed.core.send(answered(invite, 180, body=""))
+        await bed.ue.expect(180)
+        ue.cancel_in_dialog(answer)
+        await bed.ue.expect(200)
+        await bed.core.expect("CANCEL")
+        bed.core.send(answered(invite, 487, body=""))
+        await bed.ue.expect(487)
+        await bed.core.expect("ACK")
+        await bed.settle(1)
+        assert len(bed.gateway.table.contexts) == 1
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_gateway_that_refuses_the_change_leaves_the_session() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        bed.gateway.answer = lambda commands: ErrorDescriptor(500, "no") if "Modify" in commands else None
+        ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
+        await bed.ue.expect(500)
+        bed.gateway.answer = lambda _commands: None
+        assert bed.core.count("INVITE") == 1
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_re_offer_that_nobody_answers_leaves_the_session() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
+        await bed.core.expect("INVITE")
+        await bed.ue.expect(408, within=60)
+        (session,) = bed.store.sessions()
+        assert session.change is None
+        await hang_up(bed, ue, answer)
+
+    story(tale)
