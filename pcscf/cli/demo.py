@@ -1,11 +1,11 @@
 """`pcscf demo`: the main job on one machine, and the proof that it was done.
 
-Three flows, every element a process of its own: a registration with media-security agreement, a protected MSRP session
-with a message each way, and a UE whose certificate is not the one that its SDP names.
+Every element is a process of its own. The flows stand in `scenes.py`, what they must show in `proof.py`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
@@ -22,28 +22,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pcscf.cli.children import Child, Event
-from pcscf.cli.proof import Check, Evidence, prove
+from pcscf.cli.children import Child
+from pcscf.cli.lab import LAB_WORD
+from pcscf.cli.proof import REPLY, Check, Evidence
+from pcscf.cli.scenes import DOMAIN, SCENES, STRICT, USERS, Actor, Scene, prove
 from pcscf.cli.service import serve
 from pcscf.config.load import POLICIES
 from pcscf.errors import PcscfError
 from pcscf.observe.ladder import Ladder, ladders, render
 from pcscf.observe.trace import merge_traces
 
-DOMAIN = "ims.example"
-ALICE_SAYS = "Hello Bob, nobody on the way can read this."
-EVE_SAYS = "Bob must never see this."
-BOB_REPLIES = "Got it: {text}"
-
 START_PATIENCE = 20.0   # seconds
 FLOW_PATIENCE = 15.0
 MIN_WIDTH = 120
 
-TITLES = (
-    "1  Registration over TLS, with media security agreed",
-    "2  A protected session: TLS as far as the gateway, plain MSRP behind it",
-    "3  A UE whose certificate is not the one in its SDP",
-)
 COLOURS = {"SIP": "", "Iq": "yellow", "TLS": "green", "TCP": "dim", "MSRP": "cyan"}
 
 
@@ -65,7 +57,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep traces and logs there.")] = None,
 ) -> None:
-    """Show the main job on this machine: a registration, a protected session, a refused certificate."""
+    """Show the main job on this machine: protected sessions both ways and from UE to UE, and what is refused."""
     outcomes: list[Outcome] = []
 
     async def run() -> None:
@@ -93,81 +85,87 @@ async def _play(folder: Path) -> Outcome:
     stage = _Stage(folder)
     failure = ""
     try:
-        await stage.play()
+        await stage.build()
+        for scene in SCENES:
+            await stage.play(scene)
     except (PcscfError, OSError) as error:
         failure = str(error)
     finally:
         await stage.close()
-    return _outcome(stage, time.monotonic() - began, failure)
+    return _outcome(stage.evidence(), time.monotonic() - began, failure)
 
 
-def _outcome(stage: _Stage, seconds: float, failure: str) -> Outcome:
-    events = merge_traces(stage.traces)
-    evidence = Evidence(events, stage.alice, stage.eve, stage.bob, ALICE_SAYS, BOB_REPLIES.replace("{text}", ALICE_SAYS))
-    found = ladders(events)
-    wanted = (evidence.registration, evidence.session, evidence.refused)
+def _outcome(evidence: Evidence, seconds: float, failure: str) -> Outcome:
+    found = ladders(evidence.events)
     flows = [
-        (title, ladder) for title, key in zip(TITLES, wanted, strict=True)
-        if (ladder := next((each for each in found if key in each.keys), None)) is not None
+        (scene.title, ladder) for scene in SCENES
+        if (ladder := next((each for each in found if scene.key(evidence) in each.keys), None)) is not None
     ]
     return Outcome(flows, prove(evidence), seconds, failure)
 
 
 class _Stage:
-    """The processes of a run. alice, eve, bob: what they told."""
+    """The processes of a run: P-CSCF with gateway, core, and bob, who answers calls all the time."""
 
     def __init__(self, folder: Path) -> None:
-        self.alice: list[Event] = []
-        self.eve: list[Event] = []
-        self.bob: list[Event] = []
         self._folder = folder
         self._traces: list[Path] = []
+        self._cast: dict[str, Child] = {}
+        self._core = self._gm = ""
         self._children = AsyncExitStack()
 
-    async def play(self) -> None:
-        """Raises ChildFailedError where a process does not do its part, OSError where it cannot start."""
-        party = await self._lab("party", "--port", "0", "--reply", BOB_REPLIES)
-        self.bob = party.events
-        bob = (await party.expect("ready", START_PATIENCE))["address"]
-        core = await self._lab(
-            "core", "--port", "0", "--user", "alice:secret", "--user", "eve:secret", "--party", f"bob=sip:bob@{bob}",
-        )
-        pcscf = await self._pcscf((await core.expect("ready", START_PATIENCE))["address"])
-        gm = (await pcscf.expect("ready", START_PATIENCE))["listeners"]["gm-tls"].partition(":")[2]
-        alice = await self._ue("alice", gm, "--say", ALICE_SAYS, "--replies", "1")
-        self.alice = alice.events
-        await alice.finish(FLOW_PATIENCE)
-        eve = await self._ue("eve", gm, "--say", EVE_SAYS, "--wrong-certificate")
-        self.eve = eve.events
-        await eve.finish(FLOW_PATIENCE)
-        if (answered := eve.told("answered")) is not None:
-            await party.expect("ended", FLOW_PATIENCE, call_id=answered["call_id"])
+    async def build(self) -> None:
+        """Raises ChildFailedError where a process does not come up, OSError where it cannot start."""
+        bob = await self._lab("bob", "party", "--port", "0", "--reply", REPLY)
+        address = (await bob.expect("ready", START_PATIENCE))["address"]
+        users = (word for name in USERS for word in ("--user", f"{name}:{LAB_WORD}"))
+        core = await self._lab("core", "core", "--port", "0", *users, "--party", f"bob=sip:bob@{address}")
+        self._core = (await core.expect("ready", START_PATIENCE))["address"]
+        pcscf = await self._pcscf()
+        self._gm = (await pcscf.expect("ready", START_PATIENCE))["listeners"]["gm-tls"].partition(":")[2]
+        waiting = await asyncio.gather(*(self._enter(actor) for scene in SCENES for actor in scene.cast if actor.waits))
+        for child in waiting:
+            await child.expect("registered", START_PATIENCE)
 
-    @property
-    def traces(self) -> list[Path]:
-        return [path for path in self._traces if path.exists()]
+    async def play(self, scene: Scene) -> None:
+        """All of one flow. Raises as `build`."""
+        for actor in scene.cast:
+            if not actor.waits:
+                await self._enter(actor)
+        for actor in scene.cast:
+            await self._cast[actor.name].finish(FLOW_PATIENCE)
+        bob = self._cast["bob"]
+        for answered in [event for event in bob.events if event["event"] == "answered"]:
+            await bob.expect("ended", FLOW_PATIENCE, call_id=answered["call_id"])
+
+    def evidence(self) -> Evidence:
+        """Raises OSError where a trace cannot be read."""
+        traces = [path for path in self._traces if path.exists()]
+        return Evidence(merge_traces(traces), {name: child.events for name, child in self._cast.items()})
 
     async def close(self) -> None:
         await self._children.aclose()
 
-    async def _pcscf(self, core: str) -> Child:
+    async def _enter(self, actor: Actor) -> Child:
+        place = {
+            "party": ["--port", "0", "--uri", f"sip:{actor.name}@{DOMAIN}", "--core", f"sip:{self._core}"],
+            "ue": ["--user", actor.name, "--proxy", f"sip:{self._gm};transport=tls", "--no-deregister"],
+        }[actor.kind]
+        return await self._lab(actor.name, actor.kind, *place, *actor.arguments)
+
+    async def _pcscf(self) -> Child:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
             iq = probe.getsockname()[1]
         ports = [f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")]
-        settings = [*ports, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{core}", "timers.shutdown=1"]
+        policy = [f"policies.0.match.identity=sip:{STRICT}@{DOMAIN}", "policies.0.media.msrp.downgrade=refuse"]
+        settings = [*ports, *policy, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{self._core}", "timers.shutdown=1"]
         return await self._start("pcscf", [
             "pcscf", "run", str(POLICIES / "lab.yaml"), *(word for value in settings for word in ("--set", value)),
         ])
 
-    async def _ue(self, name: str, proxy: str, *arguments: str) -> Child:
-        return await self._lab(
-            "ue", "--user", name, "--proxy", f"sip:{proxy};transport=tls", "--call", f"sip:bob@{DOMAIN}",
-            "--no-deregister", *arguments, name=name,
-        )
-
-    async def _lab(self, kind: str, *arguments: str, name: str = "") -> Child:
-        return await self._start(name or kind, ["pcscf", "lab", kind, *arguments])
+    async def _lab(self, name: str, kind: str, *arguments: str) -> Child:
+        return await self._start(name, ["pcscf", "lab", kind, *arguments])
 
     async def _start(self, name: str, command: list[str]) -> Child:
         trace = self._folder / f"{name}.jsonl"
@@ -175,7 +173,7 @@ class _Stage:
         for left in (trace, log):
             left.unlink(missing_ok=True)   # of an earlier run: flows would mix
         self._traces.append(trace)
-        child = await Child.start(name, [*command, "--trace", str(trace)], log)
+        child = self._cast[name] = await Child.start(name, [*command, "--trace", str(trace)], log)
         self._children.push_async_callback(child.stop)
         return child
 

@@ -8,27 +8,28 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pcscf.cli.service import serve
 from pcscf.errors import ConfigError, PcscfError
 from pcscf.lab import tls
-from pcscf.lab.call import Call, Habits
+from pcscf.lab.call import Call, Habits, Manners
 from pcscf.lab.core import Core, CoreConfig
 from pcscf.lab.media import MediaFailedError
 from pcscf.lab.net import Target, host_port, target_of
-from pcscf.lab.party import Manners, Party
+from pcscf.lab.party import Party
 from pcscf.lab.tap import NoTap, Tap
 from pcscf.lab.ue import MEDIA_MECHANISMS, Account, SecurityHabits, Ue
-from pcscf.lab.useragent import CallRefusedError
+from pcscf.lab.useragent import CallRefusedError, UserAgent, Witness
 from pcscf.observe.trace import TraceWriter
-from pcscf.sip.uri import parse_uri
+from pcscf.sip.uri import Uri, parse_uri
 
 app = typer.Typer(help="Far ends to try a P-CSCF with: a SIP core, an MSRP party, a UE.", no_args_is_help=True)
 
@@ -37,6 +38,12 @@ LAB_WORD = "secret"   # the lab keeps no secrets: whoever reads this may registe
 Host = Annotated[str, typer.Option(metavar="ADDRESS", help="The IP address to use.")]
 Port = Annotated[int, typer.Option(help="SIP port, UDP and TCP; 0 takes a free one.")]
 Trace = Annotated[Path | None, typer.Option("--trace", metavar="FILE", help="Writes every message to this file.")]
+Whom = Annotated[str, typer.Option("--call", metavar="SIP-URI", help="Whom to call; it ends after the call.")]
+Say = Annotated[list[str] | None, typer.Option(help="A message to send; may be repeated.")]
+Replies = Annotated[int, typer.Option(help="Messages to wait for before hanging up.")]
+Stay = Annotated[bool, typer.Option("--stay", help="Leave hanging up to the other side.")]
+Reply = Annotated[str, typer.Option(help="Answers every message of calls that come in; {text} stands for it.")]
+Patience = Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for replies, and for the end.")]
 
 
 class Setup(StrEnum):
@@ -49,6 +56,17 @@ class OfferedSetup(StrEnum):
     PASSIVE = "passive"
     ACTPASS = "actpass"
     NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What is said in a call of ours; `stay` leaves hanging up to the other side."""
+
+    say: list[str]
+    replies: int
+    stay: bool
+    patience: float
+    cancel_after: float | None = None
 
 
 class Lines(StrEnum):
@@ -102,30 +120,36 @@ def party(
     reject: Annotated[int, typer.Option(metavar="STATUS", help="Refuse every call; 0 answers.")] = 0,
     ring: Annotated[bool, typer.Option("--ring", help="Send 180 before the answer.")] = False,
     delay: Annotated[float, typer.Option(metavar="SECONDS", help="Wait before the answer.")] = 0.0,
-    reply: Annotated[str, typer.Option(help="Answers every message; {text} stands for it.")] = "",
+    reply: Reply = "",
     hang_up_after: Annotated[int, typer.Option(metavar="MESSAGES", help="Send BYE after so many; 0 never.")] = 0,
+    call: Whom = "",
+    say: Say = None,
+    replies: Replies = 0,
+    stay: Stay = False,
+    patience: Patience = 10.0,
     trace: Trace = None,
 ) -> None:
     """An MSRP user behind the core, without TLS."""
     manners = Manners(reject, ring, delay, reply, hang_up_after)
-
-    def received(call: Call, text: str) -> None:
-        tell("received", call_id=call.dialog.call_id, text=text)
+    talk = Talk(say or [], replies, stay, patience)
 
     async def run() -> None:
         with _tap(trace, "party") as tap:
             element = Party(
                 uri, target(core), tap, habits=Habits(choice=setup.value, cema=cema), manners=manners, host=host,
-                on_text=received, on_end=_tell_end,
+                witness=_Teller(),
             )
             address = await element.start(port)
             try:
                 tell("ready", address=host_port(address))
-                await asyncio.Event().wait()
+                if call:
+                    await _converse(element, call, element.core_uri, talk)
+                else:
+                    await asyncio.Event().wait()
             finally:
                 await element.close()
 
-    serve(run())
+    _run(run())
 
 
 @app.command()
@@ -140,10 +164,12 @@ def ue(
     ] = None,
     security_lines: Annotated[Lines, typer.Option(help="Security-Client in one line or in several.")] = Lines.SEVERAL,
     security_verify: Annotated[Verify, typer.Option(help="Mirror the list, or be at fault.")] = Verify.MIRROR,
-    call: Annotated[str, typer.Option(metavar="SIP-URI", help="Whom to call.")] = "",
-    say: Annotated[list[str] | None, typer.Option(help="A message to send; may be repeated.")] = None,
-    replies: Annotated[int, typer.Option(help="Messages to wait for before hanging up.")] = 0,
-    stay: Annotated[bool, typer.Option("--stay", help="Leave hanging up to the other side.")] = False,
+    call: Whom = "",
+    say: Say = None,
+    replies: Replies = 0,
+    stay: Stay = False,
+    answer: Annotated[int, typer.Option(metavar="CALLS", help="Wait for calls and answer so many before it ends.")] = 0,
+    reply: Reply = "",
     setup: Annotated[OfferedSetup, typer.Option(help="a=setup of the offer.")] = OfferedSetup.ACTIVE,
     secure: Annotated[bool, typer.Option("--tls/--plain", help="Offer TCP/TLS/MSRP or TCP/MSRP.")] = True,
     cema: Annotated[bool, typer.Option(help="Speak CEMA (RFC 6714).")] = True,
@@ -151,12 +177,13 @@ def ue(
         bool, typer.Option("--wrong-certificate", help="Show a certificate that the fingerprint in the SDP does not name.")
     ] = False,
     cancel_after: Annotated[float | None, typer.Option(metavar="SECONDS", help="Give the call up with CANCEL.")] = None,
-    patience: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for replies, and for the end.")] = 10.0,
+    patience: Patience = 10.0,
     trust: Annotated[Path | None, typer.Option(metavar="FILE", help="CA of the P-CSCF; none: any certificate.")] = None,
     deregister: Annotated[bool, typer.Option(help="Deregister at the end.")] = True,
     trace: Trace = None,
+    trace_as: Annotated[str, typer.Option(metavar="NAME", help="Its name in the trace; ue2 where it is the second one.")] = "ue",
 ) -> None:
-    """A UE: registers, and calls if told whom."""
+    """A UE: registers, calls if told whom, and answers calls if told how many."""
     identity = tls.self_signed(f"{user}@{domain}") if secure else None
     habits = Habits(
         secure=secure, setup="" if setup is OfferedSetup.NONE else setup.value, choice="active" if secure else "passive",
@@ -165,23 +192,59 @@ def ue(
     )
     known = tuple(name for name in mechanisms if name != "none") if mechanisms else MEDIA_MECHANISMS
     security = SecurityHabits(known, security_lines.value, security_verify.value)
+    talk = Talk(say or [], replies, stay, patience, cancel_after)
     where = target(proxy)
 
     async def run() -> None:
-        with _tap(trace, "ue") as tap:
+        teller = _Teller()
+        with _tap(trace, trace_as) as tap:
             context = tls.client_context(trust=trust) if where.transport == "tls" else None
-            element = Ue(Account(user, password, domain, where), habits, tap, security=security, tls=context, host=host)
+            element = Ue(
+                Account(user, password, domain, where), habits, tap, security=security, tls=context, host=host,
+                manners=Manners(reply=reply), witness=teller,
+            )
             try:
                 await _register(element)
                 if call:
-                    await _converse(element, call, say or [], replies, stay, patience, cancel_after)
+                    await _converse(element, call, element.proxy_uri, talk)
+                await teller.wait_for(answer)
                 if deregister:
                     await element.deregister()
             finally:
                 await element.close()
 
+    _run(run())
+
+
+class _Teller(Witness):
+    """Tells about calls that come in."""
+
+    def __init__(self) -> None:
+        self._over: asyncio.Queue[Call] = asyncio.Queue()
+
+    def answered(self, call: Call) -> None:
+        tell("answered", call_id=call.dialog.call_id)
+
+    def connected(self, call: Call) -> None:
+        _tell_media(call)
+
+    def received(self, call: Call, text: str) -> None:
+        tell("received", call_id=call.dialog.call_id, text=text)
+
+    def ended(self, call: Call) -> None:
+        _tell_end(call)
+        self._over.put_nowait(call)
+
+    async def wait_for(self, calls: int) -> None:
+        """Wait until so many are over."""
+        for _ in range(calls):
+            await self._over.get()
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    """Run as a process; an error is told, and ends it with status 1."""
     try:
-        serve(run())
+        serve(work)
     except PcscfError as error:
         tell("failed", what=str(error))
         raise typer.Exit(1) from None
@@ -196,41 +259,35 @@ async def _register(element: Ue) -> None:
     )
 
 
-async def _converse(
-    element: Ue, whom: str, say: list[str], replies: int, stay: bool, patience: float, cancel_after: float | None,
-) -> None:
+async def _converse(element: UserAgent, whom: str, next_hop: Uri, talk: Talk) -> None:
     """Call, speak, listen, and end. Raises PcscfError where the call or its media fail."""
     try:
-        call = await element.call(whom, element.proxy_uri, cancel_after=cancel_after)
+        call = await element.call(whom, next_hop, cancel_after=talk.cancel_after)
     except CallRefusedError as error:
-        tell("refused", status=error.status, warning=error.warning)
+        tell("refused", call_id=error.call_id, status=error.status, warning=error.warning)
         raise
     tell("answered", call_id=call.dialog.call_id)
     try:
-        async with asyncio.timeout(patience):
-            await _speak(call, say, replies)
-            if stay:
+        async with asyncio.timeout(talk.patience):
+            await _speak(call, talk)
+            if talk.stay:
                 await call.ended.wait()
     except (MediaFailedError, TimeoutError) as error:
         tell("media-failed", call_id=call.dialog.call_id, what=str(error) or "no reply in time")
-        await _await_end(call, patience)
+        await _await_end(call, talk.patience)
         raise MediaFailedError(str(error) or "no reply in time") from error
     finally:
         await call.hang_up()
         _tell_end(call)
 
 
-async def _speak(call: Call, say: list[str], replies: int) -> None:
+async def _speak(call: Call, talk: Talk) -> None:
     await call.session()
-    facts = {} if call.tls is None else {
-        "version": call.tls.version, "cipher": call.tls.cipher, "fingerprint": call.tls.peer_fingerprint,
-    }
-    own = " ".join(call.local.fingerprints[0]) if call.local.fingerprints else ""
-    tell("media", call_id=call.dialog.call_id, tls=facts, own_fingerprint=own)
-    for text in say:
+    _tell_media(call)
+    for text in talk.say:
         await call.send_text(text)
         tell("sent", call_id=call.dialog.call_id, text=text)
-    for _ in range(replies):
+    for _ in range(talk.replies):
         tell("received", call_id=call.dialog.call_id, text=await call.receive_text())
 
 
@@ -241,6 +298,14 @@ async def _await_end(call: Call, patience: float) -> None:
             await call.ended.wait()
     except TimeoutError:
         return
+
+
+def _tell_media(call: Call) -> None:
+    facts = {} if call.tls is None else {
+        "version": call.tls.version, "cipher": call.tls.cipher, "fingerprint": call.tls.peer_fingerprint,
+    }
+    own = " ".join(call.local.fingerprints[0]) if call.local.fingerprints else ""
+    tell("media", call_id=call.dialog.call_id, tls=facts, own_fingerprint=own)
 
 
 def _tell_end(call: Call) -> None:

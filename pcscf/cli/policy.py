@@ -70,8 +70,8 @@ def run(
             for each in results:
                 _show(each, place_of(suite.tree, ("tests", index, *each.path)), console)
     count = sum(len(suite.tests.tests) for suite in suites)
-    told = f"{failures} of {checks} checks failed" if failures else f"{checks} checks hold"
-    console.print(Text(f"{count} tests: {told}.", "bold red" if failures else "bold green"))
+    told = f"failed: {failures}" if failures else "all hold"
+    console.print(Text(f"tests: {count}, checks: {checks}, {told}", "bold red" if failures else "bold green"))
     if failures:
         raise typer.Exit(1)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pcscf.observe.summary import short_fingerprint
-from pcscf.observe.trace import GATEWAY, TraceEvent
+from pcscf.observe.trace import GATEWAY, LINK, TraceEvent
+
+REPLY = "Got it: {text}"   # how everybody who is called answers a message
 
 Event = dict[str, Any]
 
@@ -24,60 +26,60 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that was observed: all traces by time, and what alice, eve (UEs) and bob (the party) told."""
+    """Everything that was observed: all traces by time, and what each far end told, by its name."""
 
     events: Sequence[TraceEvent]
-    alice: Sequence[Event]
-    eve: Sequence[Event]
-    bob: Sequence[Event]
-    said: str
-    reply: str
+    words: Mapping[str, Sequence[Event]]
 
-    @property
-    def session(self) -> str:
-        """Call-ID of the protected session, "" when there was none."""
-        return str(told(self.alice, "answered").get("call_id", ""))
+    def told(self, who: str, name: str, **facts: object) -> Event:
+        """The first event of that name that `who` told, {} where there is none."""
+        return next((
+            event for event in self.words.get(who, ())
+            if event.get("event") == name and all(event.get(key) == value for key, value in facts.items())
+        ), {})
 
-    @property
-    def refused(self) -> str:
-        """Call-ID of the session with the wrong certificate."""
-        return str(told(self.eve, "answered").get("call_id", ""))
+    def call_of(self, caller: str) -> str:
+        """Call-ID of the call that `caller` made, "" when there was none."""
+        return str((self.told(caller, "answered") or self.told(caller, "refused")).get("call_id", ""))
 
-    @property
-    def registration(self) -> str:
-        """Call-ID of the first registration that the P-CSCF saw."""
-        return next((event.flow for event in self.sip("pcscf", "in") if event.facts.get("method") == "REGISTER"), "")
+    def registration_of(self, user: str) -> str:
+        """Call-ID of the registration of `user` as the P-CSCF saw it."""
+        return next((
+            event.flow for event in self.sip("pcscf", "in")
+            if event.facts.get("method") == "REGISTER" and f"sip:{user}@" in str(event.facts.get("to"))
+        ), "")
 
-    def sip(self, node: str, direction: str, call_id: str = "") -> list[TraceEvent]:
+    def sip(self, node: str, direction: str, call_id: str = "", *, method: str = "") -> list[TraceEvent]:
+        """SIP messages at a node. `method`: requests only, and of this method."""
         return [
             event for event in self.events
             if (event.proto, event.node, event.dir) == ("SIP", node, direction) and call_id in {"", event.flow}
+            and (not method or (event.facts.get("method") == method and "status" not in event.facts))
         ]
 
-    def gateway(self, kind: str) -> list[TraceEvent]:
-        """The gateway's own reports of its media connections."""
-        return [event for event in self.events if event.node == GATEWAY and event.facts.get("kind") == kind]
+    def offered(self, node: str, call_id: str) -> list[Mapping[str, object]]:
+        """The m-lines of the INVITEs that came to a node."""
+        return [line for event in self.sip(node, "in", call_id, method="INVITE") for line in _listed(event, "media")]
+
+    def contexts(self, call_id: str) -> set[str]:
+        """The gateway contexts that served a call, as flow keys."""
+        return {
+            key for event in self.events if event.proto == LINK and call_id and event.flow == call_id for key in event.keys[1:]
+        }
+
+    def gateway(self, kind: str, call_id: str) -> list[TraceEvent]:
+        """The gateway's own reports of the media connections of a call."""
+        contexts = self.contexts(call_id)
+        return [
+            event for event in self.events
+            if event.node == GATEWAY and event.facts.get("kind") == kind and event.flow in contexts
+        ]
 
 
-def told(events: Sequence[Event], name: str, **facts: object) -> Event:
-    """The first event of that name, {} where there is none."""
-    return next((
-        event for event in events
-        if event.get("event") == name and all(event.get(key) == value for key, value in facts.items())
-    ), {})
-
-
-def prove(evidence: Evidence) -> list[Check]:
-    """Every claim of the demo, in the order of its flows."""
-    return [
-        *_registration(evidence), *_session(evidence), *_refusal(evidence), _core_saw_nothing(evidence), _contexts(evidence),
-    ]
-
-
-def _registration(evidence: Evidence) -> list[Check]:
-    registered = told(evidence.alice, "registered")
+def registration(evidence: Evidence) -> list[Check]:
+    registered = evidence.told("alice", "registered")
     announced = registered.get("security_server", [])
-    first = next(iter(evidence.sip("ue", "out")), None)
+    first = next(iter(evidence.sip("ue", "out", evidence.registration_of("alice"))), None)
     return [
         Check("registered", "alice is registered through the P-CSCF, over TLS", bool(registered),
               f"expires in {registered.get('expires')} s" if registered else "no 200 to REGISTER"),
@@ -87,62 +89,108 @@ def _registration(evidence: Evidence) -> list[Check]:
     ]
 
 
-def _session(evidence: Evidence) -> list[Check]:
-    media = told(evidence.alice, "media")
+def protected_session(evidence: Evidence) -> list[Check]:
+    call = evidence.call_of("alice")
+    media = evidence.told("alice", "media")
     tls = media.get("tls") or {}
-    gateway = next(iter(evidence.gateway("tls-established")), None)
+    gateway = next(iter(evidence.gateway("tls-established", call)), None)
     shown, own = str(tls.get("fingerprint", "")), str(media.get("own_fingerprint", ""))
-    offered = [
-        media for event in evidence.sip("core", "in", evidence.session) for media in _listed(event, "media")
-        if event.facts.get("method") == "INVITE" and "status" not in event.facts
-    ]
-    end, far_end = told(evidence.alice, "ended"), told(evidence.bob, "ended", call_id=evidence.session)
-    heard, answered = told(evidence.bob, "received", call_id=evidence.session), told(evidence.alice, "received")
+    end, far_end = evidence.told("alice", "ended"), evidence.told("bob", "ended", call_id=call)
     return [
-        Check("text-there", "alice's message came out at the far side", heard.get("text") == evidence.said,
-              str(heard.get("text"))),
-        Check("text-back", "bob's reply came back", answered.get("text") == evidence.reply, str(answered.get("text"))),
+        *_texts(evidence, "text", "alice", "bob", call),
         Check("tls", "the media of the UE ran over TLS 1.2 or 1.3", tls.get("version") in {"TLSv1.2", "TLSv1.3"},
               f"{tls.get('version')} {tls.get('cipher')}"),
         Check("gateway-fingerprint", "the UE compared the gateway's certificate with the SDP that it got",
               bool(shown) and _octets(shown) == _octets(_fact(gateway, "own")), short_fingerprint(shown)),
         Check("ue-fingerprint", "the gateway compared the UE's certificate with the SDP that the UE sent",
               bool(own) and _octets(_fact(gateway, "fingerprint")) == _octets(own), short_fingerprint(own)),
-        Check("plain-behind", "the far side was offered plain MSRP, without fingerprint and 3ge2ae",
-              bool(offered) and all(
-                  line.get("proto") == "TCP/MSRP" and not {"fingerprint", "e2ae"} & line.keys() for line in offered),
-              ", ".join(sorted({str(line.get("proto")) for line in offered})) or "no offer"),
+        _plain_in_core(evidence, "plain-behind", "the far side was offered plain MSRP, without fingerprint and 3ge2ae", call),
         Check("session-ended", "the session ended with BYE on both sides",
               end.get("by") == "us" and far_end.get("by") == "peer",
               f"at alice by {end.get('by') or 'nobody'}, at bob by {far_end.get('by') or 'nobody'}"),
     ]
 
 
-def _refusal(evidence: Evidence) -> list[Check]:
-    failed = next(iter(evidence.gateway("tls-failed")), None)
-    delivered = told(evidence.bob, "received", call_id=evidence.refused)
-    at_eve = told(evidence.eve, "ended", call_id=evidence.refused)
-    at_bob = told(evidence.bob, "ended", call_id=evidence.refused)
-    carried = [event for event in evidence.events if (event.node, event.proto, event.flow) == ("party", "MSRP", evidence.refused)]
+def wrong_certificate(evidence: Evidence) -> list[Check]:
+    call = evidence.call_of("eve")
+    failed = next(iter(evidence.gateway("tls-failed", call)), None)
+    delivered = evidence.told("bob", "received", call_id=call)
+    at_eve, at_bob = evidence.told("eve", "ended", call_id=call), evidence.told("bob", "ended", call_id=call)
+    carried = [event for event in evidence.events if (event.node, event.proto, event.flow) == ("party", "MSRP", call)]
     return [
         Check("mismatch-refused", "eve's wrong certificate was refused in the handshake", failed is not None,
               failed.text if failed is not None else "the gateway refused nothing"),
         Check("nothing-delivered", "not one MSRP message of eve's session reached the far side",
-              bool(evidence.refused) and not delivered and not carried, f"{len(carried)} messages"),
+              bool(call) and not delivered and not carried, f"{len(carried)} messages"),
         Check("released-both-ways", "the P-CSCF released that session with BYE to both sides, with a Reason",
               all(end.get("by") == "peer" and end.get("reason") for end in (at_eve, at_bob)),
               str(at_eve.get("reason") or "no BYE")),
     ]
 
 
-def _core_saw_nothing(evidence: Evidence) -> Check:
+def called_session(evidence: Evidence) -> list[Check]:
+    call = evidence.call_of("dave")
+    return [
+        _plain_in_core(evidence, "called-plain", "dave, in the core, called with plain MSRP", call),
+        _offered_protection(evidence, "called-offered", "carol was offered TCP/TLS/MSRP with 3ge2ae:applied", "ue", call),
+        _tls(evidence, "called-tls", "carol's media ran over TLS, both certificates compared with the SDP", ["carol"], call),
+        *_texts(evidence, "called-text", "dave", "carol", call),
+    ]
+
+
+def two_ues(evidence: Evidence) -> list[Check]:
+    call = evidence.call_of("frank")
+    contexts = evidence.contexts(call)
+    return [
+        Check("both-contexts", "two half-calls: each has a context of its own at the gateway", len(contexts) == 2,
+              ", ".join(sorted(contexts)) or "no context"),
+        _offered_protection(evidence, "both-offered", "the called UE, grace, was offered protection too", "ue2", call),
+        _tls(evidence, "both-tls", "each UE had a TLS connection of its own, certificates compared", ["frank", "grace"], call),
+        _plain_in_core(evidence, "both-plain-between", "between the two, in the core, it was plain MSRP", call),
+        *_texts(evidence, "both-text", "frank", "grace", call),
+    ]
+
+
+def without_mediasec(evidence: Evidence) -> list[Check]:
+    call = evidence.call_of("heidi")
+    registered = evidence.told("heidi", "registered")
+    flows = {call, evidence.registration_of("heidi")}
+    said = [event for event in evidence.sip("pcscf", "out") if event.flow in flows]
+    announced = sorted({str(name) for event in said for name in _listed(event, "security")})
+    tcp = [*evidence.gateway("tcp-accepted", call), *evidence.gateway("tcp-connected", call)]
+    tls = evidence.gateway("tls-established", call)
+    return [
+        Check("plain-unannounced", "heidi, who asked for nothing, was told nothing of media security",
+              bool(registered) and not registered.get("security_server") and not announced,
+              ", ".join(announced) or f"{len(said)} messages looked at"),
+        Check("plain-anchored", "her plain MSRP went through the gateway all the same", len(tcp) == 2 and not tls,
+              f"{len(tcp)} TCP connections, {len(tls)} of TLS"),
+        *_texts(evidence, "plain-text", "heidi", "bob", call),
+    ]
+
+
+def refused_downgrade(evidence: Evidence) -> list[Check]:
+    call = evidence.call_of("mallory")
+    agreed = evidence.told("mallory", "registered").get("security_server", [])
+    refused = evidence.told("mallory", "refused")
+    reached, contexts = evidence.sip("core", "in", call, method="INVITE"), evidence.contexts(call)
+    return [
+        Check("downgrade-refused", "mallory agreed on msrp-tls and offered plain MSRP: 488, and the reason told",
+              "msrp-tls;mediasec" in agreed and refused.get("status") == 488 and bool(refused.get("warning")),
+              str(refused.get("warning") or f"status {refused.get('status')}")),
+        Check("downgrade-stopped", "nothing of that call reached core or gateway", bool(call) and not reached and not contexts,
+              f"{len(reached)} INVITE in the core, {len(contexts)} contexts"),
+    ]
+
+
+def nothing_leaked(evidence: Evidence) -> Check:
     received = evidence.sip("core", "in")
     leaks = sorted({str(name) for event in received for name in _listed(event, "security")})
     return Check("nothing-leaked", "nothing of Security-*, sec-agree and mediasec reached the core", bool(received) and not leaks,
                  ", ".join(leaks) or f"{len(received)} messages looked at")
 
 
-def _contexts(evidence: Evidence) -> Check:
+def no_contexts_left(evidence: Evidence) -> Check:
     """Terminations that replies added to a context and none subtracted."""
     standing: dict[str, set[str]] = {}
     for event in evidence.events:
@@ -157,8 +205,44 @@ def _contexts(evidence: Evidence) -> Check:
             elif name == "Subtract":
                 standing.setdefault(event.flow, set()).discard(termination)
     left = sum(bool(terminations) for terminations in standing.values())
-    return Check("no-contexts-left", "the gateway has no context left", len(standing) >= 2 and not left,
+    return Check("no-contexts-left", "the gateway has no context left", bool(standing) and not left,
                  f"{left} left of {len(standing)}")
+
+
+def _texts(evidence: Evidence, name: str, caller: str, callee: str, call: str) -> list[Check]:
+    """A message there and its reply back."""
+    said = evidence.told(caller, "sent", call_id=call).get("text")
+    heard, back = (evidence.told(who, "received", call_id=call).get("text") for who in (callee, caller))
+    return [
+        Check(f"{name}-there", f"{caller}'s message came out at {callee}'s side", bool(said) and heard == said, str(heard)),
+        Check(f"{name}-back", f"{callee}'s reply came back", back == REPLY.replace("{text}", str(said)), str(back)),
+    ]
+
+
+def _plain_in_core(evidence: Evidence, name: str, what: str, call: str) -> Check:
+    offered = evidence.offered("core", call) if call else []
+    return Check(name, what, bool(offered) and all(
+        line.get("proto") == "TCP/MSRP" and not {"fingerprint", "e2ae"} & line.keys() for line in offered),
+        ", ".join(sorted({str(line.get("proto")) for line in offered})) or "no offer")
+
+
+def _offered_protection(evidence: Evidence, name: str, what: str, node: str, call: str) -> Check:
+    offered = evidence.offered(node, call) if call else []
+    return Check(name, what, bool(offered) and all(
+        (line.get("proto"), line.get("e2ae")) == ("TCP/TLS/MSRP", "applied") and "fingerprint" in line for line in offered),
+        ", ".join(f"{line.get('proto')} 3ge2ae:{line.get('e2ae')}" for line in offered) or "no offer")
+
+
+def _tls(evidence: Evidence, name: str, what: str, ues: Sequence[str], call: str) -> Check:
+    """Each UE and the gateway agree on who stood at both ends of its TLS connection, each in a context of its own."""
+    established = evidence.gateway("tls-established", call)
+    at_gateway = sorted((_octets(_fact(event, "fingerprint")), _octets(_fact(event, "own"))) for event in established)
+    media = [evidence.told(ue, "media", call_id=call) for ue in ues]
+    at_ues = sorted(
+        (_octets(str(each.get("own_fingerprint"))), _octets(str((each.get("tls") or {}).get("fingerprint")))) for each in media)
+    seen = [f"{_fact(event, 'version')} with {short_fingerprint(_fact(event, 'fingerprint'))}" for event in established]
+    return Check(name, what, at_gateway == at_ues and len({event.flow for event in established}) == len(ues),
+                 ", ".join(seen) or "no TLS connection")
 
 
 def _listed(event: TraceEvent, name: str) -> list[Any]:

@@ -49,6 +49,24 @@ class Habits:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What a user agent does with a call that comes in.
+
+    reject         status that every call gets; 0 answers
+    ring           whether 180 goes before the answer
+    delay          seconds before the answer
+    reply          what answers each message; {text} stands for the message; "" stays silent
+    hang_up_after  number of messages after which it sends BYE; 0 leaves that to the other side
+    """
+
+    reject: int = 0
+    ring: bool = False
+    delay: float = 0.0
+    reply: str = ""
+    hang_up_after: int = 0
+
+
 @dataclass(slots=True)
 class Dialog:
     """Our half of a dialog. routes: the route set, nearest hop first; cseq: the last number we used."""
@@ -167,12 +185,10 @@ class Call:
             raise media.MediaFailedError(str(error)) from error
 
     async def hang_up(self, reason: str = "") -> None:
-        """Send BYE (with `reason` as its Reason), and close the session once it is answered."""
+        """Close the session, then send BYE, with `reason` as its Reason."""
         if self._note_end("us", reason):
-            try:
-                await self.hang_up_by(self, reason)
-            finally:
-                await self._close_media()
+            await self._close_media()
+            await self.hang_up_by(self, reason)
 
     async def end(self, by: Literal["us", "peer"], reason: str) -> None:
         """The call is over: note who ended it and why, close the media."""

@@ -9,11 +9,11 @@ from typing import Literal
 
 from pcscf.errors import PcscfError
 from pcscf.lab.agent import token
-from pcscf.lab.call import MAX_FORWARDS, Habits, new_call_id
+from pcscf.lab.call import MAX_FORWARDS, Habits, Manners, new_call_id
 from pcscf.lab.digest import DigestClient
 from pcscf.lab.net import Link, Target
 from pcscf.lab.tap import Tap
-from pcscf.lab.useragent import UserAgent
+from pcscf.lab.useragent import UserAgent, Witness
 from pcscf.sip.headers import NameAddr, contact_expires, parse_name_addr
 from pcscf.sip.message import Request, Response
 from pcscf.sip.uri import Uri
@@ -77,8 +77,9 @@ class Ue(UserAgent):
     def __init__(
         self, account: Account, habits: Habits, tap: Tap, *,
         security: SecurityHabits | None = None, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1",
+        manners: Manners | None = None, witness: Witness | None = None,
     ) -> None:
-        super().__init__(account.uri, host, habits, tap)
+        super().__init__(account.uri, host, habits, tap, manners=manners, witness=witness)
         self.account = account
         self.security = security or SecurityHabits()
         self.registration = Registration()

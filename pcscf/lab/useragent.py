@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 
 from pcscf.errors import MediaNotAcceptable, PcscfError, SipError
 from pcscf.lab.agent import Agent, ClientTransaction, NoResponseError, token
-from pcscf.lab.call import MAX_FORWARDS, Call, Dialog, Habits, new_call_id
+from pcscf.lab.call import MAX_FORWARDS, Call, Dialog, Habits, Manners, new_call_id
 from pcscf.lab.media import (
     DISCARD_PORT,
+    MediaFailedError,
     MsrpListener,
     MsrpMedia,
     answer_setup,
@@ -34,16 +36,45 @@ class CallRefusedError(PcscfError):
         super().__init__(f"{response.status} {response.reason}".strip())
         self.status = response.status
         self.warning = response.get("Warning") or ""
+        self.call_id = response.call_id
+
+
+class Witness:
+    """Sees what becomes of calls that come in. This one looks away; override what matters."""
+
+    def answered(self, call: Call) -> None:
+        """We said 200."""
+
+    def connected(self, call: Call) -> None:
+        """The MSRP session stands."""
+
+    def received(self, call: Call, text: str) -> None:
+        """A message came."""
+
+    def ended(self, call: Call) -> None:
+        """It is over, whoever ended it."""
 
 
 class UserAgent(Agent):
-    """A user agent for MSRP calls. `uri`: its address of record; `host`: the IP address of its media."""
+    """A user agent for MSRP calls.
 
-    def __init__(self, uri: str, host: str, habits: Habits, tap: Tap) -> None:
+    uri       its address of record
+    host      the IP address of its media
+    manners   how it treats calls that come in; None answers them and leaves the rest to whoever holds the call
+    received  every text that came in such calls, in order; `ended`: those that are over
+    """
+
+    def __init__(
+        self, uri: str, host: str, habits: Habits, tap: Tap, *, manners: Manners | None = None, witness: Witness | None = None,
+    ) -> None:
         super().__init__(tap)
         self.uri = uri
         self.host = host
         self.habits = habits
+        self.manners = manners
+        self.received: list[str] = []
+        self.ended: list[Call] = []
+        self._witness = witness or Witness()
         self.calls: dict[tuple[str, str], Call] = {}      # by Call-ID and our tag
         self._ringing: dict[tuple[str, int], asyncio.Task[Call | None]] = {}   # by Call-ID and CSeq number
 
@@ -63,14 +94,6 @@ class UserAgent(Agent):
 
     def decorate(self, request: Request) -> None:
         """Header fields that this user agent puts into every request but ACK and CANCEL."""
-
-    async def alert(self, invite: Request, link: Link) -> int:
-        """What comes before the answer to an incoming call: ringing, waiting. The status to refuse with, or 200."""
-        del invite, link
-        return 200
-
-    async def converse(self, call: Call) -> None:
-        """What is done with an incoming call once it is answered."""
 
     # calling
 
@@ -184,29 +207,61 @@ class UserAgent(Agent):
         if task.cancelled():
             self.respond(invite, response_to(invite, 487, to_tag=token()), link)
         elif (call := task.result()) is not None:
-            await self.converse(call)
+            await self._converse(call)
 
     async def _answer(self, invite: Request, link: Link) -> Call | None:
+        tag = token()
         try:
             offer = read_sdp_untrusted(invite.body)
             check_cema_offer(offer, cema=self.habits.cema)
-            if (status := await self.alert(invite, link)) != 200:
-                self.respond(invite, response_to(invite, status, to_tag=token()), link)
-                return None
+            if self.manners is not None:
+                await self._alert(self.manners, invite, tag, link)
+                if self.manners.reject:
+                    self.respond(invite, response_to(invite, self.manners.reject, to_tag=tag), link)
+                    return None
             setup = answer_setup(offer.setup, self.habits.choice)
             self._check_tls(offer, setup)
             listener = await MsrpListener.open(self.host) if setup == "passive" else None
         except SipError as error:
-            response = response_to(invite, error.status, error.reason, to_tag=token())
+            response = response_to(invite, error.status, error.reason, to_tag=tag)
             response.add("Warning", f'399 lab "{error.what}"')
             self.respond(invite, response, link)
             return None
         local = self.habits.describe(
             self.host, listener.address[1] if listener else DISCARD_PORT, setup=setup, secure=offer.secure,
         )
-        call = self._new_call(Dialog.of_callee(invite, token()), local, offer, listener)
+        call = self._new_call(Dialog.of_callee(invite, tag), local, offer, listener)
         self._respond_with_sdp(invite, call, link)
+        self._witness.answered(call)
         return call
+
+    async def _alert(self, manners: Manners, invite: Request, tag: str, link: Link) -> None:
+        if manners.ring:
+            ringing = response_to(invite, 180, to_tag=tag)
+            ringing.copy_lines(invite, "Record-Route")
+            ringing.add("Contact", self.contact(link))
+            link.send(ringing)
+        await asyncio.sleep(manners.delay)
+
+    async def _converse(self, call: Call) -> None:
+        """Take messages, and reply, until the call ends."""
+        if self.manners is None:
+            return
+        try:
+            await call.session()
+            self._witness.connected(call)
+            for count in itertools.count(1):
+                text = await call.receive_text()
+                self.received.append(text)
+                self._witness.received(call, text)
+                if self.manners.reply:
+                    await call.send_text(self.manners.reply.replace("{text}", text))
+                if count == self.manners.hang_up_after:
+                    await call.hang_up()
+        except MediaFailedError:
+            await call.ended.wait()   # the media is gone; the signalling says when the call is
+        self.ended.append(call)
+        self._witness.ended(call)
 
     def _check_tls(self, offer: MsrpMedia, setup: str) -> None:
         """We are a TLS client or nothing: the standard library's server cannot ask for a self-signed certificate."""

@@ -24,8 +24,8 @@ _FROM_ALL = frozenset({_E2AE})
 # The gateway does no ICE: with candidates left in, the ends would go round it.
 _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ice-pwd", "ice-options"}
 # Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
-_FROM_MAPPED = _FROM_ANCHORED | {"fingerprint", "setup", "tls-id", "crypto"}
-_FROM_MAPPED |= {"tcap", "acap", "pcfg", "acfg", "csup", "creq"}
+_CAPABILITIES = {"tcap", "acap", "pcfg", "acfg", "csup", "creq"}
+_FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
 _FROM_UNPROTECTED = _FROM_ALL | {"fingerprint", "tls-id"}
 
 

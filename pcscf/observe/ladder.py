@@ -8,15 +8,16 @@ from dataclasses import dataclass
 
 from pcscf.observe.trace import LINK, TraceEvent
 
-COLUMNS = {"ue": "UE", "pcscf": "P-CSCF", "agw": "AGW", "core": "core", "party": "party"}
+COLUMNS = {"ue": "UE", "pcscf": "P-CSCF", "agw": "AGW", "core": "core", "party": "party", "ue2": "UE"}
+FAR_ENDS = ("party", "ue2")   # who is called: the first stands for all where none takes part
 SPACING = 11
 MARGIN = 3
 MAX_TEXT_LINES = 4
 
 # Who is at the other end where the address says nothing: by who writes, and by protocol where that matters.
-_USUAL_PEER = {"ue": "pcscf", "pcscf": "core", "core": "pcscf", "party": "core", "agw": "pcscf"}
-_USUAL_PEER_BY_PROTO = {("pcscf", "Iq"): "agw", ("agw", "TLS"): "ue", ("ue", "TLS"): "agw",
-                        ("ue", "MSRP"): "agw", ("party", "MSRP"): "agw"}
+_USUAL_PEER = {"ue": "pcscf", "ue2": "pcscf", "pcscf": "core", "core": "pcscf", "party": "core", "agw": "pcscf"}
+_USUAL_PEER_BY_PROTO = {("pcscf", "Iq"): "agw", ("agw", "TLS"): "ue", ("ue", "TLS"): "agw", ("ue2", "TLS"): "agw",
+                        ("ue", "MSRP"): "agw", ("ue2", "MSRP"): "agw", ("party", "MSRP"): "agw"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +137,12 @@ def _title(group: Sequence[TraceEvent]) -> str:
 
 def render(ladder: Ladder, width: int = 120) -> list[Row]:
     """The ladder as lines of at most `width` columns, headings first."""
-    places = {node: MARGIN + index * SPACING for index, node in enumerate(COLUMNS)}
-    span = places[list(COLUMNS)[-1]] + MARGIN
+    places = {node: MARGIN + index * SPACING for index, node in enumerate(_columns(ladder))}
+    span = max(places.values()) + MARGIN
     heading = [" "] * (span + 4)
-    for node, name in COLUMNS.items():
-        start = max(places[node] - len(name) // 2, 0)
+    for node, place in places.items():
+        name = COLUMNS[node]
+        start = max(place - len(name) // 2, 0)
         heading[start:start + len(name)] = name
     rows = [Row("", " " * 9 + "".join(heading).rstrip())]
     start_time = ladder.arrows[0].t if ladder.arrows else 0.0
@@ -153,6 +155,13 @@ def render(ladder: Ladder, width: int = 120) -> list[Row]:
         rows.append(Row(arrow.proto, f"{moment}{_lifelines(places, span, arrow)} {pieces[0]}"))
         rows += [Row(arrow.proto, f"{'':9}{_lifelines(places, span, None)}   {piece}") for piece in pieces[1:]]
     return rows
+
+
+def _columns(ladder: Ladder) -> list[str]:
+    """The network always, and of the far ends those that take part."""
+    active = {node for arrow in ladder.arrows for node in (arrow.source, arrow.target)}
+    far_ends = [node for node in FAR_ENDS if node in active] or [FAR_ENDS[0]]
+    return [node for node in COLUMNS if node not in FAR_ENDS or node in far_ends]
 
 
 def _lifelines(places: Mapping[str, int], span: int, arrow: Arrow | None) -> str:

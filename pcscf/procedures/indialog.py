@@ -37,7 +37,12 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
             _after_the_end(ports, server)
             return
         observe(ports, session, dialog, request, source, flow)
-        destination = await steer(ports, session, dialog, arrival.onward, source)
+        try:
+            destination = await steer(ports, session, dialog, arrival.onward, source)
+        except SipError:
+            if request.method == "BYE":   # its sender has left, whatever it is answered (RFC 3261 §15.1.1)
+                await end(calls, session)
+            raise
         if request.method == "INVITE":
             ports.sip.trying(server)
             calls.invitations[key] = invitation

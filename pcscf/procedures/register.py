@@ -53,7 +53,8 @@ async def register(calls: Calls, server: ServerTransaction, arrival: Arrival, fl
             for entry in attempt.sent:
                 answer.add("Security-Server", entry)
         if 200 <= answer.status < 300:
-            _learn(calls, ports.store.binding(binding.token) or binding, attempt, request, answer)
+            standing = _standing(ports, flow, binding.address_of_record, binding.contact)
+            _learn(calls, standing or binding, attempt, request, answer)
         ports.sip.respond(server, answer)
 
 
@@ -62,13 +63,12 @@ def _recall(ports: Ports, request: Request, flow: Flow) -> Binding:
     address_of_record = parse_name_addr(request.get("To") or "").uri
     contacts = request.values("Contact")
     contact = parse_name_addr(contacts[0]).uri if contacts and contacts[0] != "*" else ""
-    here = ports.store.bindings_on(flow)
-    for binding in here:
-        if _same(binding.address_of_record, address_of_record) and (not contact or _same(binding.contact, contact)):
-            return binding
-    limits = ports.site.limits
-    if len(here) >= limits.bindings_per_flow:
-        raise Forbidden(f"this flow holds {len(here)} registrations already")
+    standing = _standing(ports, flow, address_of_record, contact)
+    if standing is not None:
+        return standing
+    limits, here = ports.site.limits, len(ports.store.bindings_on(flow))
+    if here >= limits.bindings_per_flow:
+        raise Forbidden(f"this flow holds {here} registrations already")
     if ports.store.binding_count() >= limits.bindings:
         raise GatewayUnavailable("no room for another registration", retry_after=30)
     interface, user_agent = ports.site.interface(flow.listener), request.get("User-Agent") or ""
@@ -76,6 +76,14 @@ def _recall(ports: Ports, request: Request, flow: Flow) -> Binding:
         token=ports.tokens.make(TokenKind.BINDING), flow=flow, address_of_record=address_of_record, contact=contact,
         user_agent=user_agent, policy=ports.site.policy(interface, address_of_record, user_agent),
     )
+
+
+def _standing(ports: Ports, flow: Flow, address_of_record: str, contact: str) -> Binding | None:
+    """The binding of a contact on a flow; contact "" is any."""
+    for binding in ports.store.bindings_on(flow):
+        if _same(binding.address_of_record, address_of_record) and (not contact or _same(binding.contact, contact)):
+            return binding
+    return None
 
 
 def _agree(ports: Ports, request: Request, binding: Binding, interface: Interface) -> Attempt:

@@ -60,6 +60,7 @@ class ResponseStream:
         self._ended = False
         self._is_final = False
         self.client: ClientTransaction | None = None
+        self.fallback: Hop | None = None
 
     def __aiter__(self) -> ResponseStream:
         return self
@@ -80,7 +81,8 @@ class ResponseStream:
         return response is self._local
 
     def deliver(self, response: Response) -> None:
-        if response.status == 100:
+        self.fallback = None   # somebody is there
+        if response.status == 100 or self._ended:
             return
         self._is_final = self._is_final or response.status >= 200
         self._ready.append(response)
@@ -157,9 +159,12 @@ class Driver:
         self._pump()
 
     def request(self, request: Request, destination: Destination, branch: str) -> Exchange:
-        destination = self._with_via(request, destination, branch)
+        settled = self._with_via(request, destination, branch)
         stream = ResponseStream(self, request)
-        stream.client = self._layer.request(request, destination, self._now())
+        if settled is not destination and isinstance(settled, Hop) and settled.transport == "tcp":
+            datagram = settled._replace(transport="udp")
+            stream.fallback = datagram if self._has_socket(datagram, "udp") else None
+        stream.client = self._layer.request(request, settled, self._now())
         stream.client.user = stream
         if request.method != "INVITE":
             wait = self._waits.register if request.method == "REGISTER" else self._waits.request
@@ -227,6 +232,19 @@ class Driver:
         order = TRANSPORTS if len(request.to_bytes()) <= LARGEST_DATAGRAM else TRANSPORTS[::-1]
         return next((each for each in order if self._has_socket(hop, each)), order[0])
 
+    def _falls_back(self, client: ClientTransaction) -> bool:
+        """Send once more as a datagram what went over TCP for its size alone and met nobody there (RFC 3261 §18.1.1)."""
+        stream = client.user
+        if not isinstance(stream, ResponseStream) or stream.fallback is None:
+            return False
+        client.user = None
+        request, branch = client.request.copy(), client.request.top_via.branch
+        request.remove_first_value("Via")
+        destination, stream.fallback = stream.fallback, None
+        stream.client = self._layer.request(request, self._with_via(request, destination, f"{branch}.udp"), self._now())
+        stream.client.user = stream
+        return True
+
     def _has_socket(self, hop: Hop, transport: str) -> bool:
         """Whether `hop` allows `transport` and a listener of ours serves it."""
         try:
@@ -268,7 +286,8 @@ class Driver:
             case TimedOut(client=client):
                 self._fail(client, 408, "Request Timeout")
             case TransportFailed(client=client):
-                self._fail(client, 503, "Service Unavailable")
+                if not self._falls_back(client):
+                    self._fail(client, 503, "Service Unavailable")
             case Terminated(transaction=transaction):
                 if isinstance(transaction.user, ResponseStream):
                     transaction.user.end()

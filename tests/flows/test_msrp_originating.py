@@ -547,3 +547,17 @@ def test_a_connection_that_an_end_closes_itself_is_left_to_it() -> None:
         await hang_up(bed, ue, answer)
 
     story(tale)
+
+
+def test_a_request_too_large_for_a_datagram_falls_back_to_one_where_nobody_takes_tcp() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        bed.net.has_tcp = True
+        ue.invite(more=f"X-Long: {'x' * 1400}")
+        invite = await bed.core.expect("INVITE")
+        assert invite.top_via.transport == "UDP"
+        (refused,) = bed.net.refused
+        assert b"SIP/2.0/TCP" in refused
+        bed.core.send(answered(invite, 486, body=""))
+        await bed.ue.expect(486)
+
+    story(tale)

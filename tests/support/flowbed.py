@@ -23,7 +23,7 @@ from pcscf.runtime.net import Socket
 from pcscf.runtime.resolve import Resolver
 from pcscf.runtime.store import MemoryStore
 from pcscf.runtime.wheel import Wheel
-from pcscf.sip.flow import Destination, Flow
+from pcscf.sip.flow import Destination, Flow, Hop
 from pcscf.sip.layer import TransactionLayer
 from pcscf.sip.message import Request, Response
 from pcscf.sip.parse import parse_datagram_untrusted
@@ -58,11 +58,13 @@ class Peer:
         self.name = name
         self.flow = flow
         self.seen: list[Message] = []
+        self.sent: list[bytes] = []
         self._told: set[bytes] = set()
         self._fresh: asyncio.Queue[Message] = asyncio.Queue()
 
     def send(self, message: Message | str | bytes) -> None:
         data = message if isinstance(message, bytes) else message.encode() if isinstance(message, str) else message.to_bytes()
+        self.sent.append(data)
         self.bed.net.carry(self.name, data, lambda: self.bed.net.arrive(data, self.flow))
 
     def receive(self, data: bytes) -> None:
@@ -105,10 +107,16 @@ class MemoryNet:
         self.driver: Driver | None = None
         self.peers: dict[tuple[str, int], Peer] = {}
         self.dead: set[Flow] = set()
+        self.has_tcp = False   # a TCP socket towards the core, on which nobody can be reached
+        self.refused: list[bytes] = []
         self.lose: Callable[[str, bytes], bool] = lambda _sender, _data: False
 
     def send(self, data: bytes, destination: Destination) -> None:
         if isinstance(destination, Flow) and destination in self.dead:
+            asyncio.get_running_loop().call_soon(self._driver.gone, destination)
+            return
+        if isinstance(destination, Hop) and destination.transport == "tcp":
+            self.refused.append(data)
             asyncio.get_running_loop().call_soon(self._driver.gone, destination)
             return
         address = destination.remote if isinstance(destination, Flow) else (destination.host, destination.port)
@@ -126,7 +134,7 @@ class MemoryNet:
     def socket_for(self, destination: Destination) -> Socket:
         if isinstance(destination, Flow):
             return self.sockets[destination.listener]
-        if (destination.realm, destination.transport) != ("core", "udp"):
+        if destination.realm != "core" or (destination.transport == "tcp" and not self.has_tcp):
             raise KeyError(destination.transport)
         return self.sockets["mw-udp"]
 

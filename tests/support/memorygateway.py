@@ -66,9 +66,10 @@ class MemoryGateway(asyncio.DatagramProtocol):
         self.delay = 0.0
         self._transport: Any = None
 
-    async def start(self) -> None:
+    async def start(self, method: str = "Restart", reason: str = "901 Cold Boot") -> None:
+        """Register; `Disconnected` for a gateway that was out of reach and has kept its contexts."""
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=ADDRESS)
-        services = Services("Restart", "901 Cold Boot", profile="iqprofile/1", version=2)
+        services = Services(method, reason, profile="iqprofile/1", version=2)
         self._request(Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, ("ROOT",), (services,)),)))
 
     def stop(self) -> None:

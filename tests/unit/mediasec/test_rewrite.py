@@ -236,6 +236,17 @@ class TestFingerprints:
         assert not plain.has("fingerprint")
         assert plain.value("setup") == "actpass"
 
+    def test_session_level_of_a_disabled_line_does_not_go_on(self) -> None:
+        out = offered(description(UE_FINGERPRINT, *msrp(REQUESTED, cema=False), *AUDIO), FROM_UE)
+        disabled, audio = out.media
+        assert (out.session.has("fingerprint"), disabled.has("fingerprint")) == (False, False)
+        assert audio.lines == [*AUDIO, UE_FINGERPRINT]
+
+    def test_keys_of_another_protection_end_with_the_line(self) -> None:
+        key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:QUJD"
+        assert key not in text(offered(description(*msrp(ACTIVE, key, *E2AE)), FROM_UE))
+        assert key in text(offered(description(*msrp(ACTIVE, key, UE_FINGERPRINT)), FROM_UE))
+
     def test_session_level_stays_when_no_line_is_ours(self) -> None:
         offer = description(UE_FINGERPRINT, ACTIVE, *msrp())
         out = offered(offer, FROM_UE)

@@ -96,6 +96,26 @@ def test_events_of_no_call_make_no_ladder() -> None:
     assert ladders([]) == []
 
 
+def test_a_second_ue_takes_the_place_of_the_party() -> None:
+    other_ue, other_media = "10.0.0.9:4000", "10.0.0.9:4001"
+    events = [
+        *CALL[:4],
+        sip(1.4, "core", "out", CORE, MW, "m3"),
+        sip(1.5, "pcscf", "out", GM, other_ue, "m4"),
+        sip(1.6, "ue2", "in", other_ue, GM, "m4"),
+        other(1.7, "ue", "out", "MSRP", AGW_MEDIA, "call1", "s1", local=UE_MEDIA),
+        other(1.8, "ue2", "in", "MSRP", AGW_MEDIA, "call1", "s1", local=other_media),
+        TraceEvent(1.9, "pcscf", "", "out", LINK, "call1", "", {"also": ["context 3"]}),
+        other(2.0, "agw", "in", "TLS", other_media, "context 3", local=AGW_MEDIA),
+    ]
+    (ladder,) = ladders(events)
+    assert ends(ladder)[2:] == [("core", "pcscf"), ("pcscf", "ue2"), ("ue", "ue2"), ("ue2", "agw")]
+    heading, *rows = [row.text for row in render(ladder, 120)]
+    assert "party" not in heading
+    assert heading.count("UE") == 2
+    assert "│──────────────────────────────────────────>│" in rows[4]
+
+
 def test_the_drawing() -> None:
     arrows = (
         Arrow(1.0, "ue", "pcscf", "SIP", "INVITE sip:bob@ims.example"),

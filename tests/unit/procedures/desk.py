@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pcscf.config.policy import MediaPolicy
+from pcscf.iq.media import Media
+from pcscf.mediasec.model import Agreed, Direction
+from pcscf.mediasec.plan import decide
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.ports import MediaPort, Ports, SipPort
+from pcscf.procedures.session import Negotiation, Passed, Session
 from pcscf.procedures.site import Interface, Side, Site
 from pcscf.procedures.token import Tokens
 from pcscf.runtime.store import MemoryStore
+from pcscf.sdp.lines import parse_sdp_untrusted
 from pcscf.sip.flow import Flow, Hop
 from pcscf.sip.message import Request, Response
 from pcscf.sip.parse import parse_datagram_untrusted
@@ -54,8 +59,8 @@ def ports(recorder: Recorder | None = None, records: list[tuple[str, dict[str, A
         site=Site(
             name="pcscf.ims.example", network="visited.example", interfaces=INTERFACES, core_realm="core",
             core_hop="sip:198.51.100.2:5080", policy=lambda *_: MediaPolicy(), addresses=frozenset({GM, MW, MW6})),
-        tokens=Tokens(b"secret", lambda size: next(counter).to_bytes(size, "big")), now=lambda: 0.0, later=lambda _delay, _call: None,
-        record=lambda event, **facts: written.append((event, facts)))
+        tokens=Tokens(b"secret", lambda size: next(counter).to_bytes(size, "big")), now=lambda: 0.0,
+        later=lambda _delay, _call: None, record=lambda event, **facts: written.append((event, facts)))
 
 
 def request(*lines: str, uri: str = "sip:bob@ims.example", method: str = "MESSAGE", hops: str | None = "70") -> Request:
@@ -78,3 +83,11 @@ def binding(*identities: str, **more: Any) -> Binding:
     return Binding(
         token="b1", flow=FLOW, address_of_record="sip:alice@ims.example", contact="sip:alice@192.0.2.10", user_agent="",
         policy=MediaPolicy(), identities=identities, **more)
+
+
+def session(token: str = "s1", binding: str = "b1", media: Media | None = None) -> Session:
+    body = b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nt=0 0\r\n"
+    plan = decide(MediaPolicy(), Agreed(), parse_sdp_untrusted(body), Direction.OFFER_FROM_UE)
+    return Session(
+        token=token, binding=binding, caller=Side.ACCESS, flow=FLOW, call_id="c1", invite_cseq=1, policy=MediaPolicy(),
+        agreed=Agreed(), negotiation=Negotiation(Side.ACCESS, Passed(body, body), plan), media=media)

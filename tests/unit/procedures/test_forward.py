@@ -1,21 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from pcscf.config.policy import MediaPolicy
+
 from pcscf.errors import FlowFailed, GatewayUnavailable, LoopDetected, MalformedMessage, MediaNotAcceptable, TooManyHops
-from pcscf.mediasec.model import Agreed, Direction
-from pcscf.mediasec.plan import decide
 from pcscf.procedures import forward
 from pcscf.procedures.forward import arrive, carries_sdp, destination_towards, next_hop_uri, onward_response, refuse
 from pcscf.procedures.ports import Ports
-from pcscf.procedures.session import Passed, Session
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import MAGIC_COOKIE, TokenKind, loop_hash
-from pcscf.sdp.lines import parse_sdp_untrusted
 from pcscf.sip.flow import Hop
 from pcscf.sip.message import response_to
-
-from tests.unit.procedures.desk import FLOW, Recorder, binding, ports, request, server
+from tests.unit.procedures.desk import FLOW, Recorder, binding, ports, request, server, session
 
 
 def route(user: str, address: str = "198.51.100.1:5070") -> str:
@@ -85,7 +82,7 @@ def test_strict_routing_is_undone(desk: Ports) -> None:
     assert arrival.onward.values("Route") == ["<sip:as@198.51.100.3;lr>"]
 
 
-@pytest.mark.parametrize("uri", ["sip:198.51.100.1:5070", "sip:s0forged@198.51.100.1:5070", "tel:+15550100", "sip:bob@ims.example"])
+@pytest.mark.parametrize("uri", ["sip:198.51.100.1:5070", "sip:s0forged@198.51.100.1:5070", "tel:+15550100", "sip:b@x.y"])
 def test_a_request_uri_that_is_no_record_route_of_ours_stays(desk: Ports, uri: str) -> None:
     arrival = arrive(desk, request(route("as", "198.51.100.3"), uri=uri))
     assert arrival.onward.uri == uri
@@ -165,12 +162,6 @@ def test_what_counts_as_a_session_description(lines: list[str], body: bytes, car
     assert carries_sdp(message) is carries
 
 
-def session() -> Session:
-    body = b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nt=0 0\r\n"
-    plan = decide(MediaPolicy(), Agreed(), parse_sdp_untrusted(body), Direction.OFFER_FROM_UE)
-    return Session("s1", "b1", Side.ACCESS, FLOW, "c1", 1, Passed(body, body), plan)
-
-
 async def test_towards_the_core_the_next_hop_decides(desk: Ports) -> None:
     assert await destination_towards(desk, session(), Side.CORE, request(route("as", "198.51.100.3"))) == Hop(
         "udp", "core", "sip:as@198.51.100.3;lr", 5060)
@@ -180,11 +171,7 @@ async def test_towards_the_ue_its_flow_decides_and_then_that_of_its_registration
     elsewhere = FLOW._replace(connection=2)
     recorder = Recorder(alive={FLOW, elsewhere})
     desk = ports(recorder)
-    desk.store.save_binding(binding(flow_of := "<sip:alice@ims.example>"))
-    moved = desk.store.binding("b1")
-    assert moved is not None
-    assert flow_of in moved.identities
-    moved.flow = elsewhere
+    desk.store.save_binding(replace(binding(), flow=elsewhere))
     assert await destination_towards(desk, session(), Side.ACCESS, request()) == FLOW
     recorder.alive.remove(FLOW)
     assert await destination_towards(desk, session(), Side.ACCESS, request()) == elsewhere

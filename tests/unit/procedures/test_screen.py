@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pcscf.errors import SecurityAgreementRequired, UnsupportedExtension
 from pcscf.mediasec.model import Agreed
 from pcscf.procedures.screen import (
@@ -12,7 +13,6 @@ from pcscf.procedures.screen import (
     strip_to_ue,
 )
 from pcscf.sip.message import response_to
-
 from tests.unit.procedures.desk import binding, request
 
 FROM_UE = [

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pcscf.procedures.token import MAGIC_COOKIE, TokenKind, Tokens, has_looped, loop_hash
 from pcscf.sip.message import Request
-
 from tests.unit.procedures.desk import request
 
 

@@ -1,0 +1,95 @@
+"""The demo's flows as a table: who takes part, with which command of the lab, and what is claimed about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pcscf.cli import proof
+from pcscf.cli.proof import REPLY, Check, Evidence
+
+DOMAIN = "ims.example"
+STRICT = "mallory"   # whose downgrade the P-CSCF's policy refuses
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One process: a command of `pcscf lab`. Who waits for a call is on stage from the beginning."""
+
+    name: str
+    kind: Literal["ue", "party"]
+    arguments: tuple[str, ...]
+
+    @property
+    def waits(self) -> bool:
+        return "--answer" in self.arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One flow. key: the Call-ID that it is known by; claims: what it must have shown."""
+
+    title: str
+    cast: tuple[Actor, ...]
+    key: Callable[[Evidence], str]
+    claims: Callable[[Evidence], list[Check]]
+
+
+def _calls(whom: str, text: str, *more: str) -> tuple[str, ...]:
+    return "--call", f"sip:{whom}@{DOMAIN}", "--say", text, *more
+
+
+_ANSWERS = ("--answer", "1", "--reply", REPLY)
+_HEARS = ("--replies", "1")
+
+SCENES = (
+    Scene(
+        "1  Registration over TLS, with media security agreed",
+        (), lambda evidence: evidence.registration_of("alice"), proof.registration,
+    ),
+    Scene(
+        "2  A protected session: TLS as far as the gateway, plain MSRP behind it",
+        (Actor("alice", "ue", _calls("bob", "Hello Bob, nobody on the way can read this.", *_HEARS)),),
+        lambda evidence: evidence.call_of("alice"), proof.protected_session,
+    ),
+    Scene(
+        "3  A UE whose certificate is not the one in its SDP",
+        (Actor("eve", "ue", _calls("bob", "Bob must never see this.", "--wrong-certificate")),),
+        lambda evidence: evidence.call_of("eve"), proof.wrong_certificate,
+    ),
+    Scene(
+        "4  The core calls a UE: plain MSRP as far as the gateway, TLS behind it",
+        (
+            Actor("carol", "ue", _ANSWERS),
+            Actor("dave", "party", _calls("carol", "Hello Carol, your phone asked for protection.", *_HEARS)),
+        ),
+        lambda evidence: evidence.call_of("dave"), proof.called_session,
+    ),
+    Scene(
+        "5  From UE to UE: both behind this P-CSCF, two half-calls, two TLS connections",
+        (
+            Actor("grace", "ue", (*_ANSWERS, "--trace-as", "ue2")),
+            Actor("frank", "ue", _calls("grace", "Hello Grace, we share an edge.", *_HEARS)),
+        ),
+        lambda evidence: evidence.call_of("frank"), proof.two_ues,
+    ),
+    Scene(
+        "6  A UE that knows nothing of media security: plain MSRP through the edge",
+        (Actor("heidi", "ue", _calls("bob", "Hello Bob, as ever.", *_HEARS, "--plain", "--mechanism", "none")),),
+        lambda evidence: evidence.call_of("heidi"), proof.without_mediasec,
+    ),
+    Scene(
+        "7  A UE that agreed on protection and offers plain MSRP, where policy refuses that",
+        (Actor(STRICT, "ue", _calls("bob", "This is not protected.", "--plain")),),
+        lambda evidence: evidence.call_of(STRICT), proof.refused_downgrade,
+    ),
+)
+
+USERS = tuple(actor.name for scene in SCENES for actor in scene.cast if actor.kind == "ue")
+
+
+def prove(evidence: Evidence) -> list[Check]:
+    """Every claim of the demo, in the order of its flows."""
+    flows = [check for scene in SCENES for check in scene.claims(evidence)]
+    return [*flows, proof.nothing_leaked(evidence), proof.no_contexts_left(evidence)]
