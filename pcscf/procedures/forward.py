@@ -40,21 +40,22 @@ def arrive(ports: Ports, request: Request) -> Arrival:
     Only routes with the same token come off together: the next token is the other half-call's.
     Raises TooManyHops, LoopDetected, MalformedMessage.
     """
-    if has_looped(request, ports.site.is_ours):
+    steering = loop_hash(request)
+    if has_looped(request, steering, ports.site.is_ours):
         raise LoopDetected("this request came back with nothing changed that steers it")
     onward = request.copy()
     _count_hop(onward)
     _undo_strict_routing(ports, onward)
     named: str | None = None
-    while routes := onward.values("Route"):
-        uri = parse_uri(parse_name_addr(routes[0]).uri)
+    for route in onward.values("Route"):
+        uri = parse_uri(parse_name_addr(route).uri)
         if not ports.site.is_our_uri(uri) or (named is not None and uri.user != named):
             break
         named = uri.user
         onward.remove_first_value("Route")
     token = named or ""
     kind = ports.tokens.kind_untrusted(token)
-    return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, loop_hash(request))
+    return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, steering)
 
 
 def next_hop_uri(request: Request) -> str:
@@ -135,7 +136,7 @@ def _undo_strict_routing(ports: Ports, request: Request) -> None:
     routes = request.values("Route")
     if not routes or not request.uri.lower().startswith(("sip:", "sips:")):
         return
-    uri = parse_uri(request.uri)
+    uri = request.uri_parsed
     if ports.site.is_our_uri(uri) and uri.user and ports.tokens.kind_untrusted(uri.user):
         target = parse_name_addr(routes[-1]).uri
         request.set_values("Route", [f"<{request.uri}>", *routes[:-1]])

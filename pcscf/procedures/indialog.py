@@ -16,6 +16,7 @@ from pcscf.procedures.release import end, release
 from pcscf.procedures.screen import strip_to_ue
 from pcscf.procedures.session import Session, State
 from pcscf.procedures.site import Side
+from pcscf.sip.dialog import Dialog
 from pcscf.sip.flow import Flow
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
@@ -115,11 +116,21 @@ async def _follow(
         dialog.observe_response(request, response)
         calls.ports.store.save_session(session)
     if request.method == "BYE" and response.status >= 200 and response.status not in KEEPS_SESSION:
-        await end(calls, session)
+        await _one_dialog_less(calls, session, dialog)
     elif offers and response.status >= 300:
         await change.roll_back(calls, session)
     elif offers and dialog is not None:
         await change.answer(calls, session, onward, response, dialog.callee.tag)
+
+
+async def _one_dialog_less(calls: Calls, session: Session, dialog: Dialog | None) -> None:
+    """A dialog said BYE: the session ends with its last one. Several far ends may have answered (RFC 3261 §13.2.2.4)."""
+    others = [each for each in session.dialogs.values() if each is not dialog and each.confirmed]
+    if not others:
+        await end(calls, session)
+    elif dialog is not None:
+        del session.dialogs[dialog.callee.tag]
+        calls.ports.store.save_session(session)
 
 
 def _after_the_end(ports: Ports, server: ServerTransaction) -> None:

@@ -80,9 +80,10 @@ async def invite(
                     await _response(calls, current, invitation.exchange, server, response)
     finally:
         calls.invitations.pop(token, None)
-        unfinished = ports.store.session(token)
-        if unfinished is not None and unfinished.state is State.EARLY:
-            await end(calls, unfinished)
+        async with calls.mailbox(token):
+            unfinished = ports.store.session(token)
+            if unfinished is not None and unfinished.state is State.EARLY:
+                await end(calls, unfinished)
 
 
 def cancel(calls: Calls, server: ServerTransaction, cause: str) -> None:

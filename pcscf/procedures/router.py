@@ -13,6 +13,7 @@ from pcscf.procedures.screen import (
     asserted_identity,
     check_extensions,
     check_security_verify,
+    registered_identity,
     strip_from_ue,
     strip_to_ue,
 )
@@ -129,8 +130,7 @@ class Router:
         if not here:
             raise NotRegistered("register before you call")
         sender = request.get("From") or ""
-        named = (binding for binding in here if any(identity.strip("<>") in sender for identity in binding.identities))
-        return next(named, here[-1])
+        return next((binding for binding in here if registered_identity(sender, binding)), here[-1])
 
     def _screen(self, onward: Request, request: Request, binding: Binding) -> None:
         ports = self.calls.ports

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from pcscf.errors import SecurityAgreementRequired, UnsupportedExtension
+from pcscf.errors import MalformedMessage, SecurityAgreementRequired, UnsupportedExtension
 from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, strip_option_tags, verify
 from pcscf.procedures.binding import Binding
 from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Message, Request
-from pcscf.sip.uri import parse_uri, same_uri
+from pcscf.sip.uri import Uri, same_uri
 
 NEVER_FROM_UE = frozenset({
     "p-asserted-identity", "p-preferred-identity", "p-charging-vector", "p-charging-function-addresses", "p-visited-network-id",
@@ -78,15 +76,23 @@ def asserted_identity(request: Request, binding: Binding) -> str:
     """
     hints = [*request.values("P-Preferred-Identity"), *request.values("P-Asserted-Identity"), *request.values("From")]
     for hint in hints:
-        registered = _registered(hint, binding.identities)
+        registered = registered_identity(hint, binding)
         if registered:
             return registered
     return binding.identities[0] if binding.identities else ""
 
 
-def _registered(hint: str, identities: Iterable[str]) -> str:
-    wanted = parse_uri(parse_name_addr(hint).uri)
-    return next((each for each in identities if same_uri(parse_uri(parse_name_addr(each).uri), wanted)), "")
+def registered_identity(hint: str, binding: Binding) -> str:
+    """The registered identity that `hint`, an address of the UE's, names; "" where it names none. Raises MalformedMessage."""
+    wanted = parse_name_addr(hint).uri_parsed
+    return next((each for each in binding.identities if _names(each, wanted)), "")
+
+
+def _names(identity: str, wanted: Uri) -> bool:
+    try:
+        return same_uri(parse_name_addr(identity).uri_parsed, wanted)
+    except MalformedMessage:
+        return False   # what the registrar wrote is not the UE's fault
 
 
 def _remove(message: Message, names: frozenset[str]) -> None:

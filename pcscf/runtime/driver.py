@@ -7,6 +7,7 @@ back the same way. After every step the layer's output is put on the wire and it
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -138,10 +139,11 @@ class Driver:
 
     def malformed(self, error: SipError, flow: Flow) -> None:
         """What cannot be parsed is answered where its Via can be read, and otherwise dropped."""
-        log.info("malformed", why=error.what, remote=flow.remote)
+        # Without the octets that it quotes: in a stream out of step they can be of a body, or credentials.
+        log.info("malformed", why=error.what.partition(": ")[0], remote=flow.remote)
         request = getattr(error, "request", None)
         if isinstance(request, Request) and request.method != "ACK" and request.get("Via"):
-            response = response_to(request, error.status, error.reason)
+            response = response_to(request, error.status, error.reason, to_tag=_unread_tag(request))
             self._net.send(response.to_bytes(), flow)
 
     def gone(self, destination: Destination) -> None:
@@ -326,6 +328,12 @@ class Driver:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _unread_tag(request: Request) -> str:
+    """The same To tag for every answer to one request that no transaction saw (RFC 3261 §8.2.7)."""
+    material = f"{request.get('Call-ID')} {request.get('Via')}".encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(material, digest_size=8).hexdigest()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -121,7 +121,7 @@ class Net:
         return flow.connection == 0 or flow.connection in self._connections
 
     def close_idle(self, is_wanted: Callable[[Flow], bool]) -> None:
-        """Close connections on which nothing was received for long, unless `is_wanted`."""
+        """Close connections on which no message was received for long, unless `is_wanted`."""
         oldest = asyncio.get_running_loop().time() - self.limits.idle
         for connection in list(self._connections.values()):
             if connection.heard < oldest and not is_wanted(connection.flow):
@@ -237,18 +237,19 @@ class _Connection(asyncio.Protocol):
         self.flow = Flow(socket.transport, self._listener, (socket.host, socket.port), (remote[0], remote[1]), number)
 
     def data_received(self, data: bytes) -> None:
-        net = self._net
-        self.heard = asyncio.get_running_loop().time()
-        parser = self._parser
+        net, parser = self._net, self._parser
         try:
             messages = parser.feed(data)
         except SipError:
             messages = []
+        pings = parser.keepalives
+        if messages or pings:   # a trickle that never becomes a message keeps no connection open
+            self.heard = asyncio.get_running_loop().time()
         for message in messages:
             if net.tap is not None:
                 net.tap("in", message.to_bytes(), self.flow)
             net.upward.receive(message, self.flow)
-        for _ in range(parser.keepalives):
+        for _ in range(pings):
             self.send(PONG)
         if parser.failure is not None:
             if net.tap is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from ipaddress import ip_address
 
@@ -16,7 +17,7 @@ MAX_NAMES = 1000
 
 
 class Resolver:
-    """Finds next hops. Answers for names are kept a while."""
+    """Finds next hops. Answers for names are kept a while, and what is an address already for good."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, int], tuple[float, str]] = {}
@@ -36,22 +37,30 @@ class Resolver:
         return Hop(transport, realm, await self._address(parsed.host, port), port)
 
     async def _address(self, host: str, port: int) -> str:
-        try:
-            ip_address(host)
-        except ValueError:
-            pass
-        else:
-            return host
         loop = asyncio.get_running_loop()
         until, address = self._known.get((host, port), (0.0, ""))
         if until > loop.time():
             return address
+        until, address = (math.inf, host) if _is_numeric(host) else await self._ask(host, port)
+        if len(self._known) >= MAX_NAMES:
+            self._known.clear()
+        self._known[host, port] = (until, address)
+        return address
+
+    @staticmethod
+    async def _ask(host: str, port: int) -> tuple[float, str]:
+        """The address of a name, and until when it may be used (loop time)."""
+        loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         except OSError as error:
             raise NextHopTimeout(f"the name {host} of the next hop cannot be resolved") from error
-        address = str(found[0][4][0])
-        if len(self._known) >= MAX_NAMES:
-            self._known.clear()
-        self._known[host, port] = (loop.time() + NAME_LIFETIME, address)
-        return address
+        return loop.time() + NAME_LIFETIME, str(found[0][4][0])
+
+
+def _is_numeric(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

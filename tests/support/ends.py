@@ -189,10 +189,9 @@ def left_open(peer: Peer) -> Iterator[str]:
             yield f"its refusal of {invite.call_id} was not acknowledged"
     for answer in [*finals, *responses]:
         if answer.cseq[1] == "INVITE" and 200 <= answer.status < 300:
-            byes = [each for each in requests if each.method == "BYE" and _same_dialog(each, answer)]
-            done = any(_answers(final, bye) and final.status not in {401, 407} for bye in byes for final in finals)
-            told = any(each.method == "BYE" and _same_dialog(each, answer) for each in heard)
-            if not (done or told):
+            byes = [each for each in (*requests, *heard) if each.method == "BYE" and _same_dialog(each, answer)]
+            challenged = {final.cseq for final in finals if final.status in {401, 407}}
+            if all(bye.cseq in challenged for bye in byes):   # else it has left, whatever it is answered (RFC 3261 §15.1.1)
                 yield f"its dialog {answer.call_id} with {answer.to_tag} goes on"
 
 

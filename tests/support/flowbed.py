@@ -168,7 +168,7 @@ class Bed:
             on_gateway_lost=lambda mid: watch.gateway_lost(self.calls, mid))
         self.wheel = Wheel()
         self.wheel.start()
-        layer = TransactionLayer(lambda _destination: Timers())
+        layer = self.layer = TransactionLayer(lambda _destination: Timers())
         self.driver = Driver(self.net, layer, Resolver(), self.wheel.later, Waits())  # type: ignore[arg-type]
         self.net.driver = self.driver
         site = Site(

@@ -11,7 +11,7 @@ from pcscf.sip.flow import Flow
 from pcscf.sip.message import Request, Response
 from tests.support.ends import DOMAIN, End, ProxyCore, path_of
 from tests.support.flowbed import ACCESS, Bed
-from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_ANSWER, PROTECTED_OFFER
+from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_ANSWER, PROTECTED_OFFER, UE_FINGERPRINT
 
 
 @dataclass
@@ -84,7 +84,7 @@ class Play:
 
 def _ue(bed: Bed, user: str, host: str, number: int) -> End:
     peer = bed.ue if number == 1 else bed.peer(user, Flow("tls", "gm-tls", ACCESS, (host, 40000 + number), number))
-    local = {"192.0.2.10": host, "alice": user}
+    local = {"192.0.2.10": host, "alice": user, UE_FINGERPRINT: f"{number:02X}{UE_FINGERPRINT[2:]}", "kjh37s": f"{user}9"}
     offer, answer = (_replaced(body, local) for body in (PROTECTED_OFFER, PROTECTED_ANSWER))
     return End(bed, peer, user, offer, answer)
 

@@ -41,8 +41,9 @@ LISTENERS = ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")
 
 # What must never stand in a log: credentials, lines of a session description, frames of MSRP, key material.
 SECRET = re.compile(
-    r"(?im)authorization[^\n]*digest|\bnonce=|\bresponse=|" + PASSWORD +
-    r"|\bv=0\b|\bm=message\b|a=(?:path|fingerprint|setup|crypto):|MSRP [0-9a-zA-Z]{4,} SEND|PRIVATE KEY|inline:[A-Za-z0-9+/]"
+    r"(?i)authorization[^\n]*digest|\bnonce=|\bresponse=|" + PASSWORD +
+    r"|\bv=0(?:\\[rn]|[\r\n])|\bo=\S+ \d+ \d+ IN\b|\bm=message \d|a=(?:path|fingerprint|setup|crypto):"
+    r"|MSRP [0-9a-z]{4,} SEND|PRIVATE KEY|inline:[a-z0-9+/]"
 )
 
 
@@ -127,6 +128,13 @@ class Pcscf:
         host, _, port = self._gateway_file()["controllers"][0].rpartition(":")
         return host.strip("[]"), int(port)
 
+    @property
+    def gateway_iq(self) -> Address:
+        """Where the end of the gateway is: the peer of what was sent last."""
+        *_, last = (event.peer for event in read_trace(self.trace) if (event.proto, event.dir) == ("Iq", "out"))
+        host, _, port = last.rpartition(":")
+        return host.strip("[]"), int(port)
+
     def gateway(self) -> Gateway:
         """The gateway that runs now."""
         record = json.loads(next((self.folder / "run").glob("*/gateway-*.record")).read_text())
@@ -145,16 +153,16 @@ class Pcscf:
         """Terminations that stand, by context: added by replies on Iq and not subtracted. A new gateway starts with none."""
         standing: dict[str, set[str]] = {}
         for event in read_trace(self.trace):
-            if (event.node, event.proto, event.dir) != ("pcscf", "Iq", "in") or event.facts.get("errors"):
+            if (event.node, event.proto, event.facts.get("kind")) != ("pcscf", "Iq", "reply") or event.facts.get("errors"):
                 continue
             commands = event.facts.get("commands")
             for command in map(str, commands if isinstance(commands, list) else []):
                 name, _, termination = command.partition(" ")
-                if name == "ServiceChange" and termination == "ROOT":
+                if (name, termination, event.dir) == ("ServiceChange", "ROOT", "out"):
                     standing.clear()
-                elif event.facts.get("kind") == "reply" and name == "Add":
+                elif (name, event.dir) == ("Add", "in"):
                     standing.setdefault(event.flow, set()).add(termination)
-                elif event.facts.get("kind") == "reply" and name == "Subtract":
+                elif (name, event.dir) == ("Subtract", "in"):
                     left = standing.get(event.flow, set())
                     left.difference_update(left if "*" in termination else {termination})
         return {context: terminations for context, terminations in standing.items() if terminations}
@@ -203,8 +211,8 @@ class Pcscf:
 
 
 @asynccontextmanager
-async def pcscf(folder: Path, core: Address, *settings: str, policy: str = "lab.yaml") -> AsyncIterator[Pcscf]:
-    """Run `policy` with `settings` over it, at debug level, towards `core`. It must end well, unless the test ended it."""
+async def pcscf(folder: Path, core: Address, *settings: str, traced: bool = True) -> AsyncIterator[Pcscf]:
+    """Run the lab's policy with `settings` over it, at debug level, towards `core`. It must end well, unless the test ends it."""
     (folder / "run").mkdir(parents=True)
     given = [
         *(f"listeners.{name}.port=0" for name in LISTENERS), "gateways.iq.port=0", "gateways.embedded.restart_after=0.1",
@@ -212,7 +220,8 @@ async def pcscf(folder: Path, core: Address, *settings: str, policy: str = "lab.
     ]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pcscf", "run", str(POLICIES / policy), "--trace", str(folder / "trace.jsonl")),
+            *(sys.executable, "-m", "pcscf", "run", str(POLICIES / "lab.yaml")),
+            *(("--trace", str(folder / "trace.jsonl")) if traced else ()),
             *(word for value in given for word in ("--set", value)),
             env={**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "RUNTIME_DIRECTORY": ""},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
