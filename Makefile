@@ -29,7 +29,7 @@ $(TOOLS): $(STAMP)
 
 setup: $(TOOLS)  ## make the virtual environment, install the package and the tools into it
 
-demo: $(STAMP)  ## show the main job: registration, a protected session, a refused certificate
+demo: $(STAMP)  ## show the main job: registration, protected sessions, and what is refused
 	@$(BIN)/pcscf demo $(ARGS)
 
 test: $(TOOLS)  ## everything: style, types, import rules, tests, peers (PEERS=skip leaves the peers out)

@@ -24,6 +24,7 @@ Every error knows what the peer gets: a SIP status, or an H.248 error code. `hin
     │   ├── TemporarilyUnavailable      480
     │   ├── RequestTerminated           487
     │   ├── RequestPending              491
+    │   ├── BadAnswer                   502
     │   ├── NextHopTimeout              504
     │   ├── GatewayUnavailable          503  + Retry-After
     │   └── InternalFailure             500
@@ -175,6 +176,12 @@ class RequestPending(SipError):
     status, reason = 491, "Request Pending"
 
 
+class BadAnswer(SipError):
+    """The far end answered with what cannot be read; the caller did nothing wrong."""
+
+    status, reason = 502, "Bad Gateway"
+
+
 class NextHopTimeout(SipError):
     status, reason = 504, "Server Time-out"
 
@@ -221,7 +228,7 @@ class H248SyntaxError(H248Error):
 
 
 class ConfigError(PcscfError):
-    """A person's configuration that cannot be used: `file`, `line` (from 1, 0 = the whole file), what, and what to write instead."""
+    """A configuration that cannot be used: `file`, `line` (from 1, 0 = the whole file), what, and what to write instead."""
 
     def __init__(self, what: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
         super().__init__(what, hint=hint)

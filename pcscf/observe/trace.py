@@ -45,7 +45,8 @@ class TraceEvent:
     facts: Mapping[str, object] = field(default_factory=dict)
 
     def to_line(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"), default=str).encode() + b"\n"
+        text = json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"), default=str)
+        return text.encode("utf-8", "backslashreplace") + b"\n"   # an octet that is no UTF-8 becomes its JSON escape
 
     @property
     def id(self) -> str:

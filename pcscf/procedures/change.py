@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from pcscf.errors import MediaNotAcceptable, RequestPending
 from pcscf.iq.procedures import needs_gateway
-from pcscf.mediasec.plan import decide
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.invite import realms
-from pcscf.procedures.negotiation import DIRECTION, emit_offer, explain, moved, pass_answer, read_offer
+from pcscf.procedures.negotiation import decide_offer, emit_offer, moved, pass_answer, read_offer
 from pcscf.procedures.session import Negotiation, Passed, Session
 from pcscf.procedures.site import Side
 from pcscf.sip.message import Request, Response
@@ -30,10 +29,7 @@ async def offer(calls: Calls, session: Session, request: Request, onward: Reques
     if session.change is not None or standing.settled is None:
         raise RequestPending("an offer of this session is still without answer")
     fresh = read_offer(request)
-    plan = decide(session.policy, session.agreed, fresh, DIRECTION[source], previous=standing.settled)
-    explain(ports, request, plan)
-    if plan.action == "reject":
-        raise MediaNotAcceptable(plan.warning)
+    plan = decide_offer(ports, session.policy, session.agreed, request, source, fresh, previous=standing.settled)
     if needs_gateway(plan):
         if session.media is None:
             session.media = await ports.media.reserve(plan, realms(ports, session.flow))

@@ -42,7 +42,7 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
             destination = await steer(ports, session, dialog, arrival.onward, source)
         except SipError:
             if request.method == "BYE":   # its sender has left, whatever it is answered (RFC 3261 §15.1.1)
-                await end(calls, session)
+                await _one_dialog_less(calls, session, dialog)
             raise
         if request.method == "INVITE":
             ports.sip.trying(server)

@@ -9,7 +9,6 @@ from typing import Literal
 
 from pcscf.errors import (
     GatewayUnavailable,
-    MediaNotAcceptable,
     NextHopTimeout,
     RequestTerminated,
     RequestTimeout,
@@ -17,11 +16,10 @@ from pcscf.errors import (
     TemporarilyUnavailable,
 )
 from pcscf.iq.procedures import Realms, needs_gateway
-from pcscf.mediasec.plan import decide
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
 from pcscf.procedures.forward import Arrival, onward_response
-from pcscf.procedures.negotiation import DIRECTION, emit_offer, explain, pass_answer, read_offer
+from pcscf.procedures.negotiation import decide_offer, emit_offer, pass_answer, read_offer
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import acknowledge_and_bye, end, give_up, release_unacknowledged
 from pcscf.procedures.screen import strip_to_ue
@@ -45,10 +43,7 @@ async def invite(
     ports = calls.ports
     ports.sip.trying(server)
     offer = read_offer(server.request)
-    plan = decide(binding.policy, binding.agreed, offer, DIRECTION[caller])
-    explain(ports, server.request, plan)
-    if plan.action == "reject":
-        raise MediaNotAcceptable(plan.warning)
+    plan = decide_offer(ports, binding.policy, binding.agreed, server.request, caller, offer, previous=None)
     if ports.store.session_count() >= ports.site.limits.sessions:
         raise GatewayUnavailable("no room for another session")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pcscf.errors import BodyNotSupported, MediaNotAcceptable
+from pcscf.config.policy import MediaPolicy
+from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable
 from pcscf.iq.media import Media, legs
 from pcscf.iq.procedures import needs_gateway
-from pcscf.mediasec.model import Direction, MediaPlan, SideMedia
-from pcscf.mediasec.plan import settle
+from pcscf.mediasec.model import Agreed, Direction, MediaPlan, SideMedia
+from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import LegSdp, next_body, rewrite_answer, rewrite_offer
 from pcscf.procedures.forward import carries_sdp
 from pcscf.procedures.ports import Ports
@@ -27,12 +28,23 @@ def read_offer(request: Request) -> Sdp:
     return parse_sdp_untrusted(request.body)
 
 
+def decide_offer(
+    ports: Ports, policy: MediaPolicy, agreed: Agreed, request: Request, offerer: Side, offer: Sdp, *, previous: MediaPlan | None,
+) -> MediaPlan:
+    """The plan for an offer, written down with its reasons. Raises MediaNotAcceptable where it is refused."""
+    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous)
+    explain(ports, request, plan)
+    for index in plan.downgraded:
+        ports.record("downgrade", call=request.call_id, line=index)
+    if plan.action == "reject":
+        raise MediaNotAcceptable(plan.warning)
+    return plan
+
+
 def explain(ports: Ports, message: Message, plan: MediaPlan) -> None:
     """Write down the rule and the reason of every line: the log says why, per session."""
     for line in plan.lines:
         ports.record("decided", call=message.call_id, line=line.index, mode=line.mode.value, rule=line.rule, why=line.reason)
-    for index in plan.downgraded:
-        ports.record("downgrade", call=message.call_id, line=index)
 
 
 def emit_offer(session: Session, negotiation: Negotiation, offer: Sdp, tag: str = "") -> bytes:
@@ -47,14 +59,18 @@ def emit_offer(session: Session, negotiation: Negotiation, offer: Sdp, tag: str 
 async def pass_answer(ports: Ports, session: Session, negotiation: Negotiation, response: Response, tag: str) -> bytes:
     """The answer as the offerer gets it. The same answer again leaves as the same octets, with no gateway in between.
 
-    tag: To-tag of the dialog. Raises MalformedSdp, MediaNotAcceptable, GatewayUnavailable, InternalFailure.
+    tag: To-tag of the dialog. Raises BadAnswer, MediaNotAcceptable, GatewayUnavailable, InternalFailure.
     """
     if not carries_sdp(response):
         return response.body
     passed = negotiation.answers.get(tag)
     if passed is not None and passed.received == response.body:
         return passed.emitted
-    answer, offer = parse_sdp_untrusted(response.body), parse_sdp_untrusted(negotiation.offer.received)
+    try:
+        answer = parse_sdp_untrusted(response.body)
+    except MalformedSdp as error:
+        raise BadAnswer(f"the answer cannot be read: {error.what}") from error
+    offer = parse_sdp_untrusted(negotiation.offer.received)
     settled = settle(negotiation.plan, answer)
     explain(ports, response, settled)
     if settled.action == "release-session":

@@ -10,7 +10,7 @@ from pcscf.h248.message import ErrorDescriptor
 from pcscf.procedures.site import Deadlines
 from pcscf.sip.message import Request, Response
 from tests.support.flowbed import Bed
-from tests.support.parties import PLAIN_ANSWER, PROTECTED_OFFER, Ue, answered, bed_with_ue, from_far
+from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_OFFER, Ue, answered, bed_with_ue, from_far
 from tests.support.virtual import run_virtually, virtual_loop
 
 
@@ -443,7 +443,7 @@ def test_an_answer_that_cannot_be_read_ends_the_call() -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
         ue.invite()
         bed.core.send(answered(await bed.core.expect("INVITE"), body="v=0\r\nnonsense\r\n"))
-        await bed.ue.expect(400)
+        await bed.ue.expect(502)
         await bed.core.expect("ACK")
         await bed.core.expect("BYE")
 
@@ -559,5 +559,14 @@ def test_a_request_too_large_for_a_datagram_falls_back_to_one_where_nobody_takes
         assert b"SIP/2.0/TCP" in refused
         bed.core.send(answered(invite, 486, body=""))
         await bed.ue.expect(486)
+
+    story(tale)
+
+
+def test_a_downgrade_is_counted_once() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue, body=PLAIN_OFFER)
+        assert len(bed.recorded("downgrade")) == 1
+        await hang_up(bed, ue, answer)
 
     story(tale)

@@ -11,13 +11,12 @@ import pytest_asyncio
 
 from pcscf.lab import tls
 from pcscf.lab.agent import ClientTransaction
+from pcscf.lab.call import Manners
 from pcscf.lab.core import party_uri
 from pcscf.lab.media import MediaFailedError
-from pcscf.lab.party import Manners
 from pcscf.lab.ue import Ue
 from pcscf.lab.useragent import CallRefusedError
 from pcscf.sip.message import Request
-
 from tests.support.processes import DOMAIN, Heard, Pcscf, Stage, converse, pcscf, stage, until, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pcscf.lab.party import Manners
+from pcscf.lab.call import Manners
 from pcscf.lab.useragent import CallRefusedError
-
 from tests.support.processes import Heard, Stage, converse, pcscf, stage, until, within
 
 REPLY = "Got it: {text}"

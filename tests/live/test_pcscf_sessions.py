@@ -9,10 +9,9 @@ from typing import NamedTuple
 import pytest
 import pytest_asyncio
 
-from pcscf.lab.party import Manners
+from pcscf.lab.call import Manners
 from pcscf.lab.useragent import CallRefusedError
 from pcscf.sip.message import Request
-
 from tests.support.processes import Heard, Pcscf, Stage, converse, has_ipv6, pcscf, require_ipv6, stage, until, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

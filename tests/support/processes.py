@@ -23,10 +23,10 @@ import pytest
 from pcscf.config.load import POLICIES
 from pcscf.lab import tls
 from pcscf.lab.agent import Agent
-from pcscf.lab.call import Habits
+from pcscf.lab.call import Habits, Manners
 from pcscf.lab.core import Core, CoreConfig, party_uri
 from pcscf.lab.net import Target, host_port
-from pcscf.lab.party import Manners, Party
+from pcscf.lab.party import Party
 from pcscf.lab.tap import Address, NoTap, Tap
 from pcscf.lab.ue import Account, Ue
 from pcscf.observe.trace import read_trace
@@ -336,8 +336,8 @@ async def converse(ue: Ue, party: Party, text: str) -> Any:
     """A protected call of `ue` to `party` with a message each way; the call, still up. The party must reply."""
     call = await within(ue.call(party.uri, ue.proxy_uri), "the answer to the call")
     await within(call.send_text(text), "the response to a message")
-    reply = await within(call.receive_text(), "the reply to a message")
-    assert reply == party.manners.reply.replace("{text}", text)
+    assert party.manners is not None
+    assert await within(call.receive_text(), "the reply to a message") == party.manners.reply.replace("{text}", text)
     assert call.tls is not None
     assert call.tls.version in {"TLSv1.2", "TLSv1.3"}
     assert text in party.received
