@@ -211,7 +211,7 @@ class Pcscf:
 
 
 @asynccontextmanager
-async def pcscf(folder: Path, core: Address, *settings: str, traced: bool = True) -> AsyncIterator[Pcscf]:
+async def pcscf(folder: Path, core: Address, *settings: str) -> AsyncIterator[Pcscf]:
     """Run the lab's policy with `settings` over it, at debug level, towards `core`. It must end well, unless the test ends it."""
     (folder / "run").mkdir(parents=True)
     given = [
@@ -220,8 +220,7 @@ async def pcscf(folder: Path, core: Address, *settings: str, traced: bool = True
     ]
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pcscf", "run", str(POLICIES / "lab.yaml")),
-            *(("--trace", str(folder / "trace.jsonl")) if traced else ()),
+            *(sys.executable, "-m", "pcscf", "run", str(POLICIES / "lab.yaml"), "--trace", str(folder / "trace.jsonl")),
             *(word for value in given for word in ("--set", value)),
             env={**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "RUNTIME_DIRECTORY": ""},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
