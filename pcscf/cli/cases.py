@@ -11,7 +11,7 @@ from pcscf.config.load import read_model
 from pcscf.config.model import AccessRealm, Config
 from pcscf.config.policy import MediaPolicy
 from pcscf.config.resolve import media_policy, resolve
-from pcscf.config.rules import MediaRules, MediumRules, PolicyRule
+from pcscf.config.rules import MediaRules, PolicyRule
 from pcscf.config.tree import Node, Place
 from pcscf.config.values import Block, File, Listed, Name, OneOrMore, Transport, fault, own_default
 from pcscf.errors import ConfigError, MalformedSdp
@@ -76,30 +76,6 @@ class Binding(Block):
         raise CaseError("realm", what, f"write one of: {', '.join(realms)}")
 
 
-class CaseDefaults(MediumRules):
-    """The `default` block of a resolved policy, which also says what is anchored."""
-
-    anchor_plain: bool | None = None
-    """The gateway stands in the path of unprotected lines; true."""
-    anchor_pass: bool | None = None
-    """The gateway stands in the path of protected lines that it does not terminate; true."""
-
-
-class CasePolicy(MediaRules):
-    """The `media` block of a policy; `anchor_plain` and `anchor_pass` may stand in `default` as well."""
-
-    default: CaseDefaults = own_default(CaseDefaults)
-
-    def resolved(self) -> MediaPolicy:
-        """What decides."""
-        given = {
-            name: value
-            for name in ("anchor_plain", "anchor_pass")
-            if (value := getattr(self.default, name)) is not None
-        }
-        return media_policy(PolicyRule(media=self.model_copy(update=given)))
-
-
 class PreviousOffer(Block):
     """The offer that is answered, as it was received."""
 
@@ -118,7 +94,7 @@ class Case(Binding):
     """Write offer-from-ue, answer-to-ue, offer-from-core or answer-to-core."""
     sdp: str = Field(alias="in")
     """Write the SDP as it was received, with \\r\\n between its lines."""
-    policy: CasePolicy = own_default(CasePolicy)
+    policy: MediaRules = own_default(MediaRules)
     """The resolved policy: {default, msrp, bfcp, fax}."""
     previous_offer: PreviousOffer | None = None
     """With an answer: the offer that it answers."""
@@ -140,7 +116,7 @@ class Case(Binding):
 
     def explained(self, config: Config | None = None) -> Explanation:
         """The decision by the case's own policy, or by that of `config`. Raises CaseError."""
-        policy = self.policy.resolved() if config is None else self.policy_in(config)
+        policy = media_policy(PolicyRule(media=self.policy)) if config is None else self.policy_in(config)
         agreed, received = self.agreed(config), read_sdp("in", self.sdp)
         if self.previous_offer is None:
             return explain(policy, agreed, Direction(self.direction), received)

@@ -286,7 +286,7 @@ class Deadlines(Block):
     tls_handshake: Seconds = 10.0
     """The TLS handshake of a UE on Gm."""
     idle_connection: Seconds = 900.0
-    """A TCP or TLS connection without binding on which nothing is received is closed."""
+    """A TCP or TLS connection without binding on which no message is received is closed."""
     shutdown: Seconds = 10.0
     """How long a clean stop waits for what is under way."""
 

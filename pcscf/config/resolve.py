@@ -43,15 +43,15 @@ def matches(match: Match, realm: str, access: Transport, identities: Sequence[st
 def media_policy(rule: PolicyRule) -> MediaPolicy:
     """The rule's knobs, each medium's own before `default`, and that before the knob's default for the medium."""
     bare = MediaPolicy()
-    media, agreement = rule.media, rule.agreement
+    media = rule.media
     return MediaPolicy(
         msrp=_medium(bare.msrp, media.default, media.msrp),
         bfcp=_medium(bare.bfcp, media.default, media.bfcp),
         fax=_medium(bare.fax, media.default, media.fax),
-        anchor_plain=media.anchor_plain,
-        anchor_pass=media.anchor_pass,
-        verify_mismatch_status=agreement.verify_mismatch_status,
-        partial_verify=agreement.partial_verify,
+        anchor_plain=media.default.anchor_plain,
+        anchor_pass=media.default.anchor_pass,
+        verify_mismatch_status=media.default.verify_mismatch_status,
+        partial_verify=media.default.partial_verify,
     )
 
 

@@ -40,30 +40,30 @@ class MediumRules(Block):
     """MSRP peers match sessions by session-id alone, so the path may be rewritten; false."""
 
 
+class DefaultRules(MediumRules):
+    """The knobs of all media, and those that belong to none."""
+
+    anchor_plain: bool = True
+    """The gateway stands in the path of unprotected lines."""
+    anchor_pass: bool = True
+    """The gateway stands in the path of protected lines that it does not terminate."""
+    verify_mismatch_status: Literal[494, 403] = 494
+    """Answer to an altered Security-Verify (RFC 3329)."""
+    partial_verify: Literal["accept", "refuse"] = "accept"
+    """Security-Verify lacks our media entries: register without media security, or answer `verify_mismatch_status`."""
+
+
 class MediaRules(Block):
     """What a policy says about media."""
 
-    default: MediumRules = own_default(MediumRules)
-    """For every medium whose own block leaves the knob open."""
+    default: DefaultRules = own_default(DefaultRules)
+    """For every medium whose own block leaves the knob open, and for what is of no medium."""
     msrp: MediumRules = own_default(MediumRules)
     """MSRP (RFC 4975)."""
     bfcp: MediumRules = own_default(MediumRules)
     """BFCP (RFC 8855)."""
     fax: MediumRules = own_default(MediumRules)
     """T.38 fax."""
-    anchor_plain: bool = True
-    """The gateway stands in the path of unprotected lines."""
-    anchor_pass: bool = True
-    """The gateway stands in the path of protected lines that it does not terminate."""
-
-
-class AgreementRules(Block):
-    """What a policy says about the security agreement (RFC 3329)."""
-
-    verify_mismatch_status: Literal[494, 403] = 494
-    """Answer to an altered Security-Verify."""
-    partial_verify: Literal["accept", "refuse"] = "accept"
-    """Security-Verify lacks our media entries: register without media security, or answer `verify_mismatch_status`."""
 
 
 class PolicyRule(Block):
@@ -71,4 +71,3 @@ class PolicyRule(Block):
 
     match: Match = own_default(Match)
     media: MediaRules = own_default(MediaRules)
-    agreement: AgreementRules = own_default(AgreementRules)

@@ -61,18 +61,21 @@ def set_up(
 ) -> None:
     """Configures every logger of the process. `stream` is standard error by default."""
     target = stream or sys.stderr
-    renderer: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer(default=str)
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=target.isatty())]
+        # A plain traceback: the richer ones print the variables of every frame, messages and keys among them.
+        else structlog.dev.ConsoleRenderer(
+            colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
     )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
             redact,
-            *renderer,
+            renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(target),

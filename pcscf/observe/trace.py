@@ -122,7 +122,7 @@ class TraceWriter:
         try:
             message = parse_datagram_untrusted(wire)
         except SipError as error:
-            text = f"unreadable: {error.what}"
+            text = f"unreadable: {error.what.partition(': ')[0]}"   # without the octets that it quotes
             self.event("SIP", way, text, flow="", local=flow.local, peer=flow.remote, facts={"id": _id(wire)})
         else:
             self.sip(way, message, wire, local=flow.local, peer=flow.remote)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from pcscf.config.policy import MediaPolicy, MediumPolicy
 from pcscf.h248.message import ErrorDescriptor
 from pcscf.procedures.site import Deadlines
 from pcscf.sip.message import Request, Response
@@ -570,3 +571,23 @@ def test_a_downgrade_is_counted_once() -> None:
         await hang_up(bed, ue, answer)
 
     story(tale)
+
+
+def test_without_cema_the_call_is_refused_unless_peers_match_by_session_id() -> None:
+    bare = PROTECTED_OFFER.replace("a=msrp-cema\r\n", "")
+
+    async def refused(bed: Bed, ue: Ue) -> None:
+        ue.invite(bare)
+        assert "msrp-cema" in (await bed.ue.expect(488)).get("Warning")
+
+    async def rewritten(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue, body=bare)
+        offered = next(each for each in reversed(bed.core.seen) if isinstance(each, Request) and each.method == "INVITE")
+        assert b"a=path:msrp://198.51.100.7:" in offered.body
+        assert b"/kjh37s;tcp" in offered.body
+        assert b"a=path:msrps://203.0.113.7:" in answer.body
+        assert b"/z9;tcp" in answer.body
+        await hang_up(bed, ue, answer)
+
+    story(refused)
+    story(rewritten, policy=MediaPolicy(msrp=MediumPolicy(sessmatch=True)))

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from pcscf.gateway.model import TcpRole
 from pcscf.sip.message import Request, Response, response_to
 from tests.support.flowbed import Bed
 from tests.support.parties import PROTECTED_ANSWER, Ue, bed_with_ue, call_ue, with_body
@@ -149,3 +150,24 @@ def test_a_ue_without_mediasec_gets_the_offer_plain() -> None:
         await bed.core.expect(486)
 
     story(tale, mediasec=False)
+
+
+def test_a_ue_that_waits_makes_the_gateway_the_client_of_tcp_and_tls() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        call_ue(bed)
+        invite = await bed.ue.expect("INVITE")
+        waiting = PROTECTED_ANSWER.replace("m=message 9", "m=message 7654").replace("setup:active", "setup:passive")
+        bed.ue.send(ue_answers(invite, waiting))
+        answer = await bed.core.expect(200)
+        assert "a=setup:passive" in answer.body.decode()
+        (context,) = bed.gateway.table.contexts.values()
+        access = next(each for each in context.terminations.values() if each.realm == "access")
+        assert access.streams[1].tls_client
+        assert access.streams[1].tcp is TcpRole.CONNECT
+        bed.core.send(core_says("ACK", answer, 1))
+        await bed.ue.expect("ACK")
+        bed.core.send(core_says("BYE", answer, 2))
+        ue.answer(await bed.ue.expect("BYE"))
+        await bed.core.expect(200)
+
+    story(tale)

@@ -91,8 +91,6 @@ def test_an_answer_is_decided_by_its_offer(explain: Any) -> None:
     [
         ({}, OPEN, ("forward", "A7", True)),
         ({"default": {"anchor_plain": False}}, OPEN, ("forward", "A7", False)),
-        ({"anchor_plain": False}, OPEN, ("forward", "A7", False)),
-        ({"anchor_plain": False, "default": {"anchor_plain": True}}, OPEN, ("forward", "A7", True)),
         ({"default": {"downgrade": "refuse"}}, OPEN, ("reject", "A7", True)),
         ({"default": {"downgrade": "refuse"}, "msrp": {"downgrade": "count"}}, OPEN, ("forward", "A7", True)),
         ({"msrp": {"min_hash": "sha-512"}}, ASKED, ("reject", "A3", False)),

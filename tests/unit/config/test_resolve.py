@@ -33,9 +33,9 @@ def test_without_rules_every_knob_has_its_default() -> None:
 
 def test_every_knob_of_the_policy_can_be_written() -> None:
     assert {each.name for each in fields(MediumPolicy)} == set(MediumRules.model_fields)
-    written = {"media": {"anchor_plain": False, "anchor_pass": False}}
-    agreement = {"agreement": {"verify_mismatch_status": 403, "partial_verify": "refuse"}}
-    policy = resolved(rules({**written, **agreement}))
+    anchored = {"anchor_plain": False, "anchor_pass": False}
+    agreement = {"verify_mismatch_status": 403, "partial_verify": "refuse"}
+    policy = resolved(rules({"media": {"default": {**anchored, **agreement}}}))
     assert (policy.anchor_plain, policy.anchor_pass) == (False, False)
     assert (policy.verify_mismatch_status, policy.partial_verify) == (403, "refuse")
 

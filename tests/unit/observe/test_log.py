@@ -83,3 +83,18 @@ def test_octets_are_only_counted() -> None:
 def test_harmless_values_stay() -> None:
     record = {"event": "x", "status": 200, "pair": ("a", "b"), "none": None}
     assert redact(None, "", dict(record)) == {**record, "pair": ["a", "b"]}
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_an_exception_shows_no_variables_and_no_credentials(form: Literal["console", "json"]) -> None:
+    stream = io.StringIO()
+    set_up("info", form, stream)
+    hidden = "variable-of-a-frame"
+    message = f"cannot read\nAuthorization: Digest response={'abc' + 'def'}"
+    try:
+        raise ValueError(message)
+    except ValueError:
+        structlog.get_logger().exception("failed")
+    assert "ValueError" in stream.getvalue()
+    assert "abcdef" not in stream.getvalue()
+    assert hidden not in stream.getvalue()
