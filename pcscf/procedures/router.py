@@ -75,8 +75,7 @@ class Router:
         if self._asks_us(request, arrival):
             self._answer_options(server)
             return
-        if arrival.was_tampered:
-            raise Forbidden("this route carries no token of ours")
+        self._check_token(request, arrival)
         if arrival.kind is TokenKind.SESSION:
             strip_from_ue(arrival.onward)
             await in_dialog(self.calls, server, arrival, Side.ACCESS, flow)
@@ -100,8 +99,7 @@ class Router:
         ports, request = self.calls.ports, server.request
         if request.method == "REGISTER":
             raise Forbidden("registrations come from the access side")
-        if arrival.was_tampered:
-            raise Forbidden("this route carries no token of ours")
+        self._check_token(request, arrival)
         if self._asks_us(request, arrival):
             self._answer_options(server)
             return
@@ -121,6 +119,14 @@ class Router:
             return
         self._record_route(arrival.onward, binding, Side.CORE)
         await relay(self.calls, server, arrival, binding.token, Side.CORE, binding.flow)
+
+    @staticmethod
+    def _check_token(request: Request, arrival: Arrival) -> None:
+        """A route of ours with a token that is not: forged, altered, or of an earlier life, whose dialogs nobody knows any more."""
+        if arrival.was_tampered and request.to_tag:
+            raise DialogUnknown("no dialog of ours goes by these routes")
+        if arrival.was_tampered:
+            raise Forbidden("this route carries no token of ours")
 
     def _binding_of(self, request: Request, flow: Flow) -> Binding:
         """The registration that speaks: on this flow, and where several are, the one whose identity From names."""

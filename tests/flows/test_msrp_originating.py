@@ -531,7 +531,7 @@ def test_a_stranger_cannot_reach_into_a_session() -> None:
         (token,) = {session.token for session in bed.store.sessions()}
         altered = token[:-1] + ("A" if token[-1] != "A" else "B")
         bed.core.send(from_far(invite, "BYE", cseq=2).replace(token, altered))
-        await bed.core.expect(403)
+        await bed.core.expect(481)
         assert len(bed.gateway.table.contexts) == 1
         await hang_up(bed, ue, answer)
 

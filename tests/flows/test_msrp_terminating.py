@@ -171,3 +171,40 @@ def test_a_ue_that_waits_makes_the_gateway_the_client_of_tcp_and_tls() -> None:
         await bed.core.expect(200)
 
     story(tale)
+
+
+def test_two_contacts_ring_and_one_answers() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        other = Ue(bed, bed.peer("other", bed.ue.flow._replace(remote=("192.0.2.11", 40002), connection=2)))
+        await other.register()
+        call_ue(bed, contact=0)
+        call_ue(bed, contact=1)
+        invites = await bed.ue.expect("INVITE"), await other.peer.expect("INVITE")
+        assert len(bed.gateway.table.contexts) == 2
+        assert invites[0].body != invites[1].body   # each half-call has addresses of its own
+        bed.ue.send(ue_answers(invites[0]))
+        answer = await bed.core.expect(200)
+        bed.core.send(core_says("ACK", answer, 1))
+        await bed.ue.expect("ACK")
+        bed.core.send(with_body(f"""
+            CANCEL {invites[1].uri} SIP/2.0
+            Via: SIP/2.0/UDP 198.51.100.2:5080;branch=z9hG4bKin-1.1
+            From: {invites[1].get("From")}
+            To: {invites[1].get("To")}
+            Call-ID: {invites[1].call_id}
+            CSeq: 1 CANCEL
+            Max-Forwards: 70"""))
+        await bed.core.expect(200)
+        late = ue_answers(invites[1], "", 180)
+        other.peer.send(late)
+        await bed.core.expect(180)
+        await other.peer.expect("CANCEL")
+        other.peer.send(ue_answers(invites[1], "", 487))
+        await bed.core.expect(487)
+        await bed.settle(1)
+        assert len(bed.gateway.table.contexts) == 1
+        bed.core.send(core_says("BYE", answer, 2))
+        ue.answer(await bed.ue.expect("BYE"))
+        await bed.core.expect(200)
+
+    story(tale)

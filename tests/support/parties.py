@@ -209,12 +209,12 @@ def from_far(invite: Request, method: str, cseq: int = 1, tag: str = "far", more
         {more}""".rstrip(), body)
 
 
-def call_ue(bed: Bed, body: str = PLAIN_OFFER, *, call: str = "in-1") -> None:
-    """The core calls the registered UE along the Path it learned."""
-    (binding,) = bed.store.bindings()
+def call_ue(bed: Bed, body: str = PLAIN_OFFER, *, call: str = "in-1", contact: int = 0) -> None:
+    """The core calls a registered contact along the Path it learned; several contacts of a call are its forks."""
+    binding = bed.store.bindings()[contact]
     bed.core.send(with_body(f"""
         INVITE {binding.contact} SIP/2.0
-        Via: SIP/2.0/UDP 198.51.100.2:5080;branch=z9hG4bK{call}
+        Via: SIP/2.0/UDP 198.51.100.2:5080;branch=z9hG4bK{call}{f".{contact}" if contact else ""}
         Route: <sip:{binding.token}@198.51.100.1:5070;lr>
         From: <sip:bob@ims.example>;tag=far
         To: {IDENTITY}
