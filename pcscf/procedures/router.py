@@ -122,7 +122,7 @@ class Router:
 
     @staticmethod
     def _check_token(request: Request, arrival: Arrival) -> None:
-        """A route of ours with a token that is not: forged, altered, or of an earlier life, whose dialogs nobody knows any more."""
+        """A route of ours with a token that is not: forged, altered, or of an earlier life, whose dialogs are forgotten."""
         if arrival.was_tampered and request.to_tag:
             raise DialogUnknown("no dialog of ours goes by these routes")
         if arrival.was_tampered:
