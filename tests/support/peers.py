@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+_MEGACO = ("megaco-*/ebin/megaco.app", "megaco-*/include/megaco.hrl")   # the second one comes in a package of its own
 _ERLANG_LIBRARIES = ("/usr/lib/erlang/lib", "/usr/local/lib/erlang/lib", "/usr/lib64/erlang/lib")
 
 
 def _is_present(program: str) -> bool:
     if program == "megaco":
-        return any(folder for library in _ERLANG_LIBRARIES for folder in Path(library).glob("megaco-*"))
+        return all(any(any(Path(library).glob(file)) for library in _ERLANG_LIBRARIES) for file in _MEGACO)
     return shutil.which(program) is not None or Path("/usr/sbin", program).exists()
 
 

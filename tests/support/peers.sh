@@ -11,18 +11,25 @@ set -eu
 PEERS_WANTED="
 erl:erlang-base
 megaco:erlang-megaco
+megaco-headers:erlang-dev
 tshark:tshark
 openssl:openssl
 "
 
+in_erlang() {
+    for library in /usr/lib/erlang/lib /usr/local/lib/erlang/lib /usr/lib64/erlang/lib; do
+        # shellcheck disable=SC2086  # a pattern
+        for file in $library/$1; do
+            if [ -e "$file" ]; then return 0; fi
+        done
+    done
+    return 1
+}
+
 present() {
     case "$1" in
-    megaco)
-        for folder in /usr/lib/erlang/lib/megaco-* /usr/local/lib/erlang/lib/megaco-* /usr/lib64/erlang/lib/megaco-*; do
-            if [ -d "$folder" ]; then return 0; fi
-        done
-        return 1
-        ;;
+    megaco) in_erlang 'megaco-*/ebin/megaco.app' ;;
+    megaco-headers) in_erlang 'megaco-*/include/megaco.hrl' ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }
