@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 TOOLS := $(VENV)/.ready-tools
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint types imports check-python
+.PHONY: help setup demo test bench lint check-python
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

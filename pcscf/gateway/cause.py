@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from enum import Enum
 
+from pcscf.h248 import packages
+
 
 class Cause(Enum):
-    """`general` is the Generalcause of g/cause (H.248.1 Annex E.1: NR, UR, FT, FP, IW, UN); `text` is its Failurecause."""
+    """`general` is the Generalcause of g/cause (H.248.1 Annex E.1); `text` is its Failurecause."""
 
-    PEER_CLOSED = ("NR", "connection released by the peer")
-    PARTNER_LOST = ("NR", "connection released because the other side of the context is gone")
-    CONNECT_REFUSED = ("FT", "TCP connection refused")
-    CONNECT_TIMEOUT = ("FT", "TCP connect timeout")
-    CONNECT_FAILED = ("FT", "TCP connection could not be established")
-    RESET = ("FT", "TCP connection reset by the peer")
-    HANDSHAKE_TIMEOUT = ("FT", "TLS handshake timeout")
-    HANDSHAKE_CLOSED = ("FT", "connection closed by the peer during the TLS handshake")
-    FINGERPRINT_MISMATCH = ("FP", "TLS certificate fingerprint mismatch")
-    NO_CERTIFICATE = ("FP", "TLS peer sent no certificate")
-    NO_COMMON_PARAMETERS = ("IW", "no common TLS version or cipher suite")
-    PEER_ALERT = ("FP", "TLS peer sent a fatal alert")
-    TLS_PROTOCOL = ("FP", "TLS protocol error")
-    NO_RESOURCES = ("UR", "no resources for the connection")
+    PEER_CLOSED = (packages.CAUSE_NORMAL_RELEASE, "connection released by the peer")
+    PARTNER_LOST = (packages.CAUSE_NORMAL_RELEASE, "connection released because the other side of the context is gone")
+    CONNECT_REFUSED = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection refused")
+    CONNECT_TIMEOUT = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connect timeout")
+    CONNECT_FAILED = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection could not be established")
+    RESET = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection reset by the peer")
+    HANDSHAKE_TIMEOUT = (packages.CAUSE_FAILURE_TEMPORARY, "TLS handshake timeout")
+    HANDSHAKE_CLOSED = (packages.CAUSE_FAILURE_TEMPORARY, "connection closed by the peer during the TLS handshake")
+    FINGERPRINT_MISMATCH = (packages.CAUSE_FAILURE_PERMANENT, "TLS certificate fingerprint mismatch")
+    NO_CERTIFICATE = (packages.CAUSE_FAILURE_PERMANENT, "TLS peer sent no certificate")
+    NO_COMMON_PARAMETERS = (packages.CAUSE_INTERWORKING_ERROR, "no common TLS version or cipher suite")
+    PEER_ALERT = (packages.CAUSE_FAILURE_PERMANENT, "TLS peer sent a fatal alert")
+    TLS_PROTOCOL = (packages.CAUSE_FAILURE_PERMANENT, "TLS protocol error")
+    NO_RESOURCES = (packages.CAUSE_UNAVAILABLE_RESOURCES, "no resources for the connection")
 
     @property
     def general(self) -> str:

@@ -48,6 +48,7 @@ _CONTEXTS: Final = {int(ContextId.NULL): "-", int(ContextId.CHOOSE): "$", int(Co
 _PUNCTUATION: Final = frozenset("{},[]=:#<>")
 _KEYWORD_VALUES: Final = frozenset({"SignalType", "NotifyCompletion"})
 _REQUEST_ID_ALL: Final = 0xFFFFFFFF
+_CONTEXT_TOKENS: Final = frozenset({"c", "context"})
 
 
 def encode_compact(message: Message) -> bytes:
@@ -184,8 +185,11 @@ class _Writer:
         if command.optional or command.wildcard_response:
             name = ("O-" if command.optional else "") + ("W-" if command.wildcard_response else "") + name
         terminations = command.terminations
+        audits = in_reply and command.name in (CommandName.AUDIT_VALUE, CommandName.AUDIT_CAPABILITY)
+        if audits and command.descriptors and terminations[0].lower() in _CONTEXT_TOKENS and command.error is None:
+            raise ValueError(f"an audit reply about {terminations[0]!r} would be read as one about a context (RFC 3525 B.2)")
         if len(terminations) > 1:
-            if in_reply and command.name in (CommandName.AUDIT_VALUE, CommandName.AUDIT_CAPABILITY):
+            if audits:
                 return f"{name}={self.names['Context']}{{{','.join(terminations)}}}"
             head = f"{name}=[{','.join(terminations)}]"
         else:

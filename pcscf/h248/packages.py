@@ -54,7 +54,6 @@ TLS_CHANGE: Final = "tlsbsc/BNCChange"
 DTLS_CHANGE: Final = "dtlsbsc/BNCChange"
 CHANGE_TYPE: Final = "Type"
 CHANGE_RELEASED: Final = "Rel"
-CHANGE_ESTABLISHED: Final = "Est"
 
 # The cause event and its parameters.
 CAUSE: Final = "g/cause"
@@ -65,7 +64,6 @@ CAUSE_UNAVAILABLE_RESOURCES: Final = "UR"
 CAUSE_FAILURE_TEMPORARY: Final = "FT"
 CAUSE_FAILURE_PERMANENT: Final = "FP"
 CAUSE_INTERWORKING_ERROR: Final = "IW"
-CAUSE_UNSUPPORTED: Final = "UN"
 
 HANGING_TERMINATION: Final = "hangterm/thb"
 HANGING_TIMER: Final = "timerx"  # seconds

@@ -13,7 +13,6 @@ from pcscf.iq.media import line_of
 Layer: TypeAlias = Literal["tcp", "tls", "dtls", ""]
 
 MAX_CAUSE: Final = 120
-NORMAL_RELEASE: Final = "NR"
 RELEASED: Final = frozenset({"rel", "cut", "mfl"})
 """Values of Type that end a bearer (Q.1950: released, cut through lost, malfunction); Est and Mod do not."""
 
@@ -68,7 +67,7 @@ def notifications_untrusted(context: int, notify: Command) -> Iterator[Notificat
             yield TerminationHeartbeat(context, notify.termination)
         elif name == packages.CAUSE:
             causes[_stream(event)] = _cause(event)
-            if same_name(_text(event, "Generalcause"), NORMAL_RELEASE):
+            if same_name(_text(event, packages.GENERAL_CAUSE), packages.CAUSE_NORMAL_RELEASE):
                 normal.add(_stream(event))
         elif name in _LAYERS and _text(event, packages.CHANGE_TYPE).lower() in RELEASED:
             layers[_stream(event)] = _LAYERS[name]

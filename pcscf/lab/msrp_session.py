@@ -65,7 +65,6 @@ class MsrpSession:
         self.remote = remote
         self.failure = ""
         self.reports: list[Report] = []
-        self.octets_received = 0
         self._writer = writer
         self._reader = reader
         self._tap = tap
@@ -147,7 +146,6 @@ class MsrpSession:
         parser = Parser()
         try:
             while data := await self._reader.read(READ_BYTES):
-                self.octets_received += len(data)
                 for frame in parser.feed(data):
                     self._show("in", frame)
                     self._take(frame)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pcscf.errors import MediaNotAcceptable, RequestPending
 from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.calls import Calls
+from pcscf.procedures.forward import replace_body
 from pcscf.procedures.invite import realms
 from pcscf.procedures.negotiation import decide_offer, emit_offer, moved, pass_answer, read_offer
 from pcscf.procedures.session import Negotiation, Passed, Session
@@ -36,9 +37,7 @@ async def offer(calls: Calls, session: Session, request: Request, onward: Reques
         elif moved(standing.settled, plan):
             session.media = await ports.media.configure(session.media, plan)
     session.change = Negotiation(source, Passed(request.body, b""), plan)
-    emitted = emit_offer(session, session.change, fresh, tag)
-    if emitted != request.body:
-        onward.set_body(emitted)
+    replace_body(onward, emit_offer(session, session.change, fresh, tag))
     ports.store.save_session(session)
 
 
@@ -50,9 +49,7 @@ async def answer(calls: Calls, session: Session, onward: Response, response: Res
     change = session.change
     if change is None:
         return
-    body = await pass_answer(calls.ports, session, change, response, tag)
-    if body != response.body:
-        onward.set_body(body)
+    replace_body(onward, await pass_answer(calls.ports, session, change, response, tag))
     if response.status >= 200:
         session.change = None
         if change.settled is not None:

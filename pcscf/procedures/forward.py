@@ -11,7 +11,7 @@ from pcscf.procedures.session import Session
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import TokenKind, has_looped, loop_hash
 from pcscf.sip.flow import Destination
-from pcscf.sip.headers import parse_name_addr
+from pcscf.sip.headers import parse_name_addr, quote
 from pcscf.sip.message import Message, Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 from pcscf.sip.uri import Uri, parse_uri
@@ -90,6 +90,12 @@ def onward_response(response: Response) -> Response:
     return onward
 
 
+def replace_body(onward: Message, body: bytes) -> None:
+    """Put a rewritten body in. One that came out as it was leaves the message as it came, Content-Length included."""
+    if body != onward.body:
+        onward.set_body(body)
+
+
 def refuse(ports: Ports, server: ServerTransaction, error: SipError) -> None:
     """Answer with the status of `error`, its header fields, and its sentence as a Warning."""
     response = response_to(server.request, error.status, error.reason, to_tag=ports.tokens.tag())
@@ -102,14 +108,12 @@ def refuse(ports: Ports, server: ServerTransaction, error: SipError) -> None:
 
 def warning(ports: Ports, text: str) -> str:
     """A Warning value (RFC 3261 §20.43, code 399)."""
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'399 {ports.site.name} "{quoted}"'
+    return f"399 {ports.site.name} {quote(text)}"
 
 
 def reason(status: int, text: str) -> str:
     """A Reason value (RFC 3326 §2)."""
-    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'SIP;cause={status};text="{quoted}"'
+    return f"SIP;cause={status};text={quote(text)}"
 
 
 def carries_sdp(message: Message) -> bool:

@@ -29,42 +29,39 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
     ports, request = calls.ports, server.request
     key = f"{arrival.token} {source.value} {request.cseq[0]}"
     invitation = Invitation(server)
-    async with calls.mailbox(arrival.token):
-        session = ports.store.session(arrival.token)
-        dialog = dialog_of(session, request, source)
-        if session is None or dialog is None:
-            raise DialogUnknown("no session of ours has this dialog")
-        if session.state is State.ENDED:
-            _after_the_end(ports, server)
-            return
-        observe(ports, session, dialog, request, source, flow)
-        try:
-            destination = await steer(ports, session, dialog, arrival.onward, source)
-        except SipError:
-            if request.method == "BYE":   # its sender has left, whatever it is answered (RFC 3261 §15.1.1)
-                await _one_dialog_less(calls, session, dialog)
-            raise
-        if request.method == "INVITE":
-            ports.sip.trying(server)
-            calls.invitations[key] = invitation
-            server.user = key
-        offers = request.method == "INVITE" or carries_sdp(request)
-        try:
+    try:
+        async with calls.mailbox(arrival.token):
+            session = ports.store.session(arrival.token)
+            dialog = dialog_of(session, request, source)
+            if session is None or dialog is None:
+                raise DialogUnknown("no session of ours has this dialog")
+            if session.state is State.ENDED:
+                _after_the_end(ports, server)
+                return
+            observe(ports, session, dialog, request, source, flow)
+            try:
+                destination = await steer(ports, session, dialog, arrival.onward, source)
+            except SipError:
+                if request.method == "BYE":   # its sender has left, whatever it is answered (RFC 3261 §15.1.1)
+                    await _one_dialog_less(calls, session, dialog)
+                raise
+            if request.method == "INVITE":
+                ports.sip.trying(server)
+                calls.invitations[key] = invitation
+                server.user = key
+            offers = request.method == "INVITE" or carries_sdp(request)
             if offers:
                 await change.offer(calls, session, request, arrival.onward, source, dialog.callee.tag)
-        except BaseException:
-            calls.invitations.pop(key, None)
-            raise
-        exchange = invitation.exchange = ports.sip.request(
-            arrival.onward, destination, ports.tokens.branch(session.token, arrival.loop_hash))
-    if invitation.was_cancelled:
-        exchange.cancel()
-    try:
+            exchange = invitation.exchange = ports.sip.request(
+                arrival.onward, destination, ports.tokens.branch(session.token, arrival.loop_hash))
+        if invitation.was_cancelled:
+            exchange.cancel()
         async for response in exchange:
             async with calls.mailbox(arrival.token):
                 await _response(calls, arrival.token, server, exchange, source, response, offers=offers)
     finally:
-        calls.invitations.pop(key, None)
+        if calls.invitations.get(key) is invitation:
+            del calls.invitations[key]
 
 
 async def acknowledge(calls: Calls, arrival: Arrival, source: Side, flow: Flow) -> None:

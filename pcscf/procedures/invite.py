@@ -18,7 +18,7 @@ from pcscf.errors import (
 from pcscf.iq.procedures import Realms, needs_gateway
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
-from pcscf.procedures.forward import Arrival, onward_response
+from pcscf.procedures.forward import Arrival, onward_response, replace_body
 from pcscf.procedures.negotiation import decide_offer, emit_offer, pass_answer, read_offer
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import acknowledge_and_bye, end, give_up, release_unacknowledged
@@ -109,8 +109,7 @@ def _onward(ports: Ports, onward: Request, session: Session, offer: Sdp) -> Requ
     core = ports.site.core.uri(session.token)
     for entry in (access, core) if session.caller is Side.ACCESS else (core, access):
         onward.prepend("Record-Route", entry)
-    if emitted != session.negotiation.offer.received:
-        onward.set_body(emitted)
+    replace_body(onward, emitted)
     return onward
 
 
@@ -137,8 +136,7 @@ async def _response(
     onward = onward_response(response)
     if session.callee is Side.CORE:
         strip_to_ue(onward)
-    if body != response.body:
-        onward.set_body(body)
+    replace_body(onward, body)
     if 200 <= response.status < 300 and session.state is State.EARLY:
         session.state = State.CONFIRMED
         ports.later(ports.site.deadlines.ack, lambda: release_unacknowledged(calls, session.token))

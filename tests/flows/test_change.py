@@ -10,7 +10,7 @@ from pcscf.h248.message import ErrorDescriptor
 from pcscf.sip.message import Request, Response
 from tests.flows.test_msrp_originating import establish, hang_up, story
 from tests.support.flowbed import Bed
-from tests.support.parties import PLAIN_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
+from tests.support.parties import PLAIN_ANSWER, PROTECTED_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
 
 OTHER_CERTIFICATE = PROTECTED_OFFER.replace("A0:A1", "FF:FE")
 MOVED_ANSWER = PLAIN_ANSWER.replace("m=message 40100", "m=message 40300").replace("100 200", "100 201")
@@ -141,7 +141,7 @@ def test_the_far_end_offers_and_the_line_stays_protected() -> None:
         offer = await bed.ue.expect("INVITE")
         assert "TCP/TLS/MSRP" in offer.body.decode()
         assert "a=3ge2ae:applied" in offer.body.decode()
-        ue.answer(offer, body=PROTECTED_OFFER.replace("a=3ge2ae:requested\r\n", ""))
+        ue.answer(offer, body=PROTECTED_ANSWER)
         back = await bed.core.expect(200)
         assert "TCP/MSRP" in back.body.decode()
         assert "fingerprint" not in back.body.decode()

@@ -32,6 +32,7 @@ PROTECTED_OFFER = crlf(f"""
     a=3ge2ae:requested
     a=x-unknown:stays
     """)
+PROTECTED_ANSWER = PROTECTED_OFFER.replace("a=3ge2ae:requested\r\n", "")
 PLAIN_ANSWER = crlf("""
     v=0
     o=bob 100 200 IN IP4 198.51.100.50
@@ -45,21 +46,6 @@ PLAIN_ANSWER = crlf("""
     a=setup:passive
     """)
 PLAIN_OFFER = PLAIN_ANSWER.replace("setup:passive", "setup:actpass")
-
-
-PROTECTED_ANSWER = crlf(f"""
-    v=0
-    o=alice 1 1 IN IP4 192.0.2.10
-    s=-
-    c=IN IP4 192.0.2.10
-    t=0 0
-    m=message 9 TCP/TLS/MSRP *
-    a=accept-types:message/cpim text/plain
-    a=path:msrps://192.0.2.10:9/kjh37s;tcp
-    a=msrp-cema
-    a=setup:active
-    a=fingerprint:SHA-256 {UE_FINGERPRINT}
-    """)
 
 
 def with_body(head: str, body: str = "") -> str:

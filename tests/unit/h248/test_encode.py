@@ -171,3 +171,12 @@ def test_what_iq_does_not_use_goes_out_as_it_came(text: str, encode: Callable[[M
 def test_authentication_goes_before_the_header() -> None:
     message = Message("agw", error=ErrorDescriptor(400), authentication="0x00000001:0x00000002:0x0123456789abcdef01234567")
     assert decode_untrusted(encode_compact(message)) == message
+
+
+@pytest.mark.parametrize("name", ["C", "Context"])
+def test_an_audit_reply_that_would_be_read_as_one_about_a_context_is_not_written(name: str) -> None:
+    audited = Command(CommandName.AUDIT_VALUE, (name,), (Events(),))
+    with pytest.raises(ValueError, match="about a context"):
+        encode_compact(Message("gw", (TransactionReply(1, (Action(1, (audited,)),)),)))
+    bare = Command(CommandName.AUDIT_VALUE, (name,))
+    assert b"AV=" + name.encode() in encode_compact(Message("gw", (TransactionReply(1, (Action(1, (bare,)),)),)))
