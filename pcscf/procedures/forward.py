@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pcscf.errors import FlowFailed, LoopDetected, MalformedMessage, SipError, TooManyHops
 from pcscf.procedures.ports import Ports
@@ -14,13 +14,12 @@ from pcscf.sip.flow import Destination
 from pcscf.sip.headers import parse_name_addr, quote
 from pcscf.sip.message import Message, Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
-from pcscf.sip.uri import Uri, parse_uri
+from pcscf.sip.uri import Uri
 
 DEFAULT_MAX_FORWARDS = 70
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A request with our own routes taken off: `onward` is a copy to be sent on, `token` what those routes named ("" = none).
 
     was_tampered  a route of ours carried something that is not a token of ours
@@ -45,23 +44,26 @@ def arrive(ports: Ports, request: Request) -> Arrival:
         raise LoopDetected("this request came back with nothing changed that steers it")
     onward = request.copy()
     _count_hop(onward)
-    _undo_strict_routing(ports, onward)
+    routes = onward.values("Route")
+    if routes and _undo_strict_routing(ports, onward, routes):
+        routes = onward.values("Route")
     named: str | None = None
-    for route in onward.values("Route"):
-        uri = parse_uri(parse_name_addr(route).uri)
+    for route in routes:
+        uri = parse_name_addr(route).uri_parsed
         if not ports.site.is_our_uri(uri) or (named is not None and uri.user != named):
             break
         named = uri.user
         onward.remove_first_value("Route")
     token = named or ""
-    kind = ports.tokens.kind_untrusted(token)
+    kind = ports.tokens.kind_untrusted(token) if token else None
     return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, steering)
 
 
 def next_hop_uri(request: Request) -> str:
     """The URI that decides where `request` goes: its topmost Route, else its Request-URI (RFC 3261 §16.6 step 7)."""
-    routes = request.values("Route")
-    return parse_name_addr(routes[0]).uri if routes else request.uri
+    if "Route" not in request:
+        return request.uri
+    return parse_name_addr(request.values("Route")[0]).uri
 
 
 def is_of(ports: Ports, session: Session) -> Callable[[Uri], bool]:
@@ -135,13 +137,12 @@ def _count_hop(request: Request) -> None:
     request.set("Max-Forwards", str(left - 1))
 
 
-def _undo_strict_routing(ports: Ports, request: Request) -> None:
+def _undo_strict_routing(ports: Ports, request: Request, routes: list[str]) -> bool:
     """A strict router before us put our Record-Route URI into the Request-URI: put things right (RFC 3261 §16.4)."""
-    routes = request.values("Route")
-    if not routes or not request.uri.lower().startswith(("sip:", "sips:")):
-        return
     uri = request.uri_parsed
-    if ports.site.is_our_uri(uri) and uri.user and ports.tokens.kind_untrusted(uri.user):
-        target = parse_name_addr(routes[-1]).uri
-        request.set_values("Route", [f"<{request.uri}>", *routes[:-1]])
-        request.uri = target
+    if not (uri.user and uri.is_sip and ports.site.is_our_uri(uri) and ports.tokens.kind_untrusted(uri.user)):
+        return False
+    target = parse_name_addr(routes[-1]).uri
+    request.set_values("Route", [f"<{request.uri}>", *routes[:-1]])
+    request.uri = target
+    return True

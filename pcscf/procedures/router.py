@@ -136,7 +136,10 @@ class Router:
         if not here:
             raise NotRegistered("register before you call")
         sender = request.get("From") or ""
-        return next((binding for binding in here if registered_identity(sender, binding)), here[-1])
+        for binding in here:
+            if registered_identity(sender, binding):
+                return binding
+        return here[-1]
 
     def _screen(self, onward: Request, request: Request, binding: Binding) -> None:
         ports = self.calls.ports

@@ -34,7 +34,7 @@ def check_security_verify(request: Request, binding: Binding) -> None:
     Raises SecurityAgreementRequired with the unmodified list. A UE that sends none is held by its registration alone.
     """
     entries = request.get_all("Security-Verify")
-    if entries and verify(entries, list(binding.sent)) is not Verdict.MATCH:
+    if entries and tuple(entries) != binding.sent and verify(entries, list(binding.sent)) is not Verdict.MATCH:
         sent = list(binding.sent) or server_list(sorted(binding.agreed.net))
         raise altered_verify(request, sent)
 
@@ -56,6 +56,8 @@ def strip_from_ue(request: Request) -> None:
 def strip_to_ue(message: Message) -> None:
     """Remove what the trust domain keeps to itself."""
     _remove(message, NEVER_TO_UE)
+    if "Privacy" not in message:
+        return
     if "id" in {value.strip().lower() for line in message.get_all("Privacy") for value in line.split(";")}:
         message.remove("P-Asserted-Identity")
 
@@ -63,6 +65,8 @@ def strip_to_ue(message: Message) -> None:
 def strip_agreement_tags(request: Request) -> None:
     """Take sec-agree and mediasec out of Require and Proxy-Require; a field left empty goes (RFC 3329 §2.3.1)."""
     for name in ("Require", "Proxy-Require"):
+        if name not in request:
+            continue
         tags = request.values(name)
         kept = strip_option_tags(tags)
         if len(kept) != len(tags):
@@ -85,7 +89,10 @@ def asserted_identity(request: Request, binding: Binding) -> str:
 def registered_identity(hint: str, binding: Binding) -> str:
     """The registered identity that `hint`, an address of the UE's, names; "" where it names none. Raises MalformedMessage."""
     wanted = parse_name_addr(hint).uri_parsed
-    return next((each for each in binding.identities if _names(each, wanted)), "")
+    for identity in binding.identities:
+        if _names(identity, wanted):
+            return identity
+    return ""
 
 
 def _names(identity: str, wanted: Uri) -> bool:

@@ -6,11 +6,11 @@ Path (a binding) and in our branches. It finds the record, and in-dialog request
 
 from __future__ import annotations
 
-import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from enum import Enum
+from hashlib import blake2s
 from hmac import compare_digest
 
 from pcscf.sip.headers import parse_via
@@ -37,7 +37,7 @@ class Tokens:
     """Makes and checks the tokens of one worker. `secret` seals them; `random(n)` gives n octets."""
 
     def __init__(self, secret: bytes, random: Callable[[int], bytes], worker: str = "0") -> None:
-        self._key = hashlib.blake2s(secret, person=b"token").digest()
+        self._key = blake2s(secret, person=b"token").digest()
         self._random = random
         self._worker = worker
 
@@ -65,20 +65,22 @@ class Tokens:
         return self._random(8).hex()
 
     def _seal(self, head: str, octets: bytes) -> bytes:
-        return hashlib.blake2s(head.encode() + octets, key=self._key, digest_size=SEAL_OCTETS).digest()
+        return blake2s(head.encode() + octets, key=self._key, digest_size=SEAL_OCTETS).digest()
 
 
 def loop_hash(request: Request) -> str:
     """Hash of all that steers a request (RFC 3261 §16.6 step 8): the same again means a loop, another means a spiral."""
-    steering = "\n".join((
-        request.uri, request.from_tag, request.to_tag, request.call_id, str(request.cseq[0]),
-        *request.get_all("Route"), *request.get_all("Proxy-Require"), *request.get_all("Proxy-Authorization"),
-    ))
-    return hashlib.blake2s(steering.encode("utf-8", "surrogateescape"), digest_size=HASH_LENGTH // 2).hexdigest()
+    steering = [request.uri, request.from_tag, request.to_tag, request.call_id, str(request.cseq[0])]
+    for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
+        if name in request:
+            steering += request.get_all(name)
+    return blake2s("\n".join(steering).encode("utf-8", "surrogateescape"), digest_size=HASH_LENGTH // 2).hexdigest()
 
 
 def has_looped(request: Request, steering: str, is_ours: Callable[[str, int], bool]) -> bool:
     """Whether a Via of ours in `request` carries the hash `steering` that the request has now (RFC 3261 §16.3 step 4)."""
     mark = f"{MAGIC_COOKIE}{steering}."
     suspects = [parse_via(value) for value in request.values("Via") if mark in value]
+    if not suspects:
+        return False
     return any(via.branch.startswith(mark) and is_ours(via.host, via.port or 5060) for via in suspects)

@@ -11,6 +11,9 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+from typing import Any
 
 import structlog
 
@@ -118,9 +121,15 @@ class Driver:
         self._waits = waits
         self._serving: set[asyncio.Task[None]] = set()
         self._started: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at: float | None = None
+        self._timer_at = inf
         self._is_pumping = False
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            NewRequest: self._new_request, ResponseReceived: self._response, Ack: self._ack, Cancelled: self._cancelled,
+            TimedOut: self._timed_out, TransportFailed: self._transport_failed, Terminated: self._terminated,
+        }
         self.router: Router | None = None
 
     # What the network hands up
@@ -189,9 +198,10 @@ class Driver:
     async def locate(self, uri: str, realm: str) -> Hop:
         """Raises NextHopTimeout as well where no socket of ours leads there."""
         hop = await self._resolver.locate(uri, realm)
-        if not any(self._has_socket(hop, transport) for transport in TRANSPORTS):
-            raise NextHopTimeout(f"no socket of ours reaches {hop.host} over {hop.transport or 'any transport'}")
-        return hop
+        for transport in TRANSPORTS:
+            if self._has_socket(hop, transport):
+                return hop
+        raise NextHopTimeout(f"no socket of ours reaches {hop.host} over {hop.transport or 'any transport'}")
 
     # Tasks
 
@@ -212,9 +222,8 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
 
-    @staticmethod
-    def _run(coroutine: Coroutine[object, object, None], among: set[asyncio.Task[None]]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+    def _run(self, coroutine: Coroutine[object, object, None], among: set[asyncio.Task[None]]) -> None:
+        task = self._loop.create_task(coroutine)
         among.add(task)
         task.add_done_callback(among.discard)
         task.add_done_callback(_log_failure)
@@ -224,15 +233,15 @@ class Driver:
     def _with_via(self, request: Request, destination: Destination, branch: str) -> Destination:
         """Settle the transport of a hop that left it open, and put our Via on top."""
         if isinstance(destination, Hop) and not destination.transport:
-            destination = destination._replace(transport=self._transport_for(request, destination))
+            _, realm, host, port = destination
+            destination = Hop(self._transport_for(request, destination), realm, host, port)
         socket = self._net.socket_for(destination)
-        host = f"[{socket.host}]" if ":" in socket.host else socket.host
-        request.prepend("Via", f"SIP/2.0/{destination.transport.upper()} {host}:{socket.port};branch={branch};rport")
+        request.prepend("Via", f"{_sent_by(destination.transport, socket.host, socket.port)};branch={branch};rport")
         return destination
 
     def _transport_for(self, request: Request, hop: Hop) -> str:
-        order = TRANSPORTS if len(request.to_bytes()) <= LARGEST_DATAGRAM else TRANSPORTS[::-1]
-        return next((each for each in order if self._has_socket(hop, each)), order[0])
+        first, second = TRANSPORTS if request.length <= LARGEST_DATAGRAM else TRANSPORTS[::-1]
+        return first if self._has_socket(hop, first) or not self._has_socket(hop, second) else second
 
     def _falls_back(self, client: ClientTransaction) -> bool:
         """Send once more as a datagram what went over TCP for its size alone and met nobody there (RFC 3261 §18.1.1)."""
@@ -249,50 +258,61 @@ class Driver:
 
     def _has_socket(self, hop: Hop, transport: str) -> bool:
         """Whether `hop` allows `transport` and a listener of ours serves it."""
+        if hop.transport not in ("", transport):
+            return False
         try:
-            self._net.socket_for(hop._replace(transport=transport))
+            self._net.socket_for(Hop(transport, hop.realm, hop.host, hop.port))
         except KeyError:
             return False
-        return hop.transport in ("", transport)
+        return True
 
     def _pump(self) -> None:
         if self._is_pumping:
             return
         self._is_pumping = True
+        layer, send, handlers = self._layer, self._net.send, self._handlers
         try:
             while True:
-                for data, destination in self._layer.take_output():
-                    self._net.send(data, destination)
-                events = self._layer.take_events()
+                for data, destination in layer.take_output():
+                    send(data, destination)
+                events = layer.take_events()
                 if not events:
                     break
                 for event in events:
-                    self._handle(event)
+                    handle = handlers.get(type(event))
+                    if handle is not None:
+                        handle(event)
         finally:
             self._is_pumping = False
-        self._arm()
+        if layer.earliest < self._timer_at:
+            self._arm(layer.earliest)
 
-    def _handle(self, event: object) -> None:
-        match event:
-            case NewRequest(server=server):
-                self._run(self._serve(server), self._serving)
-            case ResponseReceived(client=client, response=response):
-                if isinstance(client.user, ResponseStream):
-                    client.user.deliver(response)
-            case Ack(request=request, source=source):
-                if self.router is not None:
-                    self._run(self.router.ack(request, source), self._serving)
-            case Cancelled(server=server, request=request):
-                if self.router is not None:
-                    self.router.cancelled(server, request)
-            case TimedOut(client=client):
-                self._fail(client, 408, "Request Timeout")
-            case TransportFailed(client=client):
-                if not self._falls_back(client):
-                    self._fail(client, 503, "Service Unavailable")
-            case Terminated(transaction=transaction):
-                if isinstance(transaction.user, ResponseStream):
-                    transaction.user.end()
+    def _new_request(self, event: NewRequest) -> None:
+        self._run(self._serve(event.server), self._serving)
+
+    def _response(self, event: ResponseReceived) -> None:
+        if isinstance(event.client.user, ResponseStream):
+            event.client.user.deliver(event.response)
+
+    def _ack(self, event: Ack) -> None:
+        if self.router is not None:
+            self._run(self.router.ack(event.request, event.source), self._serving)
+
+    def _cancelled(self, event: Cancelled) -> None:
+        if self.router is not None:
+            self.router.cancelled(event.server, event.request)
+
+    def _timed_out(self, event: TimedOut) -> None:
+        self._fail(event.client, 408, "Request Timeout")
+
+    def _transport_failed(self, event: TransportFailed) -> None:
+        if not self._falls_back(event.client):
+            self._fail(event.client, 503, "Service Unavailable")
+
+    @staticmethod
+    def _terminated(event: Terminated) -> None:
+        if isinstance(event.transaction.user, ResponseStream):
+            event.transaction.user.end()
 
     async def _serve(self, server: ServerTransaction) -> None:
         """One request in its procedure. What nobody foresaw is answered 500 and logged: the caller must not hang."""
@@ -309,25 +329,23 @@ class Driver:
         if isinstance(client.user, ResponseStream):
             client.user.fail(status, reason)
 
-    def _arm(self) -> None:
-        due = self._layer.next_timer()
-        if due == self._timer_at:
-            return
-        if due is not None and self._timer_at is not None and due > self._timer_at:
-            return   # the timer that is armed comes sooner; it will arm this one
+    def _arm(self, due: float) -> None:
+        """One timer for all transactions. It may fire early, when what it was armed for has ended; it is armed anew then."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = due
-        self._timer = None if due is None else asyncio.get_running_loop().call_at(due, self._tick)
+        self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
-        self._timer = self._timer_at = None
+        self._timer, self._timer_at = None, inf
         self._layer.handle_timer(self._now())
         self._pump()
 
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
+
+@lru_cache
+def _sent_by(transport: str, host: str, port: int) -> str:
+    """The beginning of our Via on a socket."""
+    return f"SIP/2.0/{transport.upper()} {f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _unread_tag(request: Request) -> str:

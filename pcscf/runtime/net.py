@@ -69,6 +69,7 @@ class Net:
         self.limits = limits
         self.tap = tap
         self.sockets: dict[str, Socket] = {}
+        self._towards: dict[tuple[str, str, bool], Socket] = {}   # (realm, transport, IPv6) -> the first listener opened for it
         self._datagram: dict[str, asyncio.DatagramTransport] = {}
         self._servers: list[asyncio.Server] = []
         self._connections: dict[int, _Connection] = {}
@@ -94,6 +95,7 @@ class Net:
             bound = Socket(**{**_fields(socket), "port": server.sockets[0].getsockname()[1]})
             self._servers.append(server)
         self.sockets[socket.name] = bound
+        self._towards.setdefault((bound.realm, bound.transport, ":" in bound.address), bound)
         return bound
 
     def send(self, data: bytes, destination: Destination) -> None:
@@ -111,11 +113,7 @@ class Net:
         """The listener whose address stands in our Via when we send to `destination`. Raises KeyError if there is none."""
         if isinstance(destination, Flow):
             return self.sockets[destination.listener]
-        wanted = (destination.realm, destination.transport, ":" in destination.host)
-        for socket in self.sockets.values():
-            if (socket.realm, socket.transport, ":" in socket.address) == wanted:
-                return socket
-        raise KeyError(f"no {destination.transport} listener in realm {destination.realm}")
+        return self._towards[destination.realm, destination.transport, ":" in destination.host]
 
     def is_alive(self, flow: Flow) -> bool:
         return flow.connection == 0 or flow.connection in self._connections

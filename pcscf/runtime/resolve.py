@@ -20,10 +20,21 @@ class Resolver:
     """Finds next hops. Answers for names are kept a while, and what is an address already for good."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], tuple[float, str]] = {}
+        self._known: dict[tuple[str, str], tuple[float, Hop]] = {}
 
     async def locate(self, uri: str, realm: str) -> Hop:
         """The hop of `uri` in `realm`; its transport is the URI's, or "" where any will do. Raises NextHopTimeout."""
+        known = self._known.get((uri, realm))
+        if known is not None and known[0] > asyncio.get_running_loop().time():
+            return known[1]
+        until, hop = await self._find(uri, realm)
+        if len(self._known) >= MAX_NAMES:
+            self._known.clear()
+        self._known[uri, realm] = until, hop
+        return hop
+
+    async def _find(self, uri: str, realm: str) -> tuple[float, Hop]:
+        """The hop, and until when it may be used (loop time)."""
         try:
             parsed = parse_uri(uri)
         except SipError as error:
@@ -33,19 +44,9 @@ class Resolver:
         transport = (parsed.param("transport") or "").lower()
         if transport not in ("", "udp", "tcp"):
             raise NextHopTimeout(f"the core is not reached over {transport}")
-        port = parsed.port or SIP_PORT
-        return Hop(transport, realm, await self._address(parsed.host, port), port)
-
-    async def _address(self, host: str, port: int) -> str:
-        loop = asyncio.get_running_loop()
-        until, address = self._known.get((host, port), (0.0, ""))
-        if until > loop.time():
-            return address
+        host, port = parsed.host, parsed.port or SIP_PORT
         until, address = (math.inf, host) if _is_numeric(host) else await self._ask(host, port)
-        if len(self._known) >= MAX_NAMES:
-            self._known.clear()
-        self._known[host, port] = (until, address)
-        return address
+        return until, Hop(transport, realm, address, port)
 
     @staticmethod
     async def _ask(host: str, port: int) -> tuple[float, str]:

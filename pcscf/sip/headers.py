@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pcscf.errors import MalformedMessage
@@ -19,6 +20,10 @@ MAX_CSEQ: Final = 2**32 - 1
 MAX_DELTA_SECONDS: Final = 2**32 - 1
 MALFORMED_EXPIRES: Final = 3600
 """What an unreadable expiry counts as (RFC 3261 §20.10, §20.19)."""
+
+
+KEPT: Final = 2048
+"""Results of each parser of field values that are kept: the messages of a call repeat one another's fields."""
 
 
 def unfold(value: str) -> str:
@@ -39,8 +44,9 @@ def split_values(text: str) -> list[str]:
     Commas within quotes and <> do not split; blank elements are left out.
     """
     if "," not in text:
-        pieces = [text]
-    elif '"' not in text and "<" not in text:
+        text = text.strip(" \t")
+        return [text] if text else []
+    if '"' not in text and "<" not in text:
         pieces = text.split(",")
     else:
         pieces = []
@@ -108,6 +114,7 @@ class NameAddr(NamedTuple):
         return f"{display}<{self.uri}>{format_params(self.params)}"
 
 
+@lru_cache(KEPT)
 def parse_name_addr(text: str) -> NameAddr:
     """One name-addr or addr-spec with its parameters. Raises MalformedMessage."""
     match = grammar.name_addr.fullmatch(text)
@@ -121,6 +128,7 @@ def parse_name_addr(text: str) -> NameAddr:
     return NameAddr("", match[1], parse_params(match[2]) if match[2] else ())
 
 
+@lru_cache(KEPT)
 def parse_tag(text: str) -> str:
     """The tag of a From or To value, "" without one, and nothing else of it. Raises MalformedMessage."""
     match = grammar.from_spec.fullmatch(text)
@@ -176,6 +184,7 @@ class Via(NamedTuple):
         return f"SIP/2.0/{self.transport} {host}{port}{format_params(self.params)}"
 
 
+@lru_cache(KEPT)
 def parse_via(text: str) -> Via:
     """One Via element. Raises MalformedMessage."""
     match = grammar.via_parm.fullmatch(text)
@@ -219,6 +228,7 @@ def stamp_received(request: Request, remote: tuple[str, int]) -> None:
     request.replace_first_line("Via", text + raw[end:])
 
 
+@lru_cache(KEPT)
 def parse_cseq(text: str) -> tuple[int, str]:
     """CSeq as (number, method). Raises MalformedMessage."""
     match = grammar.cseq.fullmatch(text)

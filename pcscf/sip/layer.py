@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from math import inf
 from typing import Final, TypeAlias
 
 from pcscf.errors import MalformedMessage
@@ -118,6 +119,8 @@ class TransactionLayer:
         self._clients: dict[Key, ClientTransaction] = {}
         self._servers: dict[Key, ServerTransaction] = {}
         self._heap: list[TimerEntry] = []
+        self.earliest = inf
+        """No timer is due before this time; one that has been stopped since may have set it."""
         self._serial = 0
         self._output: list[tuple[bytes, Destination]] = []
         self._events: list[Event] = []
@@ -264,16 +267,22 @@ class TransactionLayer:
             entry = heapq.heappop(heap)
             if _is_armed(entry):
                 self._step(entry[2], entry[3], None, now)
+        soonest = self.next_timer()
+        self.earliest = inf if soonest is None else soonest
 
     # --- what comes out
 
     def take_output(self) -> list[tuple[bytes, Destination]]:
         """The messages to send, in order."""
-        output, self._output = self._output, []
+        output = self._output
+        if output:
+            self._output = []
         return output
 
     def take_events(self) -> list[Event]:
-        events, self._events = self._events, []
+        events = self._events
+        if events:
+            self._events = []
         return events
 
     def __len__(self) -> int:
@@ -347,6 +356,7 @@ class TransactionLayer:
         self._serial += 1
         entry = (when, self._serial, transaction, timer)
         heapq.heappush(heap, entry)
+        self.earliest = min(self.earliest, when)
         return entry
 
     # --- actions of clients

@@ -53,7 +53,7 @@ COMPACT_FORMS: Final = {
 
 _MAX_KNOWN_NAMES: Final = 4096
 _MAX_KNOWN_NAME_LENGTH: Final = 48
-_CACHED_FIELDS: Final = frozenset({"via", "from", "to", "cseq"})
+_CACHED_FIELDS: Final = frozenset({"via", "from", "to", "cseq", "call-id"})
 
 
 class _Keys(dict[str, str]):
@@ -84,7 +84,7 @@ def _line(name: str, value: str) -> str:
 class Message:
     """What requests and responses share. `name` arguments are long forms in any case; "Via" finds "v" too."""
 
-    __slots__ = ("_cseq", "_from_tag", "_keys", "_lines", "_to_tag", "_via", "body", "version")
+    __slots__ = ("_call_id", "_cseq", "_from_tag", "_keys", "_lines", "_to_tag", "_via", "body", "version")
 
     def __init__(self, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", version: str = SIP_VERSION) -> None:
         self._lines = [_line(name, value) for name, value in headers]
@@ -98,6 +98,7 @@ class Message:
         self._via: Via | None = None
         self._from_tag: str | None = None
         self._to_tag: str | None = None
+        self._call_id: str | None = None
 
     @property
     def start_line(self) -> str:
@@ -119,27 +120,45 @@ class Message:
 
     # --- reading
 
-    def _value(self, index: int) -> str:
-        line = self._lines[index]
-        value = line[line.index(":") + 1 :]
+    def _places(self, key: str) -> list[int]:
+        """Indexes of the lines with that key."""
+        keys = self._keys
+        count = keys.count(key)
+        if not count:
+            return []
+        place = keys.index(key)
+        places = [place]
+        while len(places) < count:
+            place = keys.index(key, place + 1)
+            places.append(place)
+        return places
+
+    def _value(self, place: int) -> str:
+        value = self._lines[place].partition(":")[2]
         return unfold(value) if "\n" in value else value.strip(" \t")
 
     def get(self, name: str) -> str | None:
         """Value of the first line of that name, unfolded and trimmed."""
         key = KEYS[name]
-        return self._value(self._keys.index(key)) if key in self._keys else None
+        keys = self._keys
+        if key not in keys:
+            return None
+        value = self._lines[keys.index(key)].partition(":")[2]
+        return unfold(value) if "\n" in value else value.strip(" \t")
 
     def get_all(self, name: str) -> list[str]:
         """One value per line, unfolded and trimmed."""
-        key = KEYS[name]
-        return [self._value(index) for index, other in enumerate(self._keys) if other == key]
+        return [self._value(place) for place in self._places(KEYS[name])]
 
     def values(self, name: str) -> list[str]:
         """The comma-separated elements of all lines in order; commas within quotes and <> do not split."""
-        key = KEYS[name]
-        if key not in self._keys:
+        places = self._places(KEYS[name])
+        if not places:
             return []
-        return [element for index, other in enumerate(self._keys) if other == key for element in split_values(self._value(index))]
+        elements = split_values(self._value(places[0]))
+        for place in places[1:]:
+            elements += split_values(self._value(place))
+        return elements
 
     def __contains__(self, name: str) -> bool:
         return KEYS[name] in self._keys
@@ -148,7 +167,14 @@ class Message:
 
     def set(self, name: str, value: str) -> None:
         """One line of that name: the first keeps its place and spelling, the others go. Appended if there was none."""
-        self.set_values(name, [value])
+        key = KEYS[name]
+        if self._keys.count(key) != 1:
+            self.set_values(name, [value])
+            return
+        place = self._keys.index(key)
+        self._lines[place] = _line(self._lines[place].partition(":")[0], value)
+        if key in _CACHED_FIELDS:
+            self._forget()
 
     def add(self, name: str, value: str) -> None:
         """A new line at the end."""
@@ -173,7 +199,11 @@ class Message:
 
     def remove(self, name: str) -> None:
         """All lines of that name."""
-        self.set_values(name, [])
+        key = KEYS[name]
+        for place in reversed(self._places(key)):
+            del self._lines[place], self._keys[place]
+        if key in _CACHED_FIELDS:
+            self._forget()
 
     def remove_first_value(self, name: str) -> None:
         """Without the first element (Via, Route …); the rest of its line stays as it came, an emptied line goes."""
@@ -194,16 +224,15 @@ class Message:
     def set_values(self, name: str, values: Sequence[str]) -> None:
         """One line per value at the place of the first of that name and spelled so, or at the end; [] removes all."""
         key = KEYS[name]
-        places = [index for index, other in enumerate(self._keys) if other == key]
+        places = self._places(key)
         place = len(self._lines)
         if places:
             place = places[0]
             name = self._lines[place].partition(":")[0]
-        new = [_line(name, value) for value in values]
-        for index in reversed(places):
-            del self._lines[index], self._keys[index]
-        self._lines[place:place] = new
-        self._keys[place:place] = [key] * len(new)
+        for extra in reversed(places):
+            del self._lines[extra], self._keys[extra]
+        self._lines[place:place] = [_line(name, value) for value in values]
+        self._keys[place:place] = [key] * len(values)
         if key in _CACHED_FIELDS:
             self._forget()
 
@@ -233,12 +262,12 @@ class Message:
 
     def copy_lines(self, source: Message, *names: str) -> None:
         """Appends the lines of these names from `source`, exactly as received, in the order of `names`."""
+        lines = source._lines
         for name in names:
-            wanted = KEYS[name]
-            for key, line in zip(source._keys, source._lines, strict=True):
-                if key == wanted:
-                    self._lines.append(line)
-                    self._keys.append(key)
+            key = KEYS[name]
+            for place in source._places(key):
+                self._lines.append(lines[place])
+                self._keys.append(key)
         self._forget()
 
     # --- mandatory fields, read once
@@ -246,7 +275,9 @@ class Message:
     @property
     def call_id(self) -> str:
         """Empty when absent."""
-        return self.get("Call-ID") or ""
+        if self._call_id is None:
+            self._call_id = self.get("Call-ID") or ""
+        return self._call_id
 
     @property
     def cseq(self) -> tuple[int, str]:
@@ -289,6 +320,11 @@ class Message:
 
     # --- writing
 
+    @property
+    def length(self) -> int:
+        """Octets on the wire, each character of the header section counted as one."""
+        return sum(map(len, self._lines)) + 2 * len(self._lines) + len(self.start_line) + 4 + len(self.body)
+
     def to_bytes(self) -> bytes:
         """The message on the wire; byte-identical to what was received as long as nothing was changed."""
         head = "\r\n".join([self.start_line, *self._lines]) + "\r\n\r\n"
@@ -299,7 +335,8 @@ class Message:
         twin = object.__new__(type(self))
         twin._lines = self._lines.copy()
         twin._keys = self._keys.copy()
-        twin._cseq, twin._via, twin._from_tag, twin._to_tag = self._cseq, self._via, self._from_tag, self._to_tag
+        twin._cseq, twin._via, twin._call_id = self._cseq, self._via, self._call_id
+        twin._from_tag, twin._to_tag = self._from_tag, self._to_tag
         twin.body = self.body
         twin.version = self.version
         return twin
@@ -385,7 +422,7 @@ def assemble_request(method: str, uri: str, version: str, lines: list[str], keys
     request.body = b""
     request._lines = lines
     request._keys = keys
-    request._cseq = request._via = request._from_tag = request._to_tag = request._uri_parsed = None
+    request._cseq = request._via = request._from_tag = request._to_tag = request._call_id = request._uri_parsed = None
     return request
 
 
@@ -398,7 +435,7 @@ def assemble_response(version: str, status: int, reason: str, lines: list[str], 
     response.body = b""
     response._lines = lines
     response._keys = keys
-    response._cseq = response._via = response._from_tag = response._to_tag = None
+    response._cseq = response._via = response._from_tag = response._to_tag = response._call_id = None
     return response
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from typing import Final
 
 from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
@@ -169,11 +170,11 @@ def _parse_head(head: str) -> Request | Response:
 
 
 def _keys_of(lines: list[str]) -> list[str]:
-    return [KEYS[name] if colon else _colonless(name) for name, colon, _ in [line.partition(":") for line in lines]]
-
-
-def _colonless(line: str) -> str:
-    raise MalformedMessage(f"header line without colon: {line[:80]!r}")
+    try:
+        return list(map(KEYS.__getitem__, [line[: line.index(":")] for line in lines]))
+    except ValueError:
+        colonless = next(line for line in lines if ":" not in line)
+        raise MalformedMessage(f"header line without colon: {colonless[:80]!r}") from None
 
 
 def _request(start_line: str, lines: list[str], keys: list[str]) -> Request:
@@ -290,15 +291,25 @@ def _is_unicast(via: Via) -> bool:
     return not address.is_multicast and str(address) != "255.255.255.255"
 
 
+def _check_repeated(keys: Sequence[str], repeated: int) -> None:
+    # Via, Route and Record-Route are what is repeated in nearly every message.
+    for key in ("via", "route", "record-route"):
+        count = keys.count(key)
+        if count > 1:
+            repeated -= count - 1
+    if repeated:
+        for key in _SINGLE.intersection(keys):
+            if keys.count(key) > 1:
+                raise MalformedMessage(f"more than one {key}")
+
+
 def _check_common(message: Message) -> None:
     keys = message.keys
     present = set(keys)
     if not present >= _MANDATORY:
         raise MalformedMessage(f"missing: {', '.join(sorted(_MANDATORY - present))}")
     if len(present) != len(keys):
-        for key in _SINGLE & present:
-            if keys.count(key) > 1:
-                raise MalformedMessage(f"more than one {key}")
+        _check_repeated(keys, len(keys) - len(present))
     _ = message.top_via, message.cseq, message.from_tag, message.to_tag
     call_id = message.call_id
     if not call_id or " " in call_id or "\t" in call_id:

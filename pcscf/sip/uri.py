@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -68,6 +69,7 @@ class Uri(NamedTuple):
         )
 
 
+@lru_cache(2048)
 def parse_uri(text: str) -> Uri:
     """Reads any absolute URI. Raises MalformedMessage."""
     match = grammar.sip_uri.fullmatch(text)
@@ -117,6 +119,8 @@ def _split_params(text: str) -> Params:
 
 def same_uri(one: Uri, other: Uri) -> bool:
     """Whether two URIs are equivalent (RFC 3261 §19.1.4; tel: RFC 3966 §5)."""
+    if one == other:
+        return True
     if one.scheme != other.scheme:
         return False
     if one.scheme == "tel":
