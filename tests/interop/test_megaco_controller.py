@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from pcscf.h248.codec import decode_untrusted
 from pcscf.h248.message import (
@@ -30,11 +31,12 @@ from tests.support.gatewaybed import add, local_of, modify, sdp
 from tests.support.kamailio import free_port
 from tests.support.peers import require_peer
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PATIENCE = 20.0
 LATE = "Not negotiated version: 1"   # a slow machine repeats the registration, and meets the version that its reply settled
 IDENTITY = tls.self_signed("ue")
 PRINT = " ".join(IDENTITY.fingerprint())
-ENCODINGS = pytest.mark.parametrize("encoding", ["compact", "pretty"])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ class Controller:
         self.processes: list[asyncio.subprocess.Process] = []
         self.lines: list[str] = []
 
-    async def open(self, beams: Path, folder: Path, encoding: str, contexts: int) -> None:
+    async def open(self, beams: Path, folder: Path, encoding: str) -> None:
         port = free_port()
         await self._start("erl", "-noshell", "-pa", str(beams), "-run", "megaco_controller", "main", str(port), encoding)
         await self.expect("open")
@@ -62,7 +64,7 @@ class Controller:
         file.write_text(json.dumps({
             "mid": "[127.0.0.1]:2955", "iq": {"address": "127.0.0.1", "port": 0}, "controllers": [f"127.0.0.1:{port}"],
             "realms": {"access": place, "core": place}, "registration": {"wait": 0.05},
-            "limits": {"contexts": contexts},
+            "limits": {"contexts": 1},
         }))
         await self._start(sys.executable, "-m", "pcscf", "gateway", str(file))
 
@@ -127,12 +129,18 @@ class Controller:
                 await process.wait()
 
 
-@asynccontextmanager
-async def controller(beams: Path, folder: Path, encoding: str, *, contexts: int = 10) -> AsyncIterator[Controller]:
-    """Both up, the gateway registered. contexts: how many the gateway takes at once."""
+@pytest.fixture(scope="module", params=["compact", "pretty"])
+def encoding(request: pytest.FixtureRequest) -> str:
+    """How Erlang writes; our gateway writes compact."""
+    return str(request.param)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def erlang(beams: Path, encoding: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Controller]:
+    """Both up, the gateway registered, with room for one context."""
     made = Controller()
     try:
-        await made.open(beams, folder, encoding, contexts)
+        await made.open(beams, tmp_path_factory.mktemp(encoding), encoding)
         registration = await made.requested(CommandName.SERVICE_CHANGE)
         [services] = [each for each in registration.descriptors if isinstance(each, Services)]
         assert services.method.lower() == "restart"
@@ -147,20 +155,22 @@ def reservation() -> str:
     return f"Context=${{{access},{add('core', ours='passive', theirs='active')}}}"
 
 
-async def opened(erlang: Controller) -> tuple[Action, str, tuple[str, int], tuple[str, int]]:
-    """A reserved session: its reply, the gateway's fingerprint, and where access and core connect."""
+@asynccontextmanager
+async def session(erlang: Controller) -> AsyncIterator[tuple[Action, str, tuple[str, int], tuple[str, int]]]:
+    """A reserved session: its reply, the gateway's fingerprint, and where access and core connect. It is released in the end."""
     reply = await erlang.call(reservation())
     assert reply.error is None
     [action] = reply.actions
     access, core = (local_of(action.context, command) for command in action.commands)
-    return action, access.fingerprint, access.address, core.address
+    try:
+        yield action, access.fingerprint, access.address, core.address
+    finally:
+        assert (await erlang.call(f"Context={action.context}{{Subtract=*}}")).actions[0].error is None
 
 
-@ENCODINGS
 @pytest.mark.interop("megaco", "as controller of our gateway: register, add, modify, subtract, audit, media; {encoding}")
-async def test_a_session(beams: Path, tmp_path: Path, encoding: str) -> None:
-    async with controller(beams, tmp_path, encoding) as erlang:
-        action, own, access, core = await opened(erlang)
+async def test_a_session(erlang: Controller, encoding: str) -> None:
+    async with session(erlang) as (action, own, access, core):
         name, _, value = own.partition(" ")
         reader, writer, facts = await tls.connect(*access, IDENTITY, ((name.lower(), value.upper()),))
         assert facts.version == "TLSv1.3"
@@ -170,26 +180,20 @@ async def test_a_session(beams: Path, tmp_path: Path, encoding: str) -> None:
         core_writer.write(b"from the core\n")
         assert await asyncio.wait_for(reader.readline(), PATIENCE) == b"from the core\n"
 
-        termination = action.commands[0].termination
-        reply = await erlang.call(f"Context={action.context}{{{modify(termination, mode='Inactive')}}}")
+        reply = await erlang.call(f"Context={action.context}{{{modify(action.commands[0].termination, mode='Inactive')}}}")
         assert reply.error is None
         assert [command.error for command in reply.actions[0].commands] == [None]
         reply = await erlang.call("Context=*{AuditValue=*{Audit{}}}")
         assert {each.context for each in reply.actions} == {action.context}
-        reply = await erlang.call(f"Context={action.context}{{Subtract=*{{Audit{{}}}}}}")
-        assert reply.error is None
-        assert reply.actions[0].error is None
-        assert await asyncio.wait_for(core_reader.read(), PATIENCE) == b""
-        assert await erlang.error(f"Context={action.context}{{Subtract=*}}") == 411
-        writer.close()
-        core_writer.close()
+    assert await asyncio.wait_for(core_reader.read(), PATIENCE) == b"", "subtracted"
+    assert await erlang.error(f"Context={action.context}{{Subtract=*}}") == 411
+    writer.close()
+    core_writer.close()
 
 
-@ENCODINGS
 @pytest.mark.interop("megaco", "as controller of our gateway: Notify of a broken TLS session; {encoding}")
-async def test_a_notification(beams: Path, tmp_path: Path, encoding: str) -> None:
-    async with controller(beams, tmp_path, encoding) as erlang:
-        action, _, access, _ = await opened(erlang)
+async def test_a_notification(erlang: Controller, encoding: str) -> None:
+    async with session(erlang) as (action, _, access, _):
         stranger = tls.self_signed("stranger")
         _, writer = await asyncio.open_connection(*access, ssl=tls.client_context(stranger), server_hostname="")
         command = await erlang.requested(CommandName.NOTIFY)
@@ -201,26 +205,22 @@ async def test_a_notification(beams: Path, tmp_path: Path, encoding: str) -> Non
         writer.transport.abort()
 
 
-@ENCODINGS
 @pytest.mark.interop("megaco", "as controller of our gateway: what cannot be is refused (411, 412, 430, 449); {encoding}")
-async def test_refusals(beams: Path, tmp_path: Path, encoding: str) -> None:
-    async with controller(beams, tmp_path, encoding, contexts=1) as erlang:
-        action, *_ = await opened(erlang)
-        remote = sdp(setup="active", address=("127.0.0.1", 9))
+async def test_refusals(erlang: Controller, encoding: str) -> None:
+    remote = sdp(setup="active", address=("127.0.0.1", 9))
+    assert await erlang.error(reservation().replace('"access"', '"nowhere"')) == 449, "no such realm"
+    async with session(erlang) as (action, *_):
         assert await erlang.error(f"Context=77{{{modify('ip/1/1/1', remote=remote)}}}") == 411
         assert await erlang.error(f"Context={action.context}{{{modify('ip/9/9/9', remote=remote)}}}") == 430
         assert await erlang.error(reservation()) == 412, "it is full"
-        assert (await erlang.call(f"Context={action.context}{{Subtract=*}}")).error is None
-        assert await erlang.error(reservation().replace('"access"', '"nowhere"')) == 449, "no such realm"
-        assert (await erlang.call(reservation())).error is None
+    async with session(erlang):
+        pass   # there is room again
 
 
-@ENCODINGS
-@pytest.mark.interop("megaco", "as controller of our gateway: a delayed reply after TransactionPending, confirmed; {encoding}")
-async def test_a_pending_reply(beams: Path, tmp_path: Path, encoding: str) -> None:
-    async with controller(beams, tmp_path, encoding) as erlang:
-        _, _, access, _ = await opened(erlang)
-        erlang.command("hold 1500")
+@pytest.mark.interop("megaco", "as controller of our gateway: reply to Notify after TransactionPending, confirmed; {encoding}")
+async def test_a_pending_reply(erlang: Controller, encoding: str) -> None:
+    async with session(erlang) as (_, _, access, _):
+        erlang.command("hold 1000")
         await erlang.expect("holding")
         _, writer = await asyncio.open_connection(*access)
         writer.write(b"this is no ClientHello\n")
