@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.peers import find_program
+
 HOLDS = "holds"
 
 HEAD = """\
@@ -42,7 +44,8 @@ class Peer(NamedTuple):
 def _asked(pattern: str, *command: str) -> Callable[[], str]:
     def ask() -> str:
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+            program = find_program(command[0]) or command[0]
+            done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False, timeout=20)
         except (OSError, subprocess.TimeoutExpired):
             return "not installed"
         found = re.search(pattern, done.stdout + done.stderr)
@@ -75,6 +78,9 @@ PEERS = {
 }
 
 Row = tuple[str, str]   # key of PEERS, what was exchanged
+
+WORDS = {"-tls1": "TLS 1.0", "-tls1_1": "TLS 1.1", "-tls1_2": "TLS 1.2", "-tls1_3": "TLS 1.3"}
+"""How parameters read that programs spell for themselves."""
 
 
 @dataclass
@@ -133,7 +139,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Iterable[pytest.
 
 def _rows_of(item: pytest.Item) -> Iterable[Row]:
     callspec = getattr(item, "callspec", None)
-    parameters = callspec.params if callspec is not None else {}
+    parameters = {name: WORDS.get(str(value), value) for name, value in callspec.params.items()} if callspec is not None else {}
     for mark in item.iter_markers("interop"):
         peer, what = mark.args
         if peer not in PEERS:

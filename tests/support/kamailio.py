@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pcscf.lab.net import host_port
 from pcscf.lab.tap import Address
+from tests.support.peers import find_program
 from tests.support.processes import DOMAIN, LOOK, PASSWORD, PATIENCE
 
 TEMPLATE = Path(__file__).parents[1] / "interop" / "kamailio.cfg"
@@ -37,7 +38,8 @@ async def kamailio(folder: Path, party: Address, *, transport: str = "udp") -> A
     log = folder / "kamailio.log"
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *("kamailio", "-f", config, "-DD", "-E", "-m", "64", "-M", "8", "-w", folder, "-Y", folder, "-P", folder / "pid"),
+            *(find_program("kamailio") or "kamailio", "-f", config, "-DD", "-E", "-m", "64", "-M", "8"),
+            *("-w", folder, "-Y", folder, "-P", folder / "pid"),
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
         )
     try:
