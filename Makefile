@@ -39,7 +39,7 @@ test: $(TOOLS)  ## everything: style, types, import rules, tests, peers (PEERS=s
 
 interop: $(TOOLS)  ## the tests against independent programs, and docs/reference/interop.md from what came out
 	@sh tests/support/peers.sh
-	@$(BIN)/pytest -m interop --interop-matrix docs/reference/interop.md $(ARGS)
+	@$(BIN)/pytest -m interop --interop-matrix=docs/reference/interop.md $(ARGS)
 
 bench: $(TOOLS)  ## what the hot path costs, in µs of CPU (ARGS=--json for machines)
 	@$(BIN)/python -m bench $(ARGS)

@@ -38,7 +38,7 @@ class Relay:
     """Carries out what the context table planned. `report`: called when a leg's connection failed or ended by itself."""
 
     def __init__(
-        self, config: GatewayConfig, identity: Identity, *, report: Report, trace: Trace | None, capture: Capture | None = None,
+        self, config: GatewayConfig, identity: Identity, *, report: Report, trace: Trace | None, capture: Capture | None
     ) -> None:
         self.config = config
         self.report = report

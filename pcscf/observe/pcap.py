@@ -26,6 +26,8 @@ Address = tuple[str, int]
 Ip = IPv4Address | IPv6Address
 
 SNAPLEN: Final = 65535
+MAX_DATAGRAM: Final = 65_507
+"""Octets of a UDP datagram over IPv4; what is larger crosses no wire."""
 SEGMENT: Final = 32 * 1024
 """Octets of a stream in one TCP segment, at most."""
 STREAMS: Final = 65536
@@ -58,6 +60,8 @@ class PcapWriter:
 
     def datagram(self, direction: Direction, data: bytes, local: Address, remote: Address) -> None:
         """One UDP datagram between our address and a peer's."""
+        if len(data) > MAX_DATAGRAM:
+            return
         source, target = _ends(direction, local, remote)
         header = struct.pack("!HHHH", *_ports(direction, local, remote), 8 + len(data), 0)
         self._write(source, target, _UDP, header, 6, data)
@@ -116,15 +120,18 @@ def _parts(data: bytes) -> Iterator[bytes]:
 
 
 def _ends(direction: Direction, local: Address, remote: Address) -> tuple[Ip, Ip]:
-    """Source and target as addresses of one family. A name, or the other family, of ours becomes the unspecified address."""
-    theirs = ip_address(remote[0].partition("%")[0])
-    try:
-        ours = ip_address(local[0].partition("%")[0])
-    except ValueError:
-        ours = theirs
-    if ours.version != theirs.version or ours is theirs:
-        ours = ip_address("::" if theirs.version == 6 else "0.0.0.0")  # noqa: S104 - written into a file, not bound
+    """Source and target in the family of the peer. What is no address of that family becomes the unspecified one."""
+    unspecified = ip_address("::" if ":" in remote[0] else "0.0.0.0")  # noqa: S104 - written into a file, not bound
+    ours, theirs = (_address(host, unspecified) for host, _ in (local, remote))
     return (ours, theirs) if direction == "out" else (theirs, ours)
+
+
+def _address(host: str, otherwise: Ip) -> Ip:
+    try:
+        found = ip_address(host.partition("%")[0])
+    except ValueError:
+        return otherwise
+    return found if found.version == otherwise.version else otherwise
 
 
 def _ports(direction: Direction, local: Address, remote: Address) -> tuple[int, int]:

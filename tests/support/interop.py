@@ -1,8 +1,8 @@
 """The interoperability matrix: which program was spoken with, about what, and how that ended in this very run.
 
 A test says what it exchanges with whom: `@pytest.mark.interop("openssl", "TLS {version}, right certificate")`. Names in braces
-are its parameters; tests with the same words share a row. `--interop-matrix FILE` writes the rows that ran, with their
-verdicts; `--collect-only --interop-rows FILE` writes them without one.
+are its parameters; tests with the same words share a row. `--interop-matrix=FILE` writes the rows that ran, with their
+verdicts; `--collect-only --interop-rows=FILE` writes them without one.
 """
 
 from __future__ import annotations

@@ -110,6 +110,15 @@ def test_an_address_of_ours_that_cannot_stand_there_is_unspecified(ours: str, fi
     assert packets(file)[0].source == bytes(4)
 
 
+def test_what_no_datagram_holds_is_no_packet(file: Path) -> None:
+    writer = PcapWriter(file)
+    for size in (pcap.MAX_DATAGRAM, pcap.MAX_DATAGRAM + 1):
+        writer.datagram("out", bytes(size), US, PEER)
+    writer.datagram("in", b"from somewhere", US, ("a name", 9))
+    writer.close()
+    assert [len(packet.data) for packet in packets(file)] == [pcap.MAX_DATAGRAM, 14]
+
+
 def test_sequence_numbers_begin_again_after_the_last_one(file: Path) -> None:
     writer = PcapWriter(file)
     writer._numbers(US, PEER)[1] = 0xFFFFFFFE

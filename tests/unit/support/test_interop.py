@@ -18,7 +18,7 @@ PUBLISHED = ROOT / "docs/reference/interop.md"
 
 def test_the_published_rows_are_those_of_the_tests(tmp_path: Path) -> None:
     rows = tmp_path / "rows.json"
-    asked = ["-q", "-m", "interop", "--collect-only", "--interop-rows", str(rows), "-p", "no:cacheprovider"]
+    asked = ["-q", "-m", "interop", "--collect-only", f"--interop-rows={rows}", "-p", "no:cacheprovider"]
     environment = {**os.environ, "PYTEST_ADDOPTS": ""}
     subprocess.run([sys.executable, "-m", "pytest", *asked], cwd=ROOT, check=True, capture_output=True, env=environment)
     published = read_matrix(PUBLISHED)
