@@ -114,8 +114,8 @@ MATRIX = pytest.StashKey[Matrix]()
 
 def read_matrix(path: Path) -> list[tuple[str, str, str]]:
     """Peer, what was exchanged and verdict of each row of a written file."""
-    cells = [[cell.strip() for cell in line.strip("| \n").split(" | ")] for line in path.read_text().splitlines() if "|" in line]
-    return [(peer, what, verdict) for peer, _, what, verdict in cells[1:] if set(peer) != {"-"}] if cells else []
+    _, *rows = [line[2:-2].split(" | ") for line in path.read_text().splitlines() if line.startswith("| ")]
+    return [(peer, what, verdict) for peer, _, what, verdict in rows]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

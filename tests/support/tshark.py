@@ -64,18 +64,16 @@ async def loopback(capture: Path) -> AsyncIterator[None]:
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    told = b""
-    async with asyncio.timeout(PATIENCE):
-        while b"File:" not in told:
-            if not (some := await process.stderr.read(4096)):
-                await process.wait()
-                raise PermissionError(told.decode(errors="replace"))
-            told += some
-    reading = asyncio.create_task(process.stderr.read())
     try:
+        told = b""
+        async with asyncio.timeout(PATIENCE):
+            while b"File:" not in told:
+                if not (some := await process.stderr.read(4096)):
+                    raise PermissionError(told.decode(errors="replace"))
+                told += some
         yield
         await asyncio.sleep(0.5)   # what crossed the device last is still on its way to the file
     finally:
-        process.terminate()
-        await process.wait()
-        await reading
+        if process.returncode is None:
+            process.terminate()
+        await process.communicate()   # it goes on telling how many packets there were
