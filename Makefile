@@ -6,7 +6,7 @@ STAMP := $(VENV)/.ready
 TOOLS := $(VENV)/.ready-tools
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench lint check-python
+.PHONY: help setup demo test interop bench lint check-python
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,10 @@ test: $(TOOLS)  ## everything: style, types, import rules, tests, peers (PEERS=s
 	@sh tests/support/peers.sh
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest $(ARGS)
+
+interop: $(TOOLS)  ## the tests against independent programs, and docs/reference/interop.md from what came out
+	@sh tests/support/peers.sh
+	@$(BIN)/pytest -m interop --interop-matrix=docs/reference/interop.md $(ARGS)
 
 bench: $(TOOLS)  ## what the hot path costs, in µs of CPU (ARGS=--json for machines)
 	@$(BIN)/python -m bench $(ARGS)

@@ -6,5 +6,7 @@ import os
 
 from hypothesis import settings
 
+pytest_plugins = ["tests.support.interop"]
+
 settings.register_profile("pcscf", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
 settings.load_profile("pcscf")

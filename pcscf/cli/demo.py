@@ -55,7 +55,7 @@ class Outcome:
 
 def demo(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object for machines.")] = False,
-    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep traces and logs there.")] = None,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep traces, logs and a capture there.")] = None,
 ) -> None:
     """Show the main job on this machine: protected sessions both ways and from UE to UE, and what is refused."""
     outcomes: list[Outcome] = []
@@ -64,7 +64,7 @@ def demo(
         folder = keep or Path(tempfile.mkdtemp(prefix="pcscf-demo-"))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            outcomes.append(await _play(folder))
+            outcomes.append(await _play(folder, folder / "pcscf.pcap" if keep is not None else None))
         finally:
             if keep is None:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -80,9 +80,9 @@ def demo(
     raise typer.Exit(0 if outcome.ok else 1)
 
 
-async def _play(folder: Path) -> Outcome:
+async def _play(folder: Path, pcap: Path | None) -> Outcome:
     began = time.monotonic()
-    stage = _Stage(folder)
+    stage = _Stage(folder, pcap)
     failure = ""
     try:
         await stage.build()
@@ -107,8 +107,9 @@ def _outcome(evidence: Evidence, seconds: float, failure: str) -> Outcome:
 class _Stage:
     """The processes of a run: P-CSCF with gateway, core, and bob, who answers calls all the time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pcap: Path | None) -> None:
         self._folder = folder
+        self._pcap = pcap
         self._traces: list[Path] = []
         self._cast: dict[str, Child] = {}
         self._core = self._gm = ""
@@ -160,8 +161,12 @@ class _Stage:
         ports = [f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")]
         policy = [f"policies.0.match.identity=sip:{STRICT}@{DOMAIN}", "policies.0.media.msrp.downgrade=refuse"]
         settings = [*ports, *policy, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{self._core}", "timers.shutdown=1"]
+        capture: list[str] = []
+        if self._pcap is not None:
+            self._pcap.unlink(missing_ok=True)   # of an earlier run
+            capture = ["--pcap", str(self._pcap)]
         return await self._start("pcscf", [
-            "pcscf", "run", str(POLICIES / "lab.yaml"), *(word for value in settings for word in ("--set", value)),
+            "pcscf", "run", str(POLICIES / "lab.yaml"), *capture, *(word for value in settings for word in ("--set", value)),
         ])
 
     async def _lab(self, name: str, kind: str, *arguments: str) -> Child:
@@ -195,9 +200,11 @@ def _show(outcome: Outcome, keep: Path | None) -> None:
     if outcome.failure:
         console.print(Text(f"The demo did not come to its end: {outcome.failure}", "bold red"))
     wrong = sum(not check.ok for check in outcome.checks)
-    where = f"; traces and logs are in {keep}" if keep is not None else "" if outcome.ok else "; --keep DIR keeps traces and logs"
+    kept = "" if outcome.ok else "; --keep DIR keeps traces, logs and a capture"
+    if keep is not None:
+        kept = f"; traces, logs and the capture pcscf.pcap are in {keep}"
     verdict = "Everything held" if outcome.ok else f"{wrong} of {len(outcome.checks)} did not hold"
-    console.print(f"{verdict}, in {outcome.seconds:.1f} s{where}.")
+    console.print(f"{verdict}, in {outcome.seconds:.1f} s{kept}.")
 
 
 def _as_object(outcome: Outcome) -> dict[str, object]:

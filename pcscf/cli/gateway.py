@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 
-from pcscf.cli.options import ConfigFile, LogLevel, Overrides, TraceFile
+from pcscf.cli.options import ConfigFile, LogLevel, Overrides, PcapFile, TraceFile
 from pcscf.cli.service import serve
 from pcscf.config.gateway import GatewayFile
 from pcscf.config.load import load_gateway
 from pcscf.gateway.config import EMBEDDED_PARENT, GatewayConfig, GatewayLimits, GatewayTimers, Realm
 from pcscf.gateway.server import run_gateway
 from pcscf.observe.log import set_up
+from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
 
 
-def gateway(file: ConfigFile, overrides: Overrides = None, trace: TraceFile = None, log_level: LogLevel = None) -> None:
+def gateway(
+    file: ConfigFile, overrides: Overrides = None, trace: TraceFile = None, pcap: PcapFile = None, log_level: LogLevel = None,
+) -> None:
     """Run the media gateway described by FILE until SIGTERM or SIGINT."""
     level = [f"log_level={log_level}"] if log_level else []
     read = load_gateway(file, [*(overrides or []), *level])
     set_up(read.log_level)
     config = gateway_config(read, parent=int(os.environ.get(EMBEDDED_PARENT) or 0))
-    if trace is None:
-        serve(run_gateway(config))
-        return
-    with closing(TraceWriter(trace, GATEWAY)) as writer:
-        serve(run_gateway(config, trace=writer.tap_gateway))
+    with ExitStack() as open_files:
+        tracing = open_files.enter_context(closing(TraceWriter(trace, GATEWAY))).tap_gateway if trace is not None else None
+        capturing = open_files.enter_context(closing(PcapWriter(pcap))).stream if pcap is not None else None
+        serve(run_gateway(config, trace=tracing, capture=capturing))
 
 
 def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:

@@ -15,6 +15,10 @@ Overrides: TypeAlias = Annotated[
 TraceFile: TypeAlias = Annotated[
     Path | None, typer.Option("--trace", metavar="FILE", help="Appends a line per message on the wire to this file.")
 ]
+PcapFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--pcap", metavar="FILE", help="Appends what crosses the wire to this capture: whole messages, with bodies."),
+]
 LogLevel: TypeAlias = Annotated[
     str | None, typer.Option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 ]

@@ -88,7 +88,7 @@ class StreamLimits(Block):
     """Bounds of a gateway. What exceeds them is refused at once, never queued."""
 
     contexts: Count = 10_000
-    """Contexts (sessions with media) at the same time; one more gets H.248 error 510."""
+    """Contexts (sessions with media) at the same time; one more gets H.248 error 412."""
     write_buffer: Annotated[int, Field(ge=4096, le=16_777_216)] = 131_072
     """Octets that wait for one slow receiver before the sender is no longer read."""
 

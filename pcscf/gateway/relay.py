@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 from pcscf.errors import H248Error
+from pcscf.gateway.capture import Capture, CapturedEndpoint
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Identity
 from pcscf.gateway.config import GatewayConfig, Realm
@@ -36,10 +37,13 @@ Report = Callable[[LegKey, Cause], None]
 class Relay:
     """Carries out what the context table planned. `report`: called when a leg's connection failed or ended by itself."""
 
-    def __init__(self, config: GatewayConfig, identity: Identity, *, report: Report, trace: Trace | None) -> None:
+    def __init__(
+        self, config: GatewayConfig, identity: Identity, *, report: Report, trace: Trace | None, capture: Capture | None
+    ) -> None:
         self.config = config
         self.report = report
         self.tls = TlsContext(identity)
+        self.capture = capture
         self.statistics = Statistics()
         self.loop = asyncio.get_running_loop()
         self.buffer = memoryview(bytearray(READ_SIZE))
@@ -335,7 +339,13 @@ class Leg:
 
     def _new_connection(self) -> Connection:
         relay, plan = self._relay, self.plan
-        endpoint: Endpoint = TlsEndpoint(relay.tls, plan.tls, plan.fingerprints) if plan.secure else PlainEndpoint()
+        endpoint: Endpoint
+        if plan.secure:
+            endpoint = TlsEndpoint(relay.tls, plan.tls, plan.fingerprints)
+        elif relay.capture is not None and self._remote is not None:
+            endpoint = CapturedEndpoint(relay.capture, plan.local, self._remote)
+        else:
+            endpoint = PlainEndpoint()
         timers = relay.config.timers
         self._connection = Connection(
             self, endpoint, relay.buffer, write_buffer=relay.config.limits.write_buffer,

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from pcscf.errors import ConfigError
 from pcscf.gateway import notify
+from pcscf.gateway.capture import Capture
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import OFFERED, self_signed
 from pcscf.gateway.config import GatewayConfig
@@ -51,7 +52,7 @@ class Gateway(asyncio.DatagramProtocol):
     controller: the address of the controller that took the registration, None while there is none.
     """
 
-    def __init__(self, config: GatewayConfig, *, trace: Trace | None = None) -> None:
+    def __init__(self, config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None) -> None:
         if not config.controllers or not config.realms:
             raise ConfigError("a gateway needs at least one controller and one realm")
         self.config = config
@@ -60,7 +61,7 @@ class Gateway(asyncio.DatagramProtocol):
         self.registered = asyncio.Event()
         identity = self_signed(datetime.now(UTC))
         own = {name: identity.fingerprint(name) for name in OFFERED}
-        self.relay = Relay(config, identity, report=self._report, trace=trace)
+        self.relay = Relay(config, identity, report=self._report, trace=trace, capture=capture)
         self.table = ContextTable(
             TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash), self.relay
         )
@@ -345,12 +346,13 @@ class Gateway(asyncio.DatagramProtocol):
             self._registration = None
 
 
-async def run_gateway(config: GatewayConfig, *, trace: Trace | None = None) -> None:
+async def run_gateway(config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None) -> None:
     """Runs a gateway until it is cancelled; an embedded one also ends when its parent has died and nobody adopts it.
 
-    trace: gets every step on the media side. Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
+    trace: gets every step on the media side. capture: gets what crosses there without TLS.
+    Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
     """
-    gateway = Gateway(config, trace=trace)
+    gateway = Gateway(config, trace=trace, capture=capture)
     await gateway.start()
     try:
         await gateway.finished.wait()

@@ -370,9 +370,10 @@ class TransactionMachine:
             self._acknowledge(reply.id, peer, now)
             self._events.append(ReplyReceived(reply.id, peer, reply.actions, reply.error))
         if reply.immediate_ack_required:  # a repeated reply too: our confirmation of the first may be lost
-            acks = self._acks.pop(peer, None) or _Acks(peer)
+            acks = self._acks.setdefault(peer, _Acks(peer))
             acks.tids.append(reply.id)
-            self._flush(acks)
+            # At the next turn: a reply to ServiceChange may change the version in which the confirmation has to be written.
+            self._schedule(acks, now)
 
     def _pending_received(self, tid: int, peer: Peer, now: float) -> None:
         asked = self._asked.get(tid)

@@ -121,7 +121,7 @@ class LinePlan:
 class MediaPlan:
     """The decision about one offer, and after `settle` about its answer.
 
-    action      forward; reject the offer with `status` and `warning`; release-session: both sides get BYE
+    action      forward; reject the offer with `status` and `warning`; release-session: both sides get BYE, `warning` says why
     downgraded  indexes of plain lines whose protection the UE had agreed at registration
     """
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pcscf.mediasec import legs
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
-from pcscf.mediasec.model import LIVE, Action, Direction, Leg, LinePlan, MediaPlan, Mode
+from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import SETUP_COMPLEMENT
 from pcscf.sdp.views import effective_values, usable_fingerprints
@@ -22,7 +22,8 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
         return plan
     from_ue = plan.direction is Direction.OFFER_FROM_UE
     lines: list[LinePlan] = []
-    live = ended = False
+    ended: list[str] = []   # why, of each line that the answer ended
+    live = False
     for line in plan.lines:
         section = answer.media[line.index] if line.index < len(answer.media) else None
         if line.mode not in LIVE:
@@ -35,10 +36,12 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
         else:
             settled = _answer_of_core(line, answer, section) if from_ue else _answer_of_ue(line, answer, section)
             live = live or settled.mode in LIVE
-            ended = ended or settled.mode not in LIVE
+            if settled.mode not in LIVE:
+                ended.append(settled.reason)
         lines.append(settled)
-    action: Action = "release-session" if ended and not live else "forward"
-    return replace(plan, lines=tuple(lines), action=action)
+    if ended and not live:
+        return replace(plan, lines=tuple(lines), action="release-session", warning="; ".join(ended))
+    return replace(plan, lines=tuple(lines))
 
 
 def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from pathlib import Path
 from random import SystemRandom
 
 import structlog
@@ -14,7 +13,7 @@ import structlog
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, SipError, TemporarilyUnavailable
 from pcscf.iq.notifications import BearerReleased
-from pcscf.observe.trace import TraceWriter, address_text
+from pcscf.observe.trace import address_text
 from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.ports import Ports
@@ -29,6 +28,7 @@ from pcscf.runtime.iq import Gateways
 from pcscf.runtime.net import Message, Net, Socket, Upward
 from pcscf.runtime.resolve import Resolver
 from pcscf.runtime.store import MemoryStore
+from pcscf.runtime.taps import TapFiles, Taps
 from pcscf.runtime.wheel import Wheel
 from pcscf.sip.flow import Destination, Flow
 from pcscf.sip.layer import TransactionLayer
@@ -40,47 +40,40 @@ GATEWAY_PATIENCE = 15.0   # seconds that the embedded gateway may take to regist
 log = structlog.get_logger()
 
 
-async def run(config: Config, *, trace: Path | None = None) -> None:
+async def run(config: Config, files: TapFiles = TapFiles()) -> None:  # noqa: B008 - immutable
     """Run until cancelled; then release what is under way and close. Raises ConfigError for what cannot be opened."""
-    writer = TraceWriter(trace, "pcscf") if trace is not None else None
-    try:
-        pcscf = await Pcscf.open(config, trace, writer)
+    with Taps(files, "pcscf") as taps:
+        pcscf = await Pcscf.open(config, taps)
         try:
             await pcscf.serve()
         finally:
             await pcscf.close()
-    finally:
-        if writer is not None:
-            writer.close()
 
 
 class Pcscf:
     """The joined parts. `open` brings them up; `close` takes them down in the opposite order."""
 
-    def __init__(self, config: Config, trace: Path | None, writer: TraceWriter | None) -> None:
+    def __init__(self, config: Config, taps: Taps) -> None:
         self._config = config
         self._store = MemoryStore()
         self._wheel = Wheel()
         loop = asyncio.get_running_loop()
         self._layer = TransactionLayer(settings.timers_for(config))
-        self._net = Net(
-            Upward(self._receive, self._malformed, self._gone), settings.net_limits(config),
-            writer.tap_sip if writer is not None else None)
+        self._net = Net(Upward(self._receive, self._malformed, self._gone), settings.net_limits(config), taps.sip)
         waits = Waits(register=config.timers.register_reply, request=config.timers.request_reply)
         self._driver = Driver(self._net, self._layer, Resolver(), self._wheel.later, waits)
         self._gateways = Gateways(
             settings.iq(config), random=SystemRandom(), clock=loop.time, on_bearer_released=self._bearer_released,
-            on_gateway_lost=self._gateway_lost, tap=writer.tap_iq if writer is not None else None)
+            on_gateway_lost=self._gateway_lost, tap=taps.iq(lambda: self._gateways.address))
         self._embedded: EmbeddedGateway | None = None
-        self._writer = writer
-        self._trace = trace
+        self._taps = taps
         self._now = loop.time
         self._calls: Calls | None = None
 
     @classmethod
-    async def open(cls, config: Config, trace: Path | None, writer: TraceWriter | None) -> Pcscf:
+    async def open(cls, config: Config, taps: Taps) -> Pcscf:
         """Everything open and a gateway registered. Raises ConfigError."""
-        self = cls(config, trace, writer)
+        self = cls(config, taps)
         try:
             await self._open_all()
         except BaseException:
@@ -116,7 +109,7 @@ class Pcscf:
         self._announce_ready(bound)
 
     async def _start_embedded(self) -> None:
-        self._embedded = settings.embedded(self._config, self._gateways.address, self._trace)
+        self._embedded = settings.embedded(self._config, self._gateways.address, self._taps.files.arguments)
         await self._embedded.start()
         try:
             await self._gateways.wait_registered(GATEWAY_PATIENCE)
@@ -180,5 +173,5 @@ class Pcscf:
 
     def _record(self, event: str, **facts: object) -> None:
         log.info(event, **facts)
-        if event == "reserved" and self._writer is not None:
-            self._writer.link(str(facts["call"]), int(str(facts["context"])))
+        if event == "reserved" and self._taps.trace is not None:
+            self._taps.trace.link(str(facts["call"]), int(str(facts["context"])))

@@ -15,7 +15,7 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -71,20 +71,23 @@ def gateway_file(config: Config) -> dict[str, Any]:
 
 
 class EmbeddedGateway:
-    """`content`: the gateway's file. `folder`: where file and record are kept; by default the runtime folder of this user."""
+    """`content`: the gateway's file. `folder`: where file and record are kept; by default the runtime folder of this user.
+
+    arguments: what else `pcscf gateway` is told when it is started; one that is taken over keeps what it was told.
+    """
 
     def __init__(
         self,
         content: Mapping[str, Any],
         *,
         restart: RestartPolicy,
-        trace: Path | None = None,
+        arguments: Sequence[str] = (),
         folder: Path | None = None,
     ) -> None:
         self._text = json.dumps(content, indent=1)
         self._restart = restart
         self._leave = float(content.get("timers", {}).get("graceful_stop", 1.0)) + PATIENCE
-        self._trace = trace
+        self._arguments = arguments
         self._folder = folder
         name = hashlib.sha256(f"{content['mid']} {content['controllers']}".encode()).hexdigest()[:16]
         self._names = f"gateway-{name}.json", f"gateway-{name}.record"
@@ -160,9 +163,8 @@ class EmbeddedGateway:
     async def _spawn(self) -> _Process:
         folder = self._folder or _runtime_folder()
         file, record = (folder / name for name in self._names)
-        trace = [] if self._trace is None else ["--trace", str(self._trace)]
         child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pcscf", "gateway", str(file), *trace),
+            *(sys.executable, "-m", "pcscf", "gateway", str(file), *self._arguments),
             env={**os.environ, EMBEDDED_PARENT: str(os.getpid())},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 from pcscf.config.model import AccessRealm, Config
 from pcscf.config.policy import MediaPolicy
@@ -87,11 +86,12 @@ def iq(config: Config) -> IqConfig:
         heartbeat=Heartbeat(beat.interval, beat.lost_after), limits=IqLimits(deadline=config.timers.iq_reply))
 
 
-def embedded(config: Config, iq_address: tuple[str, int], trace: Path | None) -> EmbeddedGateway:
-    """The gateway that is our child. `iq_address`: where our end of Iq was really bound."""
+def embedded(config: Config, iq_address: tuple[str, int], arguments: Sequence[str]) -> EmbeddedGateway:
+    """The gateway that is our child. `iq_address`: where our end of Iq was really bound. `arguments`: see there."""
     content = gateway_file(config) | {"controllers": [str(Endpoint(reachable(iq_address[0]), iq_address[1]))]}
     settings = config.gateways.embedded
-    return EmbeddedGateway(content, restart=RestartPolicy(settings.restart_after, settings.restart_after_max), trace=trace)
+    restart = RestartPolicy(settings.restart_after, settings.restart_after_max)
+    return EmbeddedGateway(content, restart=restart, arguments=arguments)
 
 
 def _interface(config: Config, socket: Socket) -> Interface:

@@ -38,6 +38,7 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], list[s
 
 
 @ENCODERS
+@pytest.mark.interop("megaco", "decodes every kind of message that we write, pretty and compact")
 def test_erlang_reads_every_message(
     encode: Callable[[Message], bytes], decoder: Callable[[Path], list[str]], tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def test_the_erlang_decoder_does_refuse(decoder: Callable[[Path], list[str]], tm
 
 
 @ENCODERS
+@pytest.mark.interop("tshark", "dissects every kind of H.248 message that we write, pretty and compact")
 def test_tshark_dissects_every_message(encode: Callable[[Message], bytes], tmp_path: Path) -> None:
     require_peer("tshark", "text2pcap")
     dump = tmp_path / "dump.txt"

@@ -1,9 +1,9 @@
-"""The gateway's TLS against the openssl program, which nobody here wrote: as its server and as its client."""
+"""TLS against the openssl program, which nobody here wrote: the gateway as server and as client, the P-CSCF as server."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,13 +12,24 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pcscf.gateway.certificate import Identity
+from pcscf.lab.tap import Address
 from tests.support.gatewaybed import Bench, Local, add, bench, new_identity
-
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="the openssl program is not installed")
+from tests.support.peers import require_peer
+from tests.support.processes import pcscf
 
 UE = new_identity("ue")
 STRANGER = new_identity("stranger")
 UE_PRINT = str(UE.fingerprint("sha-256"))
+
+# Kinds of TLS 1.2 suites that nobody may use here (TS 33.210 §6.2.3), as OpenSSL names them.
+KINDS = ("NULL", "aNULL", "SHA1", "CBC", "kRSA", "CAMELLIA", "AESCCM")
+WEAK = pytest.mark.parametrize("weak", KINDS)
+ONLY_WEAK = "only NULL, anonymous, SHA-1, CBC, RSA key transport, Camellia or CCM suites"
+
+
+@pytest.fixture(autouse=True)
+def present() -> None:
+    require_peer("openssl")
 
 
 def files(identity: Identity, folder: Path) -> list[str]:
@@ -83,6 +94,7 @@ def client(local: Local, *more: str) -> Sequence[str]:
     return ["s_client", "-connect", f"{local.host}:{local.port}", *more]
 
 
+@pytest.mark.interop("openssl", "gateway as TLS server: right certificate, data both ways; {version}")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 async def test_the_right_certificate_passes(version: str, tmp_path: Path) -> None:
     async with bench() as gateway:
@@ -101,6 +113,7 @@ async def test_the_right_certificate_passes(version: str, tmp_path: Path) -> Non
         writer.close()
 
 
+@pytest.mark.interop("openssl", "gateway as TLS server: wrong certificate, alert bad_certificate, no octet passes; {version}")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 async def test_a_wrong_certificate_gets_the_alert_bad_certificate(version: str, tmp_path: Path) -> None:
     async with bench() as gateway:
@@ -122,6 +135,7 @@ async def test_a_wrong_certificate_gets_the_alert_bad_certificate(version: str, 
         writer.close()
 
 
+@pytest.mark.interop("openssl", "gateway as TLS server: no certificate, refused; {version}")
 @pytest.mark.parametrize(
     ("version", "alert"), [("-tls1_2", b"alert handshake failure"), ("-tls1_3", b"alert certificate required")]
 )
@@ -134,6 +148,7 @@ async def test_no_certificate_is_refused(version: str, alert: bytes) -> None:
         assert notified["g/cause"]["Failurecause"] == "TLS peer sent no certificate"
 
 
+@pytest.mark.interop("openssl", "gateway as TLS server: {version} refused")
 @pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
 async def test_older_versions_are_refused(version: str, tmp_path: Path) -> None:
     async with bench() as gateway:
@@ -143,15 +158,17 @@ async def test_older_versions_are_refused(version: str, tmp_path: Path) -> None:
         assert (await gateway.iq.notified())["g/cause"]["Generalcause"] == "IW"
 
 
-@pytest.mark.parametrize("cipher", ["ECDHE-ECDSA-AES128-SHA", "NULL:@SECLEVEL=0"])
-async def test_weak_suites_are_refused(cipher: str, tmp_path: Path) -> None:
+@pytest.mark.interop("openssl", f"gateway as TLS server: {ONLY_WEAK}, refused")
+@WEAK
+async def test_weak_suites_are_refused(weak: str, tmp_path: Path) -> None:
     async with bench() as gateway:
         access_side, _ = await reserve(gateway)
-        async with openssl(*client(access_side, "-tls1_2", "-cipher", cipher, *files(UE, tmp_path))) as run:
+        async with openssl(*client(access_side, "-tls1_2", "-cipher", f"{weak}:@SECLEVEL=0", *files(UE, tmp_path))) as run:
             assert b"alert handshake failure" in await run.end()
         assert (await gateway.until("tls-failed")).facts["cause"] == "NO_COMMON_PARAMETERS"
 
 
+@pytest.mark.interop("openssl", "gateway as TLS server: no session is resumed; {version}")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 async def test_a_session_is_not_resumed(version: str, tmp_path: Path) -> None:
     session = tmp_path / "session.pem"
@@ -176,9 +193,10 @@ async def test_a_session_is_not_resumed(version: str, tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def s_server(folder: Path, identity: Identity, *more: str) -> AsyncIterator[tuple[OpenSsl, int]]:
+async def s_server(folder: Path, identity: Identity | None, *more: str) -> AsyncIterator[tuple[OpenSsl, int]]:
     """`openssl s_server` that asks for a certificate and lives as long as its stdin."""
-    async with openssl("s_server", "-accept", "127.0.0.1:0", "-Verify", "1", *files(identity, folder), *more) as run:
+    shown = files(identity, folder) if identity is not None else ["-nocert"]
+    async with openssl("s_server", "-accept", "127.0.0.1:0", "-Verify", "1", *shown, *more) as run:
         await run.until(b"ACCEPT ")
         await run.until(b"\n")
         port = run.printed.partition(b"ACCEPT ")[2].split()[0].rpartition(b":")[2]
@@ -194,6 +212,7 @@ async def as_client(gateway: Bench, port: int) -> Local:
     return core_side
 
 
+@pytest.mark.interop("openssl", "gateway as TLS client: right certificate, its own shown, data both ways; {version}")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 async def test_the_gateway_as_client(version: str, tmp_path: Path) -> None:
     async with bench() as gateway, s_server(tmp_path, UE, version) as (run, port):
@@ -208,6 +227,7 @@ async def test_the_gateway_as_client(version: str, tmp_path: Path) -> None:
         writer.close()
 
 
+@pytest.mark.interop("openssl", "gateway as TLS client: wrong certificate, alert bad_certificate, no octet passes; {version}")
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 async def test_the_gateway_as_client_refuses_the_wrong_server(version: str, tmp_path: Path) -> None:
     async with bench() as gateway, s_server(tmp_path, STRANGER, version) as (run, port):
@@ -223,3 +243,115 @@ async def test_the_gateway_as_client_refuses_the_wrong_server(version: str, tmp_
         await run.until(b"alert bad certificate")
         assert b"from the core" not in run.printed
         assert (await gateway.iq.notified())["g/cause"]["Generalcause"] == "FP"
+
+
+async def refused_as_client(gateway: Bench, run: OpenSsl, port: int, told: bytes) -> None:
+    """No connection comes about, whatever waits on the core side."""
+    run.say(b"early words\n")
+    core_side = await as_client(gateway, port)
+    try:
+        reader, writer = await asyncio.open_connection(*core_side.address)
+        writer.write(b"from the core\n")
+        assert await reader.read() == b""
+        writer.close()
+    except ConnectionResetError:
+        pass
+    await run.until(told)
+    assert b"from the core" not in run.printed
+    assert (await gateway.until("tls-failed")).facts["cause"] == "NO_COMMON_PARAMETERS"
+
+
+@pytest.mark.interop("openssl", "gateway as TLS client: server without certificate, refused")
+async def test_the_gateway_as_client_refuses_a_server_without_certificate(tmp_path: Path) -> None:
+    more = ("-tls1_2", "-cipher", "ALL:aNULL:@SECLEVEL=0")
+    async with bench() as gateway, s_server(tmp_path, None, *more) as (run, port):
+        await refused_as_client(gateway, run, port, b"no shared cipher")
+
+
+@pytest.mark.interop("openssl", "gateway as TLS client: {version} refused")
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+async def test_the_gateway_as_client_refuses_older_versions(version: str, tmp_path: Path) -> None:
+    more = (version, "-cipher", "ALL:@SECLEVEL=0")
+    async with bench() as gateway, s_server(tmp_path, UE, *more) as (run, port):
+        await refused_as_client(gateway, run, port, b"unsupported protocol")
+
+
+@pytest.mark.interop("openssl", f"gateway as TLS client: {ONLY_WEAK}, refused")
+@WEAK
+async def test_the_gateway_as_client_refuses_weak_suites(weak: str, tmp_path: Path) -> None:
+    more = ("-tls1_2", "-cipher", f"{weak}:@SECLEVEL=0")
+    async with bench() as gateway, s_server(tmp_path, UE, *more) as (run, port):
+        await refused_as_client(gateway, run, port, b"no shared cipher")
+
+
+# RSA_EXPORT_WITH_RC4_40_MD5, RSA_WITH_RC4_128_MD5, RSA_WITH_RC4_128_SHA, RSA_EXPORT_WITH_DES40_CBC_SHA, RSA_WITH_DES_CBC_SHA,
+# RSA_WITH_3DES_EDE_CBC_SHA, DHE_RSA_WITH_3DES_EDE_CBC_SHA, ECDHE_ECDSA_WITH_RC4_128_SHA, ECDHE_ECDSA_WITH_3DES_EDE_CBC_SHA
+BURIED = (0x0003, 0x0004, 0x0005, 0x0008, 0x0009, 0x000A, 0x0016, 0xC007, 0xC008)
+
+
+async def test_suites_that_openssl_has_buried_are_refused() -> None:
+    """Nobody offers RC4, DES, 3DES or export suites any more, so the ClientHello (RFC 5246 §7.4.1.2) is written here."""
+    suites = b"".join(suite.to_bytes(2) for suite in BURIED)
+    curves = bytes.fromhex("000a000400020017" "000b00020100")   # secp256r1, uncompressed
+    hello = b"\x03\x03" + bytes(32) + b"\x00" + len(suites).to_bytes(2) + suites + b"\x01\x00" + len(curves).to_bytes(2) + curves
+    handshake = b"\x01" + len(hello).to_bytes(3) + hello
+    async with bench() as gateway:
+        access_side, _ = await reserve(gateway)
+        reader, writer = await asyncio.open_connection(*access_side.address)
+        writer.write(b"\x16\x03\x01" + len(handshake).to_bytes(2) + handshake)
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(7) == bytes.fromhex("15030300020228"), "fatal handshake_failure"
+        assert (await gateway.until("tls-failed")).facts["cause"] == "NO_COMMON_PARAMETERS"
+        writer.close()
+
+
+def made_by_openssl(folder: Path) -> tuple[list[str], str]:
+    """An RSA certificate that openssl made: arguments that show it, and its fingerprint as openssl tells it."""
+    certificate, key = folder / "rsa.pem", folder / "rsa.key"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=ue", "-days", "2", "-keyout", key, "-out",
+            certificate]
+    subprocess.run(made, check=True, capture_output=True)
+    asked = ["openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256"]
+    told = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    return ["-cert", str(certificate), "-key", str(key)], "sha-256 " + told.strip().partition("=")[2]
+
+
+@pytest.mark.interop("openssl", "gateway as TLS server: RSA certificate that it made, fingerprint as it tells it; {version}")
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+async def test_its_own_certificate_and_fingerprint(version: str, tmp_path: Path) -> None:
+    shown, fingerprint = made_by_openssl(tmp_path)
+    async with bench() as gateway:
+        access_side, core_side = await gateway.open(
+            add("access", ours="passive", theirs="active", fingerprints=[fingerprint], secure=True),
+            add("core", ours="passive", theirs="active"),
+        )
+        reader, writer = await asyncio.open_connection(*core_side.address)
+        async with openssl(*client(access_side, version, *shown)) as run:
+            run.say(b"from the ue\n")
+            async with asyncio.timeout(5):
+                assert await reader.readline() == b"from the ue\n"
+        assert (await gateway.until("tls-established")).facts["fingerprint"] == fingerprint
+        writer.close()
+
+
+OPTIONS = (
+    b"OPTIONS sip:pcscf.ims.example SIP/2.0\r\nVia: SIP/2.0/TLS 127.0.0.1:9;branch=z9hG4bK1;rport\r\nMax-Forwards: 0\r\n"
+    b"From: <sip:a@ims.example>;tag=1\r\nTo: <sip:pcscf.ims.example>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+
+
+@pytest.mark.interop("openssl", "P-CSCF as TLS server on Gm: SIP over TLS 1.2 and 1.3; 1.0, 1.1 and weak suites refused")
+async def test_signalling(tmp_path: Path) -> None:
+    nobody: Address = ("127.0.0.1", 9)
+    async with pcscf(tmp_path / "pcscf", nobody) as running:
+        where = ["s_client", "-connect", f"127.0.0.1:{running.listeners['gm-tls'].port}"]
+        for version in ("-tls1_2", "-tls1_3"):
+            async with openssl(*where, version) as run:
+                run.say(OPTIONS)
+                await run.until(b"SIP/2.0 ")
+        refused = [(version, "ALL") for version in ("-tls1", "-tls1_1")] + [("-tls1_2", kind) for kind in KINDS]
+        for version, suites in refused:
+            async with openssl(*where, version, "-cipher", f"{suites}:@SECLEVEL=0") as run:
+                # asyncio closes the connection before the alert has gone out.
+                assert b"Cipher is (NONE)" in await run.end(), (version, suites)

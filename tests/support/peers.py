@@ -12,10 +12,15 @@ _MEGACO = ("megaco-*/ebin/megaco.app", "megaco-*/include/megaco.hrl")   # the se
 _ERLANG_LIBRARIES = ("/usr/lib/erlang/lib", "/usr/local/lib/erlang/lib", "/usr/lib64/erlang/lib")
 
 
+def find_program(program: str) -> str | None:
+    """Where a program is; daemons stand in a folder that is not on everybody's search path."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+
+
 def _is_present(program: str) -> bool:
     if program == "megaco":
         return all(any(any(Path(library).glob(file)) for library in _ERLANG_LIBRARIES) for file in _MEGACO)
-    return shutil.which(program) is not None or Path("/usr/sbin", program).exists()
+    return find_program(program) is not None
 
 
 def require_peer(*programs: str) -> None:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the independent peers that the tests speak with: Erlang's megaco (H.248), tshark, openssl.
+# Brings the independent peers that the tests speak with: Kamailio and SIPp (SIP), Erlang's megaco (H.248), tshark, openssl.
 #
 # As root on Debian or Ubuntu what is missing is installed from the distribution; no daemon is started. Elsewhere the
 # missing ones are named and counted, and the tests that need them are skipped and counted by pytest.
@@ -14,6 +14,8 @@ megaco:erlang-megaco
 megaco-headers:erlang-dev
 tshark:tshark
 openssl:openssl
+kamailio:kamailio
+sipp:sip-tester
 "
 
 in_erlang() {
@@ -30,7 +32,7 @@ present() {
     case "$1" in
     megaco) in_erlang 'megaco-*/ebin/megaco.app' ;;
     megaco-headers) in_erlang 'megaco-*/include/megaco.hrl' ;;
-    *) command -v "$1" >/dev/null 2>&1 ;;
+    *) command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] ;;   # where daemons are, and not always on the search path
     esac
 }
 

@@ -1,11 +1,13 @@
 %% A media gateway on the megaco application of Erlang/OTP: what our controller says is read and answered by a stack
 %% that is not ours.
 %%
-%%   erl -noshell -run megaco_gateway main ControllerPort
+%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact
 %%
 %% It registers at 127.0.0.1:ControllerPort and takes commands, one per line, from standard input; its end stops the gateway.
 %%   notify        reports that the TLS session of the last termination that was modified broke
 %%   disconnected  registers again with its contexts;  leave  goes out of service
+%%   refuse CODE   refuses the next Add;  delay MS  answers the next request of a context so much later;  pending MS  the same,
+%%                 and says so with TransactionPending
 %% What happens goes out as lines: "registered", "add C", "modify C", "subtract C", "audit C", "acknowledged", "left".
 -module(megaco_gateway).
 -behaviour(megaco_user).
@@ -23,13 +25,13 @@
 
 -define(FINGERPRINT, "12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0").
 
-main([Controller]) ->
+main([Controller, Encoding]) ->
     ets:new(?MODULE, [named_table, public]),
     ets:insert(?MODULE, {number, 1000}),
     ok = application:start(megaco),
     Mid = {ip4Address, #'IP4Address'{address = [127, 0, 0, 1], portNumber = 2945}},
     ok = megaco:start_user(Mid, [
-        {user_mod, ?MODULE}, {encoding_mod, megaco_compact_text_encoder}, {encoding_config, []},
+        {user_mod, ?MODULE}, {encoding_mod, encoder(Encoding)}, {encoding_config, []},
         {send_mod, megaco_udp}, {protocol_version, 2}
     ]),
     Receiver = megaco:user_info(Mid, receive_handle),
@@ -42,6 +44,9 @@ main([Controller]) ->
     service_change(Connection, restart, "901 Cold Boot"),
     tell("registered", []),
     obey().
+
+encoder("pretty") -> megaco_pretty_text_encoder;
+encoder("compact") -> megaco_compact_text_encoder.
 
 %% --- commands from standard input
 
@@ -68,9 +73,19 @@ obey() ->
             service_change(connection(), forced, "905 Termination taken out of service"),
             tell("left", []),
             obey();
+        "refuse " ++ Code -> instead({refuse, number(Code)});
+        "delay " ++ Time -> instead({delay, number(Time)});
+        "pending " ++ Time -> instead({pending, number(Time)});
         _ ->
             halt(0)
     end.
+
+instead(What) ->
+    ets:insert(?MODULE, What),
+    tell("ready", []),
+    obey().
+
+number(Text) -> list_to_integer(string:trim(Text)).
 
 service_change(Connection, Method, Reason) ->
     Parameters = #'ServiceChangeParm'{
@@ -100,6 +115,26 @@ connection() ->
 
 handle_trans_request(Connection, 2, Actions) ->
     ets:insert(?MODULE, {connection, Connection}),
+    [#'ActionRequest'{contextId = Context} | _] = Actions,
+    case [taken(What) || What <- [delay, pending], is_session(Context)] of
+        [[{delay, Time}], _] ->
+            timer:sleep(Time),
+            carry_out(Actions);
+        [_, [{pending, Time}]] ->
+            {pending, {Time, Actions}};
+        _ ->
+            carry_out(Actions)
+    end.
+
+handle_trans_long_request(_, _, {Time, Actions}) ->
+    timer:sleep(Time),
+    carry_out(Actions).
+
+is_session(Context) -> Context =/= ?megaco_null_context_id andalso Context =/= ?megaco_all_context_id.
+
+taken(What) -> ets:take(?MODULE, What).
+
+carry_out(Actions) ->
     {discard_ack, lists:append([action(Action) || Action <- Actions])}.
 
 action(#'ActionRequest'{contextId = ?megaco_all_context_id}) ->
@@ -110,7 +145,19 @@ action(#'ActionRequest'{contextId = ?megaco_all_context_id}) ->
         Contexts ->
             [#'ActionReply'{contextId = C, commandReply = [audited(T) || T <- terminations(C)]} || C <- Contexts]
     end;
+action(#'ActionRequest'{contextId = ?megaco_choose_context_id, commandRequests = Commands}) ->
+    case taken(refuse) of
+        [{refuse, Code}] ->
+            Error = #'ErrorDescriptor'{errorCode = Code, errorText = "as it was told"},
+            tell("refused ~w", [Code]),
+            [#'ActionReply'{contextId = ?megaco_null_context_id, errorDescriptor = Error}];
+        [] ->
+            done(?megaco_choose_context_id, Commands)
+    end;
 action(#'ActionRequest'{contextId = Wanted, commandRequests = Commands}) ->
+    done(Wanted, Commands).
+
+done(Wanted, Commands) ->
     Context = context(Wanted),
     [#'ActionReply'{contextId = Context, commandReply = [command(Context, C) || #'CommandRequest'{command = C} <- Commands]}].
 
@@ -190,11 +237,10 @@ handle_connect(_, _, _) -> ok.
 handle_disconnect(_, _, _) -> ok.
 handle_syntax_error(_, _, Error) -> tell("syntax ~0p", [Error]), reply.
 handle_syntax_error(A, B, C, _) -> handle_syntax_error(A, B, C).
-handle_message_error(_, _, Error) -> tell("refused ~0p", [Error]), no_reply.
+handle_message_error(_, _, Error) -> tell("message error ~0p", [Error]), no_reply.
 handle_message_error(A, B, C, _) -> handle_message_error(A, B, C).
 handle_trans_request(A, B, C, _) -> handle_trans_request(A, B, C).
-handle_trans_long_request(_, _, _) -> {discard_ack, []}.
-handle_trans_long_request(_, _, _, _) -> {discard_ack, []}.
+handle_trans_long_request(A, B, C, _) -> handle_trans_long_request(A, B, C).
 handle_trans_reply(_, _, _, _) -> ok.
 handle_trans_reply(_, _, _, _, _) -> ok.
 handle_trans_ack(_, _, _, _) -> ok.

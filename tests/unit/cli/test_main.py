@@ -17,6 +17,7 @@ from pcscf.cli.main import COMMANDS, main
 from pcscf.config.load import POLICIES
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, GatewayUnavailable
+from pcscf.runtime.taps import TapFiles
 
 LAB = str(POLICIES / "lab.yaml")
 
@@ -34,12 +35,12 @@ def _logging() -> Any:
 
 
 @pytest.fixture
-def runtime(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, Path | None]]:
+def runtime(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, TapFiles]]:
     """Stands for the runtime: remembers what it was asked to run."""
-    asked: list[tuple[Config, Path | None]] = []
+    asked: list[tuple[Config, TapFiles]] = []
 
-    async def run(config: Config, *, trace: Path | None) -> None:
-        asked.append((config, trace))
+    async def run(config: Config, files: TapFiles) -> None:
+        asked.append((config, files))
 
     module = ModuleType("pcscf.runtime.app")
     module.run = run  # type: ignore[attr-defined]
@@ -96,17 +97,19 @@ def test_check_names_policies(capsys: pytest.CaptureFixture[str]) -> None:
     assert "policy 0: access tcp, tls\npolicy 1: everything\n" in told
 
 
-def test_run_hands_the_configuration_on(runtime: list[tuple[Config, Path | None]], tmp_path: Path) -> None:
-    trace = tmp_path / "trace.log"
-    options = ["--set", "timers.iq_reply=2", "--trace", str(trace), "--log-level", "warning"]
+def test_run_hands_the_configuration_on(runtime: list[tuple[Config, TapFiles]], tmp_path: Path) -> None:
+    trace, pcap = tmp_path / "trace.log", tmp_path / "all.pcap"
+    options = ["--set", "timers.iq_reply=2", "--trace", str(trace), "--pcap", str(pcap), "--log-level", "warning"]
     assert status("run", LAB, *options) == 0
-    [(config, traced)] = runtime
-    assert (config.timers.iq_reply, config.log.level, traced) == (2, "warning", trace)
+    [(config, files)] = runtime
+    assert (config.timers.iq_reply, config.log.level) == (2, "warning")
+    assert files == TapFiles(trace, pcap)
+    assert files.arguments == ["--trace", str(trace), "--pcap", str(pcap)]
 
 
-def test_run_traces_where_the_file_says(runtime: list[tuple[Config, Path | None]]) -> None:
+def test_run_traces_where_the_file_says(runtime: list[tuple[Config, TapFiles]]) -> None:
     assert status("run", LAB, "--set", "trace.file=here.log") == 0
-    assert [traced for _, traced in runtime] == [POLICIES / "here.log"]
+    assert [files for _, files in runtime] == [TapFiles(POLICIES / "here.log")]
 
 
 def test_run_refuses_a_wrong_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -256,10 +256,24 @@ class TestAcknowledging:
         sent(one)
         reply = TransactionReply(tid, DONE, immediate_ack_required=True)
         assert hear(one, reply, now=0.05) == [ReplyReceived(tid, PEER, DONE, None)]
+        assert one.next_timer() == 0.05
+        one.handle_timer(0.05)
         assert sent(one) == [TransactionAck(((tid, tid),))]
         assert hear(one, reply, now=0.5) == []
+        one.handle_timer(0.5)
         assert sent(one) == [TransactionAck(((tid, tid),))]
         assert run(one, 60) == []
+
+    def test_in_the_version_that_the_reply_settled(self) -> None:
+        one = machine()
+        one.set_version(PEER, 1)
+        tid = one.request(PEER, AUDIT, 0.0)
+        sent(one)
+        hear(one, TransactionReply(tid, DONE, immediate_ack_required=True), now=0.05)
+        one.set_version(PEER, 2)
+        one.handle_timer(0.05)
+        [(data, _)] = one.take_output()
+        assert decode_untrusted(data).version == 2
 
 
 class TestServing:

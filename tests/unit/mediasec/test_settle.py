@@ -115,6 +115,7 @@ def _check(row: Row, direction: Direction) -> None:
     (line,) = plan.lines
     assert (line.rule, line.mode, plan.action) == (row.rule, row.mode, row.action)
     assert len(line.reason) > 15
+    assert plan.warning == (line.reason if plan.action == "release-session" else "")
     assert line.gateway == (line.access is not None) == (line.core is not None)
     if line.mode in {Mode.RELEASED, Mode.FAILED, Mode.UNUSED}:
         assert not line.gateway

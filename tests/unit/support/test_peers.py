@@ -41,7 +41,7 @@ def test_without_privileges_the_missing_are_counted_and_named(bare: Path) -> Non
     names = told.partition("missing: ")[2].partition("\n")[0].split()
     assert status == 0
     assert f"peers: {len(names)} missing: " in told
-    assert {"tshark", "openssl", "erlang-base"} <= set(names)
+    assert {"tshark", "openssl", "erlang-base", "sip-tester"} <= set(names)
     assert f"sudo apt-get install {' '.join(names)}" in told
 
 

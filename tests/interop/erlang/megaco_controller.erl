@@ -1,0 +1,136 @@
+%% A controller on the megaco application of Erlang/OTP: what it asks of our gateway goes through its codec and its
+%% transactions, and so does what our gateway tells.
+%%
+%%   erl -noshell -run megaco_controller main Port pretty|compact
+%%
+%% Commands come one per line from standard input, whose end stops the controller. H.248 text travels in Base64.
+%%   call TEXT   decodes a message with one request, sends that request, and tells "reply TEXT" or "failed REASON"
+%%   hold MS     answers the next request of the gateway with TransactionPending, and in earnest so much later
+%% What the gateway asks for is told as "request TEXT", and granted; "confirmed" tells that it confirmed the reply to a request
+%% that was held. Every reply asks for a confirmation at once.
+-module(megaco_controller).
+-behaviour(megaco_user).
+-export([main/1]).
+-export([
+    handle_connect/2, handle_connect/3, handle_disconnect/3, handle_syntax_error/3, handle_syntax_error/4,
+    handle_message_error/3, handle_message_error/4, handle_trans_request/3, handle_trans_request/4,
+    handle_trans_long_request/3, handle_trans_long_request/4, handle_trans_reply/4, handle_trans_reply/5,
+    handle_trans_ack/4, handle_trans_ack/5, handle_unexpected_trans/3, handle_unexpected_trans/4,
+    handle_trans_request_abort/4, handle_trans_request_abort/5, handle_segment_reply/5, handle_segment_reply/6
+]).
+
+-include_lib("megaco/include/megaco.hrl").
+-include_lib("megaco/include/megaco_message_v2.hrl").
+
+-define(VERSION, 2).
+
+main([Port, Encoding]) ->
+    ets:new(?MODULE, [named_table, public]),
+    ok = application:start(megaco),
+    Number = list_to_integer(Port),
+    Mid = {ip4Address, #'IP4Address'{address = [127, 0, 0, 1], portNumber = Number}},
+    ets:insert(?MODULE, {mid, Mid}),
+    ok = megaco:start_user(Mid, [
+        {user_mod, ?MODULE}, {encoding_mod, encoder(Encoding)}, {encoding_config, []},
+        {send_mod, megaco_udp}, {protocol_version, ?VERSION}
+    ]),
+    Receiver = megaco:user_info(Mid, receive_handle),
+    {ok, Transport} = megaco_udp:start_transport(),
+    {ok, _, _} = megaco_udp:open(Transport, [
+        {port, Number}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}
+    ]),
+    tell("open", []),
+    obey().
+
+encoder("pretty") -> megaco_pretty_text_encoder;
+encoder("compact") -> megaco_compact_text_encoder.
+
+%% --- commands from standard input
+
+obey() ->
+    case io:get_line("") of
+        "call " ++ Text ->
+            call(actions(base64:decode(string:trim(Text)))),
+            obey();
+        "hold " ++ Delay ->
+            ets:insert(?MODULE, {hold, list_to_integer(string:trim(Delay))}),
+            tell("holding", []),
+            obey();
+        eof ->
+            halt(0)
+    end.
+
+actions(Text) ->
+    {ok, #'MegacoMessage'{mess = #'Message'{messageBody = {transactions, [{transactionRequest, Request}]}}}} =
+        megaco_pretty_text_encoder:decode_message([], dynamic, Text),
+    Request#'TransactionRequest'.actions.
+
+call(Actions) ->
+    [{connection, Connection}] = ets:lookup(?MODULE, connection),
+    case megaco:call(Connection, Actions, []) of
+        {Version, {ok, Replies}} -> tell_text("reply", Version, reply({actionReplies, Replies}));
+        {Version, {error, #'ErrorDescriptor'{} = Error}} -> tell_text("reply", Version, reply({transactionError, Error}));
+        {_, {error, Reason}} -> tell("failed ~0p", [Reason])
+    end.
+
+reply(Result) ->
+    {transactionReply, #'TransactionReply'{transactionId = 1, transactionResult = Result}}.
+
+%% --- requests of the gateway
+
+handle_trans_request(Connection, Version, Actions) ->
+    ets:insert(?MODULE, {connection, Connection}),
+    tell_text("request", Version, {transactionRequest, #'TransactionRequest'{transactionId = 1, actions = Actions}}),
+    case ets:take(?MODULE, hold) of
+        [{hold, Delay}] -> {pending, {Delay, Actions}};
+        [] -> {{handle_ack, granted}, [action(Connection, Action) || Action <- Actions]}
+    end.
+
+handle_trans_long_request(Connection, _, {Delay, Actions}) ->
+    timer:sleep(Delay),
+    {{handle_ack, held}, [action(Connection, Action) || Action <- Actions]}.
+
+action(Connection, #'ActionRequest'{contextId = Context, commandRequests = Commands}) ->
+    #'ActionReply'{contextId = Context, commandReply = [grant(Connection, C) || #'CommandRequest'{command = C} <- Commands]}.
+
+%% The registration comes in a header of version 1; what it settles on holds from then on.
+grant(Connection, {serviceChangeReq, #'ServiceChangeRequest'{terminationID = Termination}}) ->
+    megaco:update_conn_info(Connection, protocol_version, ?VERSION),
+    Settled = {serviceChangeResParms, #'ServiceChangeResParm'{serviceChangeVersion = ?VERSION}},
+    {serviceChangeReply, #'ServiceChangeReply'{terminationID = Termination, serviceChangeResult = Settled}};
+grant(_, {notifyReq, #'NotifyRequest'{terminationID = Termination}}) ->
+    {notifyReply, #'NotifyReply'{terminationID = Termination}}.
+
+%% --- telling
+
+tell_text(Word, Version, Transaction) ->
+    [{mid, Mid}] = ets:lookup(?MODULE, mid),
+    Message = #'MegacoMessage'{mess = #'Message'{version = Version, mId = Mid, messageBody = {transactions, [Transaction]}}},
+    {ok, Text} = megaco_compact_text_encoder:encode_message([], Version, Message),
+    tell("~s ~s", [Word, base64:encode(Text)]).
+
+tell(Format, Arguments) ->
+    io:format(Format ++ "~n", Arguments).
+
+%% --- what else megaco calls
+
+handle_connect(_, _) -> ok.
+handle_connect(_, _, _) -> ok.
+handle_disconnect(_, _, _) -> ok.
+handle_syntax_error(_, _, Error) -> tell("syntax ~0p", [Error]), reply.
+handle_syntax_error(A, B, C, _) -> handle_syntax_error(A, B, C).
+handle_message_error(_, _, Error) -> tell("refused ~0p", [Error]), no_reply.
+handle_message_error(A, B, C, _) -> handle_message_error(A, B, C).
+handle_trans_request(A, B, C, _) -> handle_trans_request(A, B, C).
+handle_trans_long_request(A, B, C, _) -> handle_trans_long_request(A, B, C).
+handle_trans_reply(_, _, _, _) -> ok.
+handle_trans_reply(_, _, _, _, _) -> ok.
+handle_trans_ack(_, _, _, held) -> tell("confirmed", []), ok;
+handle_trans_ack(_, _, _, _) -> ok.
+handle_trans_ack(A, B, C, D, _) -> handle_trans_ack(A, B, C, D).
+handle_unexpected_trans(_, _, _) -> ok.
+handle_unexpected_trans(_, _, _, _) -> ok.
+handle_trans_request_abort(_, _, _, _) -> ok.
+handle_trans_request_abort(_, _, _, _, _) -> ok.
+handle_segment_reply(_, _, _, _, _) -> ok.
+handle_segment_reply(_, _, _, _, _, _) -> ok.
