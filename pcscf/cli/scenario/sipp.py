@@ -14,6 +14,7 @@ from pcscf.errors import ConfigError
 Transport = Literal["udp", "tcp"]
 
 HOST = "127.0.0.1"
+SPARE_SOCKETS = 20   # SIPp's default of 50000 is more than most systems let it open
 GRACE = 10.0   # seconds for SIPp's own start and end
 
 
@@ -45,10 +46,8 @@ class Statistics:
 
     def __str__(self) -> str:
         rate = f" at {self.created / self.seconds:.1f} calls/s" if self.created > 1 and self.seconds else ""
-        faults = [
-            f"{count} {name}" for count, name in
-            ((self.failed, "failed"), (self.unexpected, "unexpected messages"), (self.retransmissions, "retransmissions")) if count
-        ]
+        counts = {"failed": self.failed, "unexpected messages": self.unexpected, "retransmissions": self.retransmissions}
+        faults = [f"{count} {name}" for name, count in counts.items() if count]
         return ", ".join([f"{self.successful} of {self.created} calls{rate}", *faults])
 
 
@@ -71,12 +70,14 @@ def command(
     With many calls every caller has a socket of its own, because a UE is known by its flow. `call_id` is the same for all far
     ends, so that a call of one may reach the scenario of another (Call-ID `x///…`).
     """
+    calling = [remote, "-l", str(load.ceiling)] if remote else []
     sockets = "n" if remote and load.calls > 1 else "1"
     return [
-        program, *([remote] if remote else []), "-sf", str(file), "-i", HOST, "-p", str(port), "-t", f"{transport[0]}{sockets}",
-        "-m", str(load.calls), "-r", str(load.rate), *(["-l", str(load.ceiling)] if remote else []), "-cid_str", call_id,
-        "-timeout", f"{seconds:.0f}s", "-timeout_error", "-nostdin", "-trace_msg", "-message_file", str(files.messages),
-        "-trace_err", "-error_file", str(files.errors), "-trace_stat", "-stf", str(files.statistics), "-fd", "1",
+        program, *calling, "-sf", str(file), "-i", HOST, "-p", str(port), "-t", f"{transport[0]}{sockets}",
+        "-max_socket", str(load.ceiling + SPARE_SOCKETS), "-m", str(load.calls), "-r", str(load.rate), "-cid_str", call_id,
+        "-timeout", f"{seconds:.0f}s", "-timeout_error", "-nostdin",
+        "-trace_msg", "-message_file", str(files.messages), "-trace_err", "-error_file", str(files.errors),
+        "-trace_stat", "-stf", str(files.statistics), "-fd", "1",
     ]
 
 

@@ -27,7 +27,6 @@ from pcscf.runtime.embedded import running_gateways
 
 START_PATIENCE = 20.0   # seconds
 SETTLE = 3.0            # seconds in which the last Subtract must be confirmed
-STOP = 10.0             # seconds that the P-CSCF may take to end
 LOOK = 0.05
 
 PCSCF = "pcscf"
@@ -51,7 +50,6 @@ class Outcome:
 async def play(entry: Entry, transport: Transport, program: str, folder: Path) -> Outcome:
     """Run a scenario in `folder`, which is made. `program`: the path of SIPp."""
     began = time.monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
     stage = _Stage(entry.scenario, transport, program, folder)
     failure = ""
     try:
@@ -79,6 +77,7 @@ class _Stage:
         self._gm = ""
         self._events: list[TraceEvent] = []
         self._children = AsyncExitStack()
+        folder.mkdir(parents=True, exist_ok=True)
         for left in _leavings(folder):
             left.unlink()   # of an earlier run: it would be taken for this one
 
@@ -86,27 +85,27 @@ class _Stage:
         """The core, then the P-CSCF. Raises ChildFailedError where one does not come up, OSError where it cannot start."""
         core = next(player for player in self._scenario.start if player.role == "core")
         port = _free_port()
-        if core.lab is not None:
+        if core.sipp is None:
             port = await self._lab_core(core)
         else:
-            await self._sipp(core, port)
+            await self._sipp(core.role, core.sipp, port)
             await self._until(lambda: _is_open(self._transport, port), "SIPp as core to listen")
         await self._start_pcscf(port)
 
     async def perform(self) -> None:
         """The UEs, the fault where there is one, and the end of all calls. Raises as `build`."""
         for player in self._scenario.start:
-            if player.role != "core":
+            if player.role != "core" and player.sipp is not None:
                 if player.after is not None:
                     await self._await_moment(player.after)
-                await self._sipp(player, _free_port())
+                await self._sipp(player.role, player.sipp, _free_port())
         if self._scenario.fault is not None:
             await self._await_moment(self._scenario.fault.after)
-            for gateway in running_gateways(self._folder):
+            for gateway in running_gateways(self._runtime):
                 os.kill(gateway, signal.SIGKILL)
         for player in self._scenario.start:
             if player.sipp is not None and not player.idle:
-                await self._players[player.role].finish(self._seconds + sipp.GRACE)
+                await self._finish(self._players[player.role])
 
     async def close(self) -> None:
         """Take the evidence that a clean stop would tidy up, then end everything."""
@@ -117,12 +116,12 @@ class _Stage:
         finally:
             self._ended = {role: program.status for role, program in self._players.items()}
             await self._children.aclose()
-            for gateway in running_gateways(self._folder):
+            for gateway in running_gateways(self._runtime):
                 os.kill(gateway, signal.SIGKILL)   # only where the P-CSCF could not end it
 
     def evidence(self) -> Evidence:
         """Raises OSError where a log cannot be read."""
-        ends = {
+        ends: dict[str, End] = {
             player.role: End(self._ended.get(player.role), sipp.read_statistics(self._files(player.role).statistics))
             for player in self._scenario.start if player.sipp is not None and player.role in self._ended
         }
@@ -140,7 +139,7 @@ class _Stage:
         return int((await core.expect("ready", START_PATIENCE))["address"].rpartition(":")[2])
 
     async def _start_pcscf(self, core: int) -> None:
-        (self._folder / "run").mkdir(exist_ok=True)
+        self._runtime.mkdir(exist_ok=True)
         settings = [
             *(f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls")),
             *(f"listeners.{name}.port={port}" for port in [_free_port()] for name in ("mw-udp", "mw-tcp")),
@@ -150,19 +149,28 @@ class _Stage:
         self._pcscf = await Child.start(
             "the P-CSCF",
             [PCSCF, "run", str(LAB), *(word for each in settings for word in ("--set", each)), "--trace", str(self._trace_file)],
-            self._folder / f"{PCSCF}.log", {"XDG_RUNTIME_DIR": str(self._folder / "run"), "RUNTIME_DIRECTORY": ""})
-        self._children.push_async_callback(self._end_pcscf, self._pcscf)
+            self._folder / f"{PCSCF}.log", {"XDG_RUNTIME_DIR": str(self._runtime), "RUNTIME_DIRECTORY": ""})
+        self._children.push_async_callback(self._pcscf.stop)
         ready = await self._pcscf.expect("ready", START_PATIENCE)
         self._gm = ready["listeners"][f"gm-{self._transport}"].partition(":")[2]
 
-    async def _sipp(self, player: Player, port: int) -> None:
-        assert player.sipp is not None
-        files = self._files(player.role)
+    async def _sipp(self, role: str, file: Path, port: int) -> None:
+        files = self._files(role)
         command = sipp.command(
-            self._program, player.sipp, files, port=port, transport=self._transport, load=self._scenario.amount,
-            seconds=self._seconds, call_id=self._call_id, remote="" if player.role == "core" else self._gm)
-        program = self._players[player.role] = await Program.run(f"SIPp as {player.role}", command, files.output)
+            self._program, file, files, port=port, transport=self._transport, load=self._scenario.amount,
+            seconds=self._seconds, call_id=self._call_id, remote="" if role == "core" else self._gm)
+        program = self._players[role] = await Program.run(f"SIPp as {role}", command, files.output)
         self._children.push_async_callback(program.stop)
+
+    async def _finish(self, program: Program) -> None:
+        """Wait for its end. Once one SIPp has failed, the others, who wait for it, get a moment more. Raises as `build`."""
+        deadline = time.monotonic() + self._seconds + sipp.GRACE
+        while program.status is None:
+            if any(each.status for each in self._players.values()):
+                deadline = min(deadline, time.monotonic() + SETTLE)
+            if time.monotonic() > deadline:
+                raise ChildFailedError(f"{program.name} did not come to its end")
+            await asyncio.sleep(LOOK)
 
     async def _await_moment(self, moment: Moment) -> None:
         player = next(player for player in self._scenario.start if player.role == moment.at)
@@ -184,14 +192,11 @@ class _Stage:
 
     async def _settle(self) -> None:
         """Give what follows the last message its time: nothing in the world tells when an idle core has been idle enough."""
-        deadline = time.monotonic() + SETTLE
-        await asyncio.sleep(2 * LOOK)
-        while contexts_left(self._trace()) and time.monotonic() < deadline:
+        for _ in range(int(SETTLE / LOOK)):
             await asyncio.sleep(LOOK)
-
-    @staticmethod
-    async def _end_pcscf(pcscf: Child) -> None:
-        await pcscf.stop()
+            if not contexts_left(self._trace()):
+                break
+        await asyncio.sleep(LOOK)
 
     def _seen_by(self, player: Player) -> list[Seen]:
         if player.lab is None:
@@ -205,6 +210,11 @@ class _Stage:
     @property
     def _trace_file(self) -> Path:
         return self._folder / f"{PCSCF}.jsonl"
+
+    @property
+    def _runtime(self) -> Path:
+        """The runtime folder: with one of its own, no gateway of another run is ever adopted."""
+        return self._folder / "run"
 
     @property
     def _seconds(self) -> float:
