@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pcscf.cli.proof import Check, standing_contexts
@@ -54,6 +54,8 @@ def _end(player: Player, calls: int, evidence: Evidence) -> Check:
     counted = end.statistics
     ok = end.status == 0 and counted is not None and (counted.successful, counted.failed) == (calls, 0)
     seen = str(counted) if counted is not None else "no statistics"
+    if counted is not None and calls > 1 and player.role != "core":
+        seen = f"{seen}, {counted.rate:.1f} calls/s"
     return Check(f"sipp-{player.role}", f"SIPp as {player.role} played {file} to its end, and met nothing unexpected", ok,
                  seen if end.status == 0 else f"exit status {end.status}, {seen}")
 
@@ -72,7 +74,7 @@ def _claim(index: int, claim: Claim, calls: int, evidence: Evidence) -> Check:
 
 def _messages(claim: Messages, calls: int, seen: Sequence[Seen]) -> tuple[str, str]:
     """What is wrong ("" when nothing is), and what it rests on."""
-    meant = [each for each in seen if each.is_meant_by(claim)]
+    meant = _different(each for each in seen if each.is_meant_by(claim))
     count = f"{len(meant)} {claim.selector}" + (f" for {calls} calls" if calls > 1 else "")
     if claim.times is not None and len(meant) != claim.times * calls:
         return f"{count}, not {claim.times * calls}", ""
@@ -90,6 +92,11 @@ def _messages(claim: Messages, calls: int, seen: Sequence[Seen]) -> tuple[str, s
             if line is not None:
                 return f"a {claim.selector} has {line}", ""
     return "", "; ".join(_shortened(line) for line in dict.fromkeys(shown[:3])) or count
+
+
+def _different(messages: Iterable[Seen]) -> list[Seen]:
+    """Each message once: a retransmission has the same octets."""
+    return list({each.lines: each for each in messages}.values())
 
 
 def _gateway(claim: Gateway, calls: int, events: Sequence[TraceEvent]) -> tuple[str, str]:

@@ -64,7 +64,7 @@ class Messages(Moment):
     """Messages that one of the far ends saw, and what must be true of each."""
 
     times: Number | None = None
-    """How many of them per call."""
+    """How many of them per call; a retransmission is the same message."""
     contains: OneOrMore[str] = ()
     """Lines that each of them has; * stands for any text, ? for one character."""
     lacks: OneOrMore[str] = ()

@@ -44,11 +44,15 @@ class Statistics:
     unexpected: int
     seconds: float
 
+    @property
+    def rate(self) -> float:
+        """Calls per second."""
+        return self.created / self.seconds if self.seconds > 0 else 0.0
+
     def __str__(self) -> str:
-        rate = f" at {self.created / self.seconds:.1f} calls/s" if self.created > 1 and self.seconds else ""
         counts = {"failed": self.failed, "unexpected messages": self.unexpected, "retransmissions": self.retransmissions}
         faults = [f"{count} {name}" for name, count in counts.items() if count]
-        return ", ".join([f"{self.successful} of {self.created} calls{rate}", *faults])
+        return ", ".join([f"{self.successful} of {self.created} calls", *faults])
 
 
 def require_sipp() -> str:
