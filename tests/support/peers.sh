@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the independent peers that the tests speak with: Erlang's megaco (H.248), tshark, openssl.
+# Brings the independent peers that the tests speak with: Erlang's megaco (H.248), SIPp (SIP), tshark, openssl.
 #
 # As root on Debian or Ubuntu what is missing is installed from the distribution; no daemon is started. Elsewhere the
 # missing ones are named and counted, and the tests that need them are skipped and counted by pytest.
@@ -12,6 +12,7 @@ PEERS_WANTED="
 erl:erlang-base
 megaco:erlang-megaco
 megaco-headers:erlang-dev
+sipp:sip-tester
 tshark:tshark
 openssl:openssl
 "
