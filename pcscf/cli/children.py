@@ -32,10 +32,10 @@ class Program:
 
     @classmethod
     async def run(cls, name: str, command: Sequence[str], log: Path) -> Self:
-        """Start `command`. Raises OSError."""
+        """Start `command` in the folder of `log`, where it may leave files. Raises OSError."""
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+                *command, cwd=log.parent, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         return cls(name, process, log)
 
     @property

@@ -77,7 +77,7 @@ def command(
     calling = [remote, "-l", str(load.ceiling)] if remote else []
     sockets = "n" if remote and load.calls > 1 else "1"
     return [
-        program, *calling, "-sf", str(file), "-i", HOST, "-p", str(port), "-t", f"{transport[0]}{sockets}",
+        program, *calling, "-sf", str(file.absolute()), "-i", HOST, "-p", str(port), "-t", f"{transport[0]}{sockets}",
         "-max_socket", str(load.ceiling + SPARE_SOCKETS), "-m", str(load.calls), "-r", str(load.rate), "-cid_str", call_id,
         "-timeout", f"{seconds:.0f}s", "-timeout_error", "-nostdin",
         "-trace_msg", "-message_file", str(files.messages), "-trace_err", "-error_file", str(files.errors),

@@ -50,7 +50,7 @@ class Outcome:
 async def play(entry: Entry, transport: Transport, program: str, folder: Path) -> Outcome:
     """Run a scenario in `folder`, which is made. `program`: the path of SIPp."""
     began = time.monotonic()
-    stage = _Stage(entry.scenario, transport, program, folder)
+    stage = _Stage(entry.scenario, transport, program, folder.resolve())
     failure = ""
     try:
         await stage.build()

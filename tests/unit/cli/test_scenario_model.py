@@ -64,9 +64,8 @@ def test_a_scenario_plays_what_stands_in_its_folder(entry: Entry) -> None:
 @pytest.mark.parametrize("entry", SHIPPED, ids=lambda entry: entry.name)
 def test_a_scenario_claims_that_nothing_leaks_or_that_nothing_came(entry: Entry) -> None:
     claims = entry.scenario.checks
-    silence = any(claim.message is not None and (claim.message.at, claim.message.selector, claim.message.times) == ("core", "any", 0)
-                  for claim in claims)
-    assert silence or any(claim.leaks for claim in claims)
+    counted = [(claim.message.at, claim.message.selector, claim.message.times) for claim in claims if claim.message is not None]
+    assert ("core", "any", 0) in counted or any(claim.leaks for claim in claims)
 
 
 def test_a_good_one_is_read(folder: Path) -> None:
