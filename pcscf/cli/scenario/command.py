@@ -17,6 +17,7 @@ from pcscf.cli.scenario.model import Load
 from pcscf.cli.scenario.sipp import Transport, require_sipp
 from pcscf.cli.scenario.stage import Outcome, play
 from pcscf.cli.service import serve
+from pcscf.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -54,6 +55,8 @@ def run(
     """Run scenarios. Exit status: 0 all held, 1 one did not, 2 a file, a name or the machine is not as it must be."""
     entries = [_with(entry, calls, rate, ceiling) for entry in load_scenarios(names or (), folder)]
     program = require_sipp()
+    if junit is not None and not junit.parent.is_dir():
+        raise ConfigError(f"there is no folder {junit.parent}", hint="write --junit FILE in a folder that is there")
     where = report.console()
     outcomes: list[Outcome] = []
 

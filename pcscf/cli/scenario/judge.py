@@ -45,18 +45,20 @@ def judge(scenario: Scenario, evidence: Evidence) -> list[Check]:
 
 
 def _end(player: Player, calls: int, evidence: Evidence) -> Check:
-    end = evidence.ends.get(player.role, End(-1))
-    file = player.sipp.name if player.sipp is not None else ""
+    name, file = f"sipp-{player.role}", player.sipp.name if player.sipp is not None else ""
+    end = evidence.ends.get(player.role)
+    if end is None:
+        return Check(name, f"SIPp as {player.role} played {file}", False, "it was not started")
     if player.idle:
         heard = len(evidence.messages.get(player.role, ()))
-        return Check(f"sipp-{player.role}", f"SIPp as {player.role}, ready to play {file}, was left in peace",
+        return Check(name, f"SIPp as {player.role}, ready to play {file}, was left in peace",
                      end.status is None and not heard, f"{heard} messages" if end.status is None else f"it ended: {end.status}")
     counted = end.statistics
     ok = end.status == 0 and counted is not None and (counted.successful, counted.failed) == (calls, 0)
     seen = str(counted) if counted is not None else "no statistics"
     if counted is not None and calls > 1 and player.role != "core":
         seen = f"{seen}, {counted.rate:.1f} calls/s"
-    return Check(f"sipp-{player.role}", f"SIPp as {player.role} played {file} to its end, and met nothing unexpected", ok,
+    return Check(name, f"SIPp as {player.role} played {file} to its end, and met nothing unexpected", ok,
                  seen if end.status == 0 else f"exit status {end.status}, {seen}")
 
 
@@ -158,7 +160,7 @@ def _leaks(seen: Sequence[Seen]) -> tuple[str, str]:
 
 def _clean(evidence: Evidence) -> Check:
     bugs = list(_bugs(evidence.log))
-    status = "was killed" if evidence.pcscf is None else f"exit status {evidence.pcscf}"
+    status = "it did not run" if evidence.pcscf is None else f"exit status {evidence.pcscf}"
     return Check("pcscf", "The P-CSCF ended when it was asked to, and met no fault of its own", evidence.pcscf == 0 and not bugs,
                  "; ".join([status, *bugs]))
 

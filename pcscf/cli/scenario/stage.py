@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Outcome:
 async def play(entry: Entry, transport: Transport, program: str, folder: Path) -> Outcome:
     """Run a scenario in `folder`, which is made. `program`: the path of SIPp."""
     began = time.monotonic()
-    stage = _Stage(entry.scenario, transport, program, folder.resolve())
+    stage = _Stage(entry.scenario, transport, program, folder)
     failure = ""
     try:
         await stage.build()
@@ -69,7 +69,7 @@ class _Stage:
         self._scenario = scenario
         self._transport: Transport = transport
         self._program = program
-        self._folder = folder
+        self._folder = folder.resolve()
         self._call_id = f"%u-{os.getpid()}-{time.time_ns() // 1_000_000}"
         self._players: dict[str, Program] = {}
         self._ended: dict[str, int | None] = {}
@@ -101,8 +101,7 @@ class _Stage:
                 await self._sipp(player.role, player.sipp, _free_port())
         if self._scenario.fault is not None:
             await self._await_moment(self._scenario.fault.after)
-            for gateway in running_gateways(self._runtime):
-                os.kill(gateway, signal.SIGKILL)
+            self._kill_gateway()
         for player in self._scenario.start:
             if player.sipp is not None and not player.idle:
                 await self._finish(self._players[player.role])
@@ -116,8 +115,7 @@ class _Stage:
         finally:
             self._ended = {role: program.status for role, program in self._players.items()}
             await self._children.aclose()
-            for gateway in running_gateways(self._runtime):
-                os.kill(gateway, signal.SIGKILL)   # only where the P-CSCF could not end it
+            self._kill_gateway()   # which the P-CSCF could not end where it had to be killed itself
 
     def evidence(self) -> Evidence:
         """Raises OSError where a log cannot be read."""
@@ -161,6 +159,11 @@ class _Stage:
             seconds=self._seconds, call_id=self._call_id, remote="" if role == "core" else self._gm)
         program = self._players[role] = await Program.run(f"SIPp as {role}", command, files.output)
         self._children.push_async_callback(program.stop)
+
+    def _kill_gateway(self) -> None:
+        for gateway in running_gateways(self._runtime):
+            with suppress(ProcessLookupError):
+                os.kill(gateway, signal.SIGKILL)
 
     async def _finish(self, program: Program) -> None:
         """Wait for its end. Once one SIPp has failed, the others, who wait for it, get a moment more. Raises as `build`."""

@@ -152,6 +152,18 @@ def test_sipp_that_is_missing_is_told_with_its_package(
     assert "sip-tester" in capsys.readouterr().err
 
 
+def test_a_junit_file_that_cannot_be_written_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "sipp").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "sipp").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit) as raised:
+        main(["scenario", "run", "cancel", "--junit", str(tmp_path / "nowhere" / "junit.xml")])
+    assert raised.value.code == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
 def test_the_list_names_every_scenario(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         main(["scenario", "list"])

@@ -14,7 +14,8 @@ from pcscf.observe.trace import TraceEvent
 LINE = "-" * 47
 INVITE = (
     "INVITE sip:bob@ims.example SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:1;branch=z9hG4bK1\r\n"
-    "From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nSecurity-Verify:  msrp-tls;mediasec\r\nProxy-Require: mediasec\r\nSubject: a\r\n  b\r\n"
+    "From: <sip:a@x>;tag=1\r\nTo: <sip:b@x>\r\n"
+    "Call-ID: 1\r\nCSeq: 1 INVITE\r\nSecurity-Verify:  msrp-tls;mediasec\r\nProxy-Require: mediasec\r\nSubject: a\r\n  b\r\n"
     "Content-Type: application/sdp\r\nContent-Length: 82\r\n\r\n"
     "v=0\r\nm=message 9 TCP/TLS/MSRP *\r\na=3ge2ae:requested\r\na=path:msrps://[::1]:9/x;tcp\r\n"
 )
