@@ -193,7 +193,7 @@ def _show(outcome: Outcome, keep: Path | None) -> None:
             console.print(Text(row.text, COLOURS.get(row.proto, "")))
     table = Table("", "what", "seen", title="What was proven", title_justify="left", show_edge=False)
     for check in outcome.checks:
-        table.add_row(Text("yes", "green") if check.ok else Text("NO", "bold red"), check.what, check.seen)
+        table.add_row(Text("yes", "green") if check.ok else Text("NO", "bold red"), check.what, Text(check.seen))
     console.print()
     console.print(table)
     console.print()

@@ -191,22 +191,31 @@ def nothing_leaked(evidence: Evidence) -> Check:
 
 
 def no_contexts_left(evidence: Evidence) -> Check:
-    """Terminations that replies added to a context and none subtracted."""
+    made = {event.flow for event in evidence.events for command in _commands(event) if command.startswith("Add ")}
+    left = len(standing_contexts(evidence.events))
+    return Check("no-contexts-left", "the gateway has no context left", bool(made) and not left, f"{left} left of {len(made)}")
+
+
+def standing_contexts(events: Sequence[TraceEvent]) -> dict[str, set[str]]:
+    """Terminations by context that replies added and none subtracted."""
     standing: dict[str, set[str]] = {}
-    for event in evidence.events:
-        if (event.node, event.proto, event.facts.get("kind")) != ("pcscf", "Iq", "reply") or event.facts.get("errors"):
-            continue
-        for command in _listed(event, "commands"):
-            name, _, termination = str(command).partition(" ")
+    for event in events:
+        for command in _commands(event):
+            name, _, termination = command.partition(" ")
             if name == "Add":
                 standing.setdefault(event.flow, set()).add(termination)
             elif name == "Subtract" and "*" in termination:
-                standing.setdefault(event.flow, set()).clear()
+                standing.pop(event.flow, None)
             elif name == "Subtract":
-                standing.setdefault(event.flow, set()).discard(termination)
-    left = sum(bool(terminations) for terminations in standing.values())
-    return Check("no-contexts-left", "the gateway has no context left", bool(standing) and not left,
-                 f"{left} left of {len(standing)}")
+                standing.get(event.flow, set()).discard(termination)
+    return {context: terminations for context, terminations in standing.items() if terminations}
+
+
+def _commands(event: TraceEvent) -> list[str]:
+    """What a reply at the P-CSCF's end of Iq confirmed; nothing where it tells of errors."""
+    if (event.node, event.proto, event.facts.get("kind")) != ("pcscf", "Iq", "reply") or event.facts.get("errors"):
+        return []
+    return [str(command) for command in _listed(event, "commands")]
 
 
 def _texts(evidence: Evidence, name: str, caller: str, callee: str, call: str) -> list[Check]:

@@ -220,6 +220,12 @@ class _Process:
                 pass
 
 
+def running_gateways(base: Path) -> list[int]:
+    """Process ids of the embedded gateways that run now, by the records in the runtime folders below `base`."""
+    found = (_recorded(record) for record in base.glob("*/gateway-*.record"))
+    return [each[0].pid for each in found if each is not None]
+
+
 def _recorded(record: Path) -> tuple[_Process, str] | None:
     """The living process of a record, and the digest of its configuration."""
     try:

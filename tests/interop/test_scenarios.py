@@ -1,0 +1,118 @@
+"""The scenarios against SIPp, which nobody here wrote: all hold over UDP and TCP, and a scenario can fail, too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from pcscf.cli.scenario.library import Entry, load_scenarios
+from tests.support.peers import require_peer
+
+PATIENCE = 100.0   # seconds for a scenario: reached only when it hangs
+ENTRIES = load_scenarios()
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pcscf", "scenario", "run", *arguments], capture_output=True, text=True, timeout=PATIENCE,
+        stdin=subprocess.DEVNULL, check=False)
+
+
+def changed(entry: Entry, folder: Path, file: str, old: str, new: str) -> Path:
+    """A copy of a scenario with one thing in it changed; the folder that it stands in."""
+    copy = folder / "scenarios" / entry.folder.name
+    shutil.copytree(entry.folder, copy)
+    text = (copy / file).read_text()
+    assert old in text
+    (copy / file).write_text(text.replace(old, new))
+    return copy.parent
+
+
+def failures(junit: Path) -> list[str]:
+    return [case.get("name", "") for case in ElementTree.parse(junit).iter("testcase") if case.find("failure") is not None]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("name", [entry.name for entry in ENTRIES])
+def test_it_holds(name: str, transport: str, tmp_path: Path) -> None:
+    require_peer("sipp")
+    junit = tmp_path / "junit.xml"
+    keep = tmp_path / "keep"
+    amount = ("--calls", "30", "--rate", "10")
+    done = run(name, "--transport", transport, *amount, "--junit", str(junit), "--keep", str(keep))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (suite,) = ElementTree.parse(junit).getroot()
+    assert (suite.get("name"), suite.get("failures"), suite.get("errors")) == (f"{name}.{transport}", "0", "0")
+    (entry,) = load_scenarios([name])
+    assert (keep / f"{entry.folder.name}-{transport}" / "pcscf.jsonl").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "old", "new", "falls"),
+    [
+        # The P-CSCF behaves otherwise: without its policy the downgrade passes, and SIPp as UE, as core and the claims tell.
+        ("downgrade-refused", "scenario.yaml", "downgrade=refuse", "downgrade=count", "The UE is told 488"),
+        # A UE that asks for nothing gets nothing: the claim about protection falls.
+        ("msrp-originating", "uac.xml", "Security-Client: msrp-tls;mediasec", "X-Nothing: 0", "SIPp as ue"),
+        # The core sees another thing than is claimed.
+        ("caller-bye", "scenario.yaml", "receives: BYE, times: 1", "receives: BYE, times: 2", "BYE came to the core"),
+        # A registrar that answers nonsense.
+        ("register-mediasec", "uas.xml", "401 Unauthorized", "403 Forbidden", "The 401 announces msrp-tls"),
+        # A core that says more than it should be told is noticed by SIPp itself.
+        ("cancel", "uas.xml", 'request="CANCEL"', 'request="BYE"', "SIPp as core"),
+    ],
+)
+def test_it_can_fail(name: str, file: str, old: str, new: str, falls: str, tmp_path: Path) -> None:
+    require_peer("sipp")
+    (entry,) = load_scenarios([name])
+    junit = tmp_path / "junit.xml"
+    done = run(name, "--scenarios", str(changed(entry, tmp_path, file, old, new)), "--junit", str(junit))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert any(each.startswith(falls) for each in failures(junit)), done.stdout
+
+
+async def test_a_signal_ends_everything_that_was_started(tmp_path: Path) -> None:
+    """Processes are known by the folder in their command line, which is this test's alone."""
+    require_peer("sipp")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pcscf", "scenario", "run", "no-answer", "--keep", str(tmp_path / "keep")),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while len(children(tmp_path)) < 4:   # two SIPp, P-CSCF, gateway
+            assert process.returncode is None
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(PATIENCE):
+            assert await process.wait() == 130
+        assert children(tmp_path) == []
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        for pid in children(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+
+
+def children(folder: Path) -> list[int]:
+    """Processes, but the one that runs the scenario, whose command line names `folder`."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"scenario" not in words and any(str(folder).encode() in word for word in words):
+                found.append(int(entry.name))
+    return found
