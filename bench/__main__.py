@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench.calls_load import calls
+from bench.sip_load import calls, registers
 from bench.machine import describe
 from bench.pcscf import ROOT, Pins
 from bench.process import Failure
@@ -19,6 +19,7 @@ from bench.run import Run
 
 PARTS: Mapping[str, Callable[[Run], list[Table]]] = {
     "calls": calls,
+    "registers": registers,
     "profile": profile,
 }
 ON_REQUEST = frozenset({"profile"})

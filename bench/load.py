@@ -12,6 +12,7 @@ from bench.pcscf import Pins
 from bench.process import cpu_seconds, free_port
 from bench.sipp import Calling, Load, Outcome, answering
 
+VERIFY = "Security-Verify: msrp-tls;mediasec"   # what this P-CSCF tells every UE that asks
 SETTLE = 0.5   # seconds after the last call whose CPU still counts: what was queued is done by then
 
 
@@ -48,13 +49,13 @@ class Bed:
     """A subject between a SIPp that answers at `core` and, for each run, one that calls from `caller`."""
 
     def __init__(
-        self, start: Callable[[int], Subject], folder: Path, pins: Pins, *, caller: int | None = None, answer: str = "answer",
+        self, start: Callable[[int], Subject], folder: Path, pins: Pins, *, answer: str = "answer",
         prepare: Callable[[int, int, int], None] | None = None,
     ) -> None:
         """start: makes the subject for a core's port. prepare: with ports of subject, core and caller, before SIPp answers."""
         self._folder, self._pins = folder, pins
         self.core = free_port()
-        self.caller = free_port() if caller is None else caller
+        self.caller = free_port() if answer == "answer" else 0   # registering UEs bring ports of their own
         self.subject = start(self.core)
         try:
             if prepare is not None:
@@ -66,7 +67,7 @@ class Bed:
             raise
 
     def run(self, scenario: str, rate: float, count: int, hold: int = 0) -> Cost:
-        load = Load(scenario, rate, count, hold, ("-key", "core", str(self.core)))
+        load = Load(scenario, rate, count, hold, ("-key", "core", str(self.core), "-key", "verify", VERIFY))
         before = self._spent()
         started = time.monotonic()
         calling = Calling(load, self.subject.port, self.caller, self._folder, self._pins.load)

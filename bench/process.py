@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import resource
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -60,11 +61,9 @@ def pin(pid: int, cpu: int) -> None:
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """A loopback port that nobody uses now, below those that the kernel gives out on its own."""
-    for port in _candidates():
+    """A loopback port that nobody uses now, below those that gateways and the kernel give out; each one once in a run."""
+    for port in _PORTS:
         with socket.socket(socket.AF_INET, kind) as probe:
-            if kind == socket.SOCK_STREAM:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
@@ -73,14 +72,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
     raise Failure("no free port on 127.0.0.1")
 
 
-def _candidates() -> Iterator[int]:
-    """Each port is given out once in a run, so that two programs are never told the same one."""
-    while _next_port[0] < 11_900:
-        _next_port[0] += 1
-        yield _next_port[0]
-
-
-_next_port = [6_000 + os.getpid() % 2_000]
+_PORTS = iter(random.sample(range(6_000, 11_900), 5_900))   # at random: two benches at the same time seldom choose the same
 
 
 class Process:
@@ -144,10 +136,10 @@ def _prepare(cpu: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def wait_until(condition: object, what: str, seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
     """Wait for the callable `condition`; raises Failure when it stays false."""
     end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > end:
             raise Failure(f"waited {seconds:g} s in vain for {what}")
         time.sleep(LOOK)

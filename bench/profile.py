@@ -8,7 +8,8 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.calls_load import call_bed
+from bench.sip_load import register_caller
+from bench.load import Bed
 from bench.pcscf import Pcscf
 from bench.report import Table
 from bench.run import Run
@@ -21,9 +22,11 @@ def profile(run: Run) -> list[Table]:
     """Functions by their own time, by line, and by the time spent in them and in what they called."""
     folder = run.room("profile")
     file = folder / "samples.json"
-    rate = min(*run.rates, RATE)
-    with call_bed(run, lambda core: Pcscf(
-        folder, core, run.pins, checkout=run.checkout, settings=run.settings, profile=file)) as bed:
+    rate = min(max(run.rates), RATE)
+    with Bed(
+        lambda core: Pcscf(folder, core, run.pins, checkout=run.checkout, settings=run.settings, profile=file), folder, run.pins,
+        prepare=register_caller,
+    ) as bed:
         bed.run("call", rate, rate)
         os.kill(bed.subject.parts["pcscf"][0], signal.SIGUSR2)
         cost = bed.run("call", rate, int(rate * run.seconds * max(run.repeats, 2)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,18 +94,18 @@ class Calling:
         self._statistics = folder / f"{load.scenario}.csv"
         self._statistics.unlink(missing_ok=True)
         self._patience = load.planned * LATE + patience
-        sockets = ["-t", "u1", "-p", str(port)] if port else ["-t", "un", "-max_socket", "60000", "-p", str(free_port())]
+        sockets = ["-t", "u1", "-p", str(port)] if port else ["-t", "un", "-max_socket", "10000", "-p", str(free_port())]
         self.process = Process(
             [*_command(load.scenario), f"{HOST}:{proxy}", *sockets, "-r", f"{load.rate:g}", "-m", str(load.count),
              "-l", str(max(2 * load.count, 1000)), "-d", str(load.hold), "-timeout", str(int(self._patience)), "-timeout_error",
              "-trace_stat", "-stf", self._statistics, "-fd", "1", *load.keys],
             cpu=cpu, log=folder / f"{load.scenario}.log", folder=folder)
 
-    def finish(self, started: float, clock: object) -> Outcome:
+    def finish(self, started: float, clock: Callable[[], float]) -> Outcome:
         """Wait for its end. `clock` tells the time of which `started` is one."""
         if self.process.wait(self._patience + 10) is None:
             self.process.stop(0)
-        seconds = clock() - started  # type: ignore[operator]
+        seconds = clock() - started
         if not self._statistics.exists():
             raise Failure(f"SIPp ended with {self.process.status} and no statistics: {self.process.told()}")
         return outcome(read_statistics(self._statistics.read_text()), self.load.count, self.load.planned, seconds)
