@@ -15,11 +15,13 @@ from bench.pcscf import ROOT, Pins
 from bench.process import Failure
 from bench.profile import profile
 from bench.report import Report, Table, as_json, as_markdown, placed
+from bench.relay import relay
 from bench.run import Run
 
 PARTS: Mapping[str, Callable[[Run], list[Table]]] = {
     "calls": calls,
     "registers": registers,
+    "gateway": relay,
     "profile": profile,
 }
 ON_REQUEST = frozenset({"profile"})
