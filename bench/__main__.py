@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bench.sip_load import calls, registers
+from bench.ues import memory, ues
+from bench.limit import limit
 from bench.machine import describe
 from bench.pcscf import ROOT, Pins
 from bench.process import Failure
@@ -22,6 +24,9 @@ PARTS: Mapping[str, Callable[[Run], list[Table]]] = {
     "calls": calls,
     "registers": registers,
     "gateway": relay,
+    "ues": ues,
+    "memory": memory,
+    "limit": limit,
     "profile": profile,
 }
 ON_REQUEST = frozenset({"profile"})
@@ -34,7 +39,7 @@ def measure(run: Run, parts: list[str]) -> Report:
         started = time.monotonic()
         try:
             tables += PARTS[part](run)
-        except Failure as failure:
+        except (Failure, OSError) as failure:
             tables.append(Table(part, (), (), [f"**not measured**: {failure}"]))
         print(f"bench: {part}, {time.monotonic() - started:.0f} s", file=sys.stderr)
     return Report(describe(run), tables)
