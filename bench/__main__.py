@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from bench.sip_load import calls, registers
-from bench.ues import memory, ues
+from bench.inmemory import inmemory
 from bench.limit import limit
 from bench.machine import describe
 from bench.pcscf import ROOT, Pins
-from bench.process import Failure
+from bench.process import Failure, allow_open_files
 from bench.profile import profile
-from bench.report import Report, Table, as_json, as_markdown, placed
 from bench.relay import relay
+from bench.report import Report, Table, as_json, as_markdown, placed
 from bench.run import Run
+from bench.sip_load import calls, registers
+from bench.steady import steady
+from bench.ues import memory, ues
 
 PARTS: Mapping[str, Callable[[Run], list[Table]]] = {
+    "inmemory": inmemory,
     "calls": calls,
     "registers": registers,
     "gateway": relay,
     "ues": ues,
     "memory": memory,
+    "steady": steady,
     "limit": limit,
     "profile": profile,
 }
@@ -59,6 +64,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override the P-CSCF's configuration")
     parser.add_argument("--folder", type=Path, help="keep logs and samples here")
     given = parser.parse_args()
+    allow_open_files()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))   # so that what was started is ended too
     unknown = [part for part in given.parts if part not in PARTS]
     if unknown:
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")

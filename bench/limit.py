@@ -50,9 +50,9 @@ def limit(run: Run) -> list[Table]:
                 raise
             missing.append(f"**{name} is missing**: {failure}")
     return [Table("Highest clean rate of calls", COLUMNS, rows, [
-        "Clean: every call was made, at most 0.1 % failed, and the run ended on time. Hung up at once; Sippy's calls are held for "
-        f"{HOLD['sippy']} ms. The last run is {LONGER} times as long as those of the search. Where a program is not busy, the SIPps or, "
-        "for the P-CSCF, the gateway on their CPU are the limit.", *missing])]
+        "Clean: every call was made, at most 0.1 % failed, and the run ended on time. Hung up at once; Sippy's calls are held "
+        f"for {HOLD['sippy']} ms. The last run is {LONGER} times as long as those of the search.",
+        "Where a program is not busy, the limit is the other CPU, with both SIPps and the P-CSCF's gateway on it.", *missing])]
 
 
 def _row(run: Run, name: str) -> tuple[Cell, ...]:

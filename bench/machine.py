@@ -27,7 +27,7 @@ def describe(run: Run) -> dict[str, str]:
                   f"OpenSSL of cryptography {_package('cryptography')}",
         "peers": ", ".join(f"{name} {_version(name)}" for name in PROGRAMS),
         "CPUs": f"programs that are measured on {pins.subject}, SIPp on {pins.load}, the P-CSCF's gateway on {pins.gateway}",
-        "log level": next((each.partition("=")[2] for each in run.settings if each.startswith("log.level=")), "info (the default)"),
+        "configuration": f"policies/lab.yaml, log level info unless set otherwise{''.join(f', {each}' for each in run.settings)}",
         "length": f"{run.repeats} × {run.seconds:g} s per figure{', --quick' if run.is_quick else ''}",
     }
 

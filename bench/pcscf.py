@@ -54,15 +54,19 @@ class Pcscf:
             environment={"XDG_RUNTIME_DIR": str(runtime), "RUNTIME_DIRECTORY": "", "PYTHONPATH": str(checkout)},
         )
         try:
-            line = self._process.first_line()
-            if not line:
-                raise Failure(f"pcscf did not start: {self._process.told()}")
-            self.port = int(json.loads(line)["listeners"]["gm-udp"].rpartition(":")[2])
+            self.port = self._listening()
             [self.gateway] = children(self._process.pid)
             pin(self.gateway, pins.gateway)
         except BaseException:
             self._process.stop()
             raise
+
+    def _listening(self) -> int:
+        """Its UDP port for UEs, told when it is ready."""
+        line = self._process.first_line()
+        if not line:
+            raise Failure(f"pcscf did not start: {self._process.told()}")
+        return int(json.loads(line)["listeners"]["gm-udp"].rpartition(":")[2])
 
     @property
     def parts(self) -> dict[str, list[int]]:

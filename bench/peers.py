@@ -61,7 +61,7 @@ def kamailio(folder: Path, core: int, pins: Pins) -> Subject:
 def sippy(folder: Path, core: int, pins: Pins) -> Subject:
     """Without its log, which by default goes to standard error."""
     if not SIPPY.exists():
-        raise Failure("sippy is not installed (make .venv-bench/.ready)")
+        raise Failure("sippy is not installed (make bench brings it; if it could not, remove .venv-bench and try again)")
     return Peer("sippy", lambda port: [
         SIPPY.with_name("python"), SIPPY, "-f", "-l", "127.0.0.1", "-p", str(port), "-n", f"127.0.0.1:{core}",
     ], folder, pins, SIPLOG_BEND="none")

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -84,11 +84,10 @@ class Process:
     ) -> None:
         self.name = Path(command[0]).name
         self.log = log
-        with log.open("ab") as errors:
+        with log.open("ab") as errors, on_cpu(cpu):
             self._popen = subprocess.Popen(
                 [*map(str, command)], stdin=subprocess.DEVNULL, stdout=errors if stdout is None else stdout, stderr=errors,
                 env={**os.environ, **(environment or {})}, cwd=folder, start_new_session=True,
-                preexec_fn=lambda: _prepare(cpu),
             )
 
     @property
@@ -129,8 +128,19 @@ class Process:
             self._popen.stdout.close()
 
 
-def _prepare(cpu: int) -> None:
+@contextlib.contextmanager
+def on_cpu(cpu: int) -> Iterator[None]:
+    """This thread, and what it starts, on one CPU."""
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def allow_open_files() -> None:
+    """As many open files as this user may have, for this process and what it starts."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -8,11 +8,11 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.sip_load import register_caller
 from bench.load import Bed
 from bench.pcscf import Pcscf
 from bench.report import Table
 from bench.run import Run
+from bench.sip_load import register_caller
 
 TOP = 40
 RATE = 200   # at most: the sampling must not be what fills the CPU

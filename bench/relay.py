@@ -15,7 +15,7 @@ from statistics import median
 from subprocess import PIPE
 
 from bench.pcscf import ROOT
-from bench.process import Failure, Process, cpu_seconds
+from bench.process import Failure, Process, cpu_seconds, on_cpu
 from bench.report import Cell, Table
 from bench.run import Run
 from bench.terminators import Gateway, Haproxy, Terminator, identity
@@ -47,12 +47,12 @@ def relay(run: Run) -> list[Table]:
     }
     rows: list[tuple[Cell, ...]] = []
     notes = [
-        "Each end has a P-256 certificate, and the client shows its own. A message is answered with 100 octets by the sink, so that "
-        "it crosses twice. A handshake includes the TCP connections on both sides and one octet there and back; for the gateway the "
-        "context stands already.",
+        "Each end has a P-256 certificate, and the client shows its own. A message is answered with 100 octets by the sink. A "
+        "handshake includes the TCP connections on both sides and one octet there and back; for the gateway the context stands "
+        "already.",
     ]
     with ExitStack() as stack:
-        stack.enter_context(_pinned(run.pins.load))
+        stack.enter_context(on_cpu(run.pins.load))   # the client is this process
         sink = Process([sys.executable, "-m", "bench.sink"], cpu=run.pins.load, log=folder / "sink.log", folder=ROOT, stdout=PIPE)
         stack.callback(sink.stop, 1.0)
         port = int(sink.first_line())
@@ -160,14 +160,3 @@ def _spent(one: Terminator) -> Iterator[Callable[[], float]]:
     yield lambda: max(found[0], 0.01)   # one tick: less cannot be seen
     time.sleep(0.05)
     found.append(cpu_seconds(*one.pids) - before)
-
-
-@contextmanager
-def _pinned(cpu: int) -> Iterator[None]:
-    """This process, which is the client, shares the CPU of the load."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)

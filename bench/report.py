@@ -47,7 +47,8 @@ def as_markdown(report: Report) -> str:
     for table in report.tables:
         lines += ["", f"## {table.title}", ""]
         if table.rows:
-            lines += ["| " + " | ".join(table.columns) + " |", "|" + "".join(f"{_rule(table, n)}|" for n in range(len(table.columns)))]
+            rules = [_rule(table, column) for column in range(len(table.columns))]
+            lines += ["| " + " | ".join(table.columns) + " |", "|" + "|".join(rules) + "|"]
             lines += ["| " + " | ".join(map(shown, row)) + " |" for row in table.rows]
             lines += [""] if table.notes else []
         lines += [f"- {note}" for note in table.notes]
@@ -60,13 +61,13 @@ def _rule(table: Table, column: int) -> str:
 
 
 def as_json(report: Report) -> str:
-    return json.dumps({
-        "machine": dict(report.machine),
-        "tables": [
-            {"title": table.title, "rows": [dict(zip(table.columns, row, strict=True)) for row in table.rows], "notes": list(table.notes)}
-            for table in report.tables
-        ],
-    }, indent=1, ensure_ascii=False)
+    """Columns stand beside the rows: two of them may have the same name."""
+    tables = [
+        {"title": table.title, "columns": list(table.columns), "rows": [list(row) for row in table.rows],
+         "notes": list(table.notes)}
+        for table in report.tables
+    ]
+    return json.dumps({"machine": dict(report.machine), "tables": tables}, indent=1, ensure_ascii=False)
 
 
 def placed(page: str, generated: str) -> str:

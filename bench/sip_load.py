@@ -1,4 +1,4 @@
-"""Calls and registrations through real processes: what one costs the P-CSCF and its gateway, beside Kamailio and Sippy under the same load."""
+"""Calls and registrations through real processes: what one costs the P-CSCF and its gateway, beside Kamailio and Sippy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from bench.run import Run
 HOLD = 200              # ms between ACK and BYE in the second table
 HOLD_RATES = (100, 300)
 CALL_COLUMNS = (
-    "per second", "program", "µs each", "least", "most", "of its CPU", "gateway µs", "of its CPU", "÷ kamailio", "sent again", "clean")
+    "per second", "program", "µs each", "least", "most", "of its CPU", "gateway µs", "of its CPU", "÷ kamailio", "sent again",
+    "clean",
+)
 
 
 def register_caller(proxy: int, core: int, caller: int) -> None:
@@ -57,8 +59,9 @@ def calls(run: Run) -> list[Table]:
         at_once = Table("Calls, hung up at once", CALL_COLUMNS, _rows(beds, run, "call", run.rates), [
             "INVITE, 100, 180, 200, ACK, BYE, 200 over UDP, with an offer of TCP/TLS/MSRP that asks for e2ae.",
             "P-CSCF: three transactions on Iq included, the gateway's own CPU beside it. “of its CPU” is the share of the run in "
-            "which the program kept its CPU busy. Kamailio: a proxy that keeps dialogs and touches no SDP (allocator tlsf). Sippy: "
-            "a B2BUA in Python. Cost depends on the rate, so ratios hold at the same rate only.", *missing])
+            "which the program kept its CPU busy.",
+            "Kamailio: a proxy that keeps dialogs and touches no SDP (allocator tlsf). Sippy: a B2BUA in Python. What a call "
+            "costs depends on the rate, so ratios hold at the same rate only.", *missing])
     return [at_once, held]
 
 
@@ -113,7 +116,8 @@ def row(rate: int, name: str, costs: list[Cost], reference: list[Cost] | None) -
         ratio = median(micros) / median(cost.micros["kamailio"] for cost in reference)
     return (
         rate, name, median(micros), min(micros), max(micros), _percent(median(cost.busy[name] for cost in costs)), gateway,
-        _percent(gateway_busy), ratio, sum(cost.outcome.retransmissions for cost in costs), f"no: {faults[0]}" if faults else "yes",
+        _percent(gateway_busy), ratio, sum(cost.outcome.retransmissions for cost in costs),
+        f"no: {faults[0]}" if faults else "yes",
     )
 
 

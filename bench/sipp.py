@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,16 +90,16 @@ class Load:
 class Calling:
     """A SIPp that calls: from `port` towards `proxy`, or from a port of its own for every call (port 0)."""
 
-    def __init__(self, load: Load, proxy: int, port: int, folder: Path, cpu: int, patience: float = 30.0) -> None:
+    def __init__(self, load: Load, proxy: int, port: int, folder: Path, cpu: int) -> None:
         self.load = load
         self._statistics = folder / f"{load.scenario}.csv"
         self._statistics.unlink(missing_ok=True)
-        self._patience = load.planned * LATE + patience
+        self._patience = load.planned * LATE + SLACK + 1.0   # what is not over then is late
         sockets = ["-t", "u1", "-p", str(port)] if port else ["-t", "un", "-max_socket", "10000", "-p", str(free_port())]
         self.process = Process(
             [*_command(load.scenario), f"{HOST}:{proxy}", *sockets, "-r", f"{load.rate:g}", "-m", str(load.count),
-             "-l", str(max(2 * load.count, 1000)), "-d", str(load.hold), "-timeout", str(int(self._patience)), "-timeout_error",
-             "-trace_stat", "-stf", self._statistics, "-fd", "1", *load.keys],
+             "-l", str(max(2 * load.count, 1000)), "-d", str(load.hold), "-timeout", str(math.ceil(self._patience)),
+             "-timeout_error", "-trace_stat", "-stf", self._statistics, "-fd", "1", *load.keys],
             cpu=cpu, log=folder / f"{load.scenario}.log", folder=folder)
 
     def finish(self, started: float, clock: Callable[[], float]) -> Outcome:

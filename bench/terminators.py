@@ -70,8 +70,8 @@ class Gateway:
             "registration": {"wait": 0.05},
         }))
         self._process = Process(
-            [interpreter(checkout), "-m", "pcscf", "gateway", file], cpu=pins.subject, log=folder / "gateway.log", folder=checkout,
-            environment={"PYTHONPATH": str(checkout)})
+            [interpreter(checkout), "-m", "pcscf", "gateway", file], cpu=pins.subject, log=folder / "gateway.log",
+            folder=checkout, environment={"PYTHONPATH": str(checkout)})
         try:
             wait_until(lambda: self._iq.gateway[1] != 0, f"the gateway, which told {self._process.told()!r}")
         except BaseException:

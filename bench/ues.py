@@ -8,11 +8,11 @@ from itertools import islice
 from statistics import median
 
 from bench import phones
-from bench.load import Bed
 from bench.process import pss_mib
 from bench.report import Cell, Table
 from bench.run import Run
 from bench.sip_load import pcscf_bed
+from bench.sipp import Outcome
 
 COUNTS = (100, 10_000, 50_000)
 QUICK_COUNTS = (100, 1_000, 5_000)
@@ -35,14 +35,16 @@ def ues(run: Run) -> list[Table]:
             before = pss_mib(pid)
             costs = [bed.run("call", RATE, int(RATE * run.seconds)) for _ in range(run.repeats)]
             micros = [cost.micros["pcscf"] for cost in costs]
+            faults = [cost.outcome.fault for cost in costs if cost.outcome.fault]
             rows.append((
                 count, median(micros), min(micros), max(micros), spent["pcscf"] * 1e6 / len(newcomers), before,
-                (before - empty) * 1024 / count, next((f"no: {cost.outcome.fault}" for cost in costs if cost.outcome.fault), "yes")))
+                (before - empty) * 1024 / count, f"no: {faults[0]}" if faults else "yes"))
             registered = count
     return [Table(
         "Registered UEs", ("UEs", "µs per call", "least", "most", "µs per REGISTER", "PSS MiB", "KiB per UE", "clean"), rows, [
-            f"{RATE} calls/s by one of them. “µs per REGISTER”: the CPU of the P-CSCF for each of those that came last, REGISTER and 200. "
-            "“KiB per UE”: growth since before the first one, calls' leftovers included; little is said by the small counts."])]
+            f"{RATE} calls/s by one of them. “µs per REGISTER”: CPU of the P-CSCF for each of those that came last, REGISTER and 200.",
+            "“KiB per UE”: growth since before the first one, calls' leftovers included; little is said by the small counts.",
+        ])]
 
 
 def _register(first: int, newcomers: list[tuple[str, int]], proxy: int, core: int) -> None:
@@ -66,11 +68,16 @@ def memory(run: Run) -> list[Table]:
             for what, moment in looks:
                 time.sleep(max(0.0, started + moment - time.monotonic()))
                 now = {part: pss_mib(pid) for part, pid in pids.items()}
-                rows.append((what, count, *(each for part in pids for each in (now[part], (now[part] - before[part]) * 1024 / count))))
+                grown = {part: (now[part] - before[part]) * 1024 / count for part in pids}
+                rows.append((what, count, now["pcscf"], grown["pcscf"], now["gateway"], grown["gateway"]))
             outcome = calling.finish(started, time.monotonic)
         finally:
             calling.process.stop(1.0)
     return [Table(
         "Memory of sessions", ("sessions", "count", "P-CSCF PSS MiB", "KiB each", "gateway PSS MiB", "KiB each"), rows, [
-            "Growth since before the first one. Young sessions still have the transactions that set them up. The gateway listens for "
-            "each session; a connection with TLS comes on top.", *([f"**not clean**: {outcome.fault}"] if outcome.fault else [])])]
+            "Growth since before the first one. Young sessions still have the transactions that set them up. The gateway listens "
+            "for each session; a connection with TLS comes on top.", *_fault(outcome)])]
+
+
+def _fault(outcome: Outcome) -> list[str]:
+    return [f"**not clean**: {outcome.fault}"] if outcome.fault else []

@@ -15,6 +15,7 @@ megaco-headers:erlang-dev
 tshark:tshark
 openssl:openssl
 "
+if [ $# -gt 0 ]; then PEERS_WANTED="$*"; fi   # another list, of the same form
 
 in_erlang() {
     for library in /usr/lib/erlang/lib /usr/local/lib/erlang/lib /usr/lib64/erlang/lib; do
