@@ -15,7 +15,7 @@ from statistics import median
 from subprocess import PIPE
 
 from bench.pcscf import ROOT
-from bench.process import Failure, Process, cpu_seconds, on_cpu
+from bench.process import Failure, Process, cpu_seconds, on_cpu, pss_mib
 from bench.report import Cell, Table
 from bench.run import Run
 from bench.terminators import Gateway, Haproxy, Terminator, identity
@@ -63,13 +63,21 @@ def relay(run: Run) -> list[Table]:
             stack.callback(terminators[1].stop)
         except Failure as failure:
             notes.append(f"**haproxy is missing**: {failure}")
+        for one in terminators:
+            handshakes(one, context(file), 10)
+        # First of all: later, memory that other work has freed would be taken again, and not be seen.
+        sizes = [(one.name, HANDSHAKES, *footprint(one, context(file), HANDSHAKES)) for one in terminators]
         for (what, unit), case in cases.items():
             found: dict[str, list[float]] = {one.name: [] for one in terminators}
             for _ in range(run.repeats):
                 for one in terminators:
                     found[one.name].append(case(one))
             rows.append(row(what, unit, found))
-    return [Table("Gateway: work per second of CPU", COLUMNS, rows, notes)]
+    return [
+        Table("Gateway: work per second of CPU", COLUMNS, rows, notes),
+        Table("Gateway: memory", ("program", "sessions", "KiB each, reserved", "KiB each, connected with TLS"), sizes, [
+            "Growth of PSS since the first few connections. haproxy reserves nothing."]),
+    ]
 
 
 def row(what: str, unit: str, found: Mapping[str, list[float]]) -> tuple[Cell, ...]:
@@ -120,20 +128,36 @@ def messages(one: Terminator, client: ssl.SSLContext, count: int, window: int) -
 def handshakes(one: Terminator, client: ssl.SSLContext, count: int) -> float:
     """Full handshakes per CPU-second."""
     addresses = one.open(count)
-    open_ones: list[ssl.SSLSocket] = []
-    try:
+    with ExitStack() as stack:
+        stack.callback(one.close)
         with _spent(one) as spent:
             for address in addresses:
-                connection = client.wrap_socket(_dial(address))
-                open_ones.append(connection)
-                connection.sendall(b"h")
-                if connection.recv(1) != b"h" or connection.session_reused:
-                    raise Failure(f"no full handshake with {one.name}")
-    finally:
-        for connection in open_ones:
-            connection.close()
-        one.close()
+                _established(one, client, address, stack)
     return count / spent()
+
+
+def footprint(one: Terminator, client: ssl.SSLContext, count: int) -> tuple[float, float]:
+    """KiB that one more of `count` sessions takes: before anybody connected, and with its connection."""
+    with ExitStack() as stack:
+        stack.callback(one.close)
+        before = _kib(one)
+        addresses = one.open(count)
+        reserved = _kib(one)
+        for address in addresses:
+            _established(one, client, address, stack)
+        return (reserved - before) / count, (_kib(one) - before) / count
+
+
+def _established(one: Terminator, client: ssl.SSLContext, address: tuple[str, int], stack: ExitStack) -> None:
+    """A connection over which one octet went there and back, open until `stack` ends."""
+    connection = stack.enter_context(client.wrap_socket(_dial(address)))
+    connection.sendall(b"h")
+    if connection.recv(1) != b"h" or connection.session_reused:
+        raise Failure(f"no full handshake with {one.name}")
+
+
+def _kib(one: Terminator) -> float:
+    return sum(pss_mib(pid) for pid in one.pids) * 1024
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def ues(run: Run) -> list[Table]:
             registered = count
     return [Table(
         "Registered UEs", ("UEs", "µs per call", "least", "most", "µs per REGISTER", "PSS MiB", "KiB per UE", "clean"), rows, [
-            f"{RATE} calls/s by one of them. “µs per REGISTER”: CPU of the P-CSCF for each of those that came last, REGISTER and 200.",
+            f"{RATE} calls/s by one of them. “µs per REGISTER”: CPU of the P-CSCF for each of the newest, REGISTER and 200.",
             "“KiB per UE”: growth since before the first one, calls' leftovers included; little is said by the small counts.",
         ])]
 
