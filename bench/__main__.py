@@ -38,7 +38,7 @@ ON_REQUEST = frozenset({"profile"})
 
 
 def measure(run: Run, parts: list[str]) -> Report:
-    """The parts one after the other. One that cannot be made stands in the report, with the reason."""
+    """The parts one after the other. One that cannot be made stands in the report, with the reason; so does an early end."""
     tables: list[Table] = []
     for part in parts:
         started = time.monotonic()
@@ -46,6 +46,9 @@ def measure(run: Run, parts: list[str]) -> Report:
             tables += PARTS[part](run)
         except (Failure, OSError) as failure:
             tables.append(Table(part, (), (), [f"**not measured**: {failure}"]))
+        except (KeyboardInterrupt, SystemExit):
+            tables.append(Table(part, (), (), ["**not measured**: the run was ended here, later parts are left out"]))
+            break
         print(f"bench: {part}, {time.monotonic() - started:.0f} s", file=sys.stderr)
     return Report(describe(run), tables)
 
@@ -78,12 +81,12 @@ def main() -> None:
             repeats=given.repeats or (1 if given.quick else 3), settings=tuple(given.set),
         )
         report = measure(run, given.parts or [part for part in PARTS if part not in ON_REQUEST])
+    print(as_markdown(report))
     if given.json:
         given.json.write_text(as_json(report))
     if given.write:
         page = given.write.read_text() if given.write.exists() else "# Bench\n"
         given.write.write_text(placed(page, as_markdown(report)))
-    print(as_markdown(report))
 
 
 def _numbers(text: str) -> tuple[int, ...]:
