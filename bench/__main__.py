@@ -45,7 +45,7 @@ def measure(run: Run, parts: list[str]) -> Report:
         try:
             tables += PARTS[part](run)
         except (Failure, OSError) as failure:
-            tables.append(Table(part, (), (), [f"**not measured**: {failure}"]))
+            tables.append(Table(part, (), (), [f"**not measured**: {str(failure) or type(failure).__name__}"]))
         except (KeyboardInterrupt, SystemExit):
             tables.append(Table(part, (), (), ["**not measured**: the run was ended here, later parts are left out"]))
             break
