@@ -1,6 +1,7 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Each does its own set-up.
 PYTHON ?= python3
 VENV := .venv
+BENCH := .venv-bench
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 TOOLS := $(VENV)/.ready-tools
@@ -41,8 +42,15 @@ interop: $(TOOLS)  ## the tests against independent programs, and docs/reference
 	@sh tests/support/peers.sh
 	@$(BIN)/pytest -m interop --interop-matrix=docs/reference/interop.md $(ARGS)
 
-bench: $(TOOLS)  ## what the hot path costs, in µs of CPU (ARGS=--json for machines)
+bench: $(TOOLS) $(BENCH)/.ready  ## what a call costs, beside others (ARGS="--write docs/reference/bench.md" publishes it)
+	@sh tests/support/peers.sh kamailio:kamailio sipp:sip-tester haproxy:haproxy
 	@$(BIN)/python -m bench $(ARGS)
+
+# Sippy is measured beside us, and has dependencies that nobody else needs.
+$(BENCH)/.ready: | check-python
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check sippy==2.5.0 || echo "bench: sippy could not be installed; the report says so"
+	@touch $@
 
 lint: $(TOOLS)  ## style, types and import rules
 	@$(BIN)/ruff check .

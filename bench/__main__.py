@@ -1,40 +1,96 @@
-"""`python -m bench`: what the hot path costs, as a table for people or as JSON."""
+"""`python -m bench [PART …]`: what the P-CSCF and its gateway cost, beside others, as Markdown or JSON."""
 
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from bench import calls, codecs, floor
-from bench.measure import Figure
-from bench.report import Report, as_json, as_markdown
+from bench.inmemory import inmemory
+from bench.limit import limit
+from bench.machine import describe
+from bench.pcscf import ROOT, Pins
+from bench.process import Failure, allow_open_files
+from bench.profile import profile
+from bench.relay import relay
+from bench.report import Report, Table, as_json, as_markdown, placed
+from bench.run import Run
+from bench.sip_load import calls, registers
+from bench.steady import steady
+from bench.ues import memory, ues
+
+PARTS: Mapping[str, Callable[[Run], list[Table]]] = {
+    "inmemory": inmemory,
+    "calls": calls,
+    "registers": registers,
+    "gateway": relay,
+    "ues": ues,
+    "memory": memory,
+    "steady": steady,
+    "limit": limit,
+    "profile": profile,
+}
+ON_REQUEST = frozenset({"profile"})
 
 
-def measure() -> Report:
-    """Everything, in one run, so that the figures can be compared with one another."""
-    call, registration = calls.cost_of_call(), calls.cost_of_registration()
-    figures = [
-        *codecs.figures(),
-        Figure("Story", "e2ae MSRP call, INVITE to BYE", call.pcscf, 900),
-        Figure("Story", "e2ae MSRP call, far ends and gateway too", call.everything),
-        Figure("Story", "registration, REGISTER – 401 – REGISTER – 200", registration.pcscf),
-        Figure("Floor", "the call's messages through a bare forwarder", floor.forwarding(calls.messages_of_call())),
-        Figure("Floor", "an INVITE's headers with the standard library's email parser", floor.email_headers()),
-        Figure("Floor", "an offer with sdp-transform", floor.sdp_transform_offer()),
-    ]
-    by_name = {figure.what: figure.micros for figure in figures}
-    return Report(figures, {
-        "call / bare forwarder": call.pcscf / by_name["the call's messages through a bare forwarder"],
-        "SIP parse / email parser": (
-            by_name["parse an INVITE"] / by_name["an INVITE's headers with the standard library's email parser"]),
-        "SDP parse / sdp-transform": by_name["parse an offer"] / by_name["an offer with sdp-transform"],
-    })
+def measure(run: Run, parts: list[str]) -> Report:
+    """The parts one after the other. One that cannot be made stands in the report, with the reason; so does an early end."""
+    tables: list[Table] = []
+    for part in parts:
+        started = time.monotonic()
+        try:
+            tables += PARTS[part](run)
+        except (Failure, OSError) as failure:
+            tables.append(Table(part, (), (), [f"**not measured**: {str(failure) or type(failure).__name__}"]))
+        except (KeyboardInterrupt, SystemExit):
+            tables.append(Table(part, (), (), ["**not measured**: the run was ended here, later parts are left out"]))
+            break
+        print(f"bench: {part}, {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return Report(describe(run), tables)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="JSON instead of Markdown")
-    arguments = parser.parse_args()
-    print((as_json if arguments.json else as_markdown)(measure()))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all but profile)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the report into this page, between its marks")
+    parser.add_argument("--quick", action="store_true", help="shorter and fewer loads: figures are rougher")
+    parser.add_argument("--checkout", type=Path, default=ROOT, metavar="DIR", help="measure the P-CSCF of another checkout")
+    parser.add_argument("--rates", type=_numbers, metavar="N,…", help="calls per second")
+    parser.add_argument("--seconds", type=float, help="length of one load")
+    parser.add_argument("--repeats", type=int, help="loads per figure, of which the median is shown")
+    parser.add_argument("--pins", type=_numbers, default=(0, 1, 1), metavar="N,N,N", help="CPU of program, load, gateway")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override the P-CSCF's configuration")
+    parser.add_argument("--folder", type=Path, help="keep logs and samples here")
+    given = parser.parse_args()
+    allow_open_files()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))   # so that what was started is ended too
+    unknown = [part for part in given.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    with tempfile.TemporaryDirectory(prefix="bench") as temporary:
+        folder = given.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        run = Run(
+            folder=folder.resolve(), pins=Pins(*given.pins), checkout=given.checkout.resolve(), is_quick=given.quick,
+            rates=given.rates or (100, 300, 700, 1000), seconds=given.seconds or (3.0 if given.quick else 5.0),
+            repeats=given.repeats or (1 if given.quick else 3), settings=tuple(given.set),
+        )
+        report = measure(run, given.parts or [part for part in PARTS if part not in ON_REQUEST])
+    print(as_markdown(report))
+    if given.json:
+        given.json.write_text(as_json(report))
+    if given.write:
+        page = given.write.read_text() if given.write.exists() else "# Bench\n"
+        given.write.write_text(placed(page, as_markdown(report)))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,81 @@
-"""The report: Markdown for people, JSON for machines."""
+"""The report: Markdown for people, JSON for machines, and a page of which the bench writes only its own part."""
 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
-from bench.measure import Figure
+BEGIN = "<!-- what stands from here on is written by `make bench` -->"
+END = "<!-- to here; the rest of the page is written by hand -->"
+
+Cell = str | float | int | None
 
 
-class Report(NamedTuple):
-    """`ratios`: ours over the other's, so that less is better."""
+@dataclass(frozen=True)
+class Table:
+    """One table of figures. notes: sentences below it. Figures are floats or integers; None is a figure that there is not."""
 
-    figures: Sequence[Figure]
-    ratios: Mapping[str, float]
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """machine: facts of where it ran, by name."""
+
+    machine: Mapping[str, str]
+    tables: Sequence[Table]
+
+
+def shown(cell: Cell) -> str:
+    """A figure with three significant digits, and all digits before the point."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    magnitude = abs(cell)
+    return f"{cell:,.0f}" if magnitude >= 100 else f"{cell:.1f}" if magnitude >= 10 else f"{cell:.2f}"
 
 
 def as_markdown(report: Report) -> str:
-    lines = [
-        f"µs of CPU, {platform.python_implementation()} {platform.python_version()} on {platform.machine()}", "",
-        "| | operation | µs | budget | |", "|---|---|---:|---:|---|",
-    ]
-    group = ""
-    for figure in report.figures:
-        shown = figure.group if figure.group != group else ""
-        group = figure.group
-        budget = f"{figure.budget:g}" if figure.budget is not None else ""
-        lines.append(f"| {shown} | {figure.what} | {figure.micros:.1f} | {budget} | {'over' if figure.is_over else ''} |")
-    lines += ["", "| ratio | |", "|---|---:|", *(f"| {name} | {ratio:.2f} |" for name, ratio in report.ratios.items())]
-    return "\n".join(lines)
+    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in report.machine.items())]
+    for table in report.tables:
+        lines += ["", f"## {table.title}", ""]
+        if table.rows:
+            rules = [_rule(table, column) for column in range(len(table.columns))]
+            lines += ["| " + " | ".join(table.columns) + " |", "|" + "|".join(rules) + "|"]
+            lines += ["| " + " | ".join(map(shown, row)) + " |" for row in table.rows]
+            lines += [""] if table.notes else []
+        lines += [f"- {note}" for note in table.notes]
+    return "\n".join(lines) + "\n"
+
+
+def _rule(table: Table, column: int) -> str:
+    is_figure = any(isinstance(row[column], int | float) for row in table.rows)
+    return "---:" if is_figure else "---"
 
 
 def as_json(report: Report) -> str:
-    figures = [each._asdict() | {"micros": round(each.micros, 2)} for each in report.figures]
-    ratios = {name: round(ratio, 3) for name, ratio in report.ratios.items()}
-    return json.dumps({"python": platform.python_version(), "figures": figures, "ratios": ratios}, indent=2)
+    """Columns stand beside the rows: two of them may have the same name."""
+    tables = [
+        {"title": table.title, "columns": list(table.columns), "rows": [list(row) for row in table.rows],
+         "notes": list(table.notes)}
+        for table in report.tables
+    ]
+    return json.dumps({"machine": dict(report.machine), "tables": tables}, indent=1, ensure_ascii=False)
+
+
+def placed(page: str, generated: str) -> str:
+    """`page` with `generated` between the marks; a page without marks gets them at its end. Raises ValueError for half a pair."""
+    begins, ends = page.count(BEGIN), page.count(END)
+    if (begins, ends) == (0, 0):
+        return f"{page.rstrip()}\n\n{BEGIN}\n\n{generated.strip()}\n\n{END}\n".lstrip()
+    if (begins, ends) != (1, 1) or page.index(BEGIN) > page.index(END):
+        raise ValueError("the page's marks of what is generated are not one pair")
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{generated.strip()}\n\n{END}{rest.partition(END)[2]}"

@@ -17,6 +17,7 @@ openssl:openssl
 kamailio:kamailio
 sipp:sip-tester
 "
+if [ $# -gt 0 ]; then PEERS_WANTED="$*"; fi   # another list, of the same form
 
 in_erlang() {
     for library in /usr/lib/erlang/lib /usr/local/lib/erlang/lib /usr/lib64/erlang/lib; do
