@@ -120,8 +120,10 @@ def reason(status: int, text: str) -> str:
 
 def carries_sdp(message: Message) -> bool:
     """Whether the body is a session description and nothing else."""
+    if not message.body:
+        return False
     content_type = (message.get("Content-Type") or "").partition(";")[0].strip().lower()
-    return bool(message.body) and content_type == "application/sdp" and not message.get("Content-Encoding")
+    return content_type == "application/sdp" and not message.get("Content-Encoding")
 
 
 def _count_hop(request: Request) -> None:
