@@ -19,7 +19,6 @@ from pcscf.sip.headers import split_values
 from pcscf.sip.message import Message, Request, Response, response_to
 from pcscf.sip.transaction import (
     INITIAL,
-    TRANSITIONS,
     Action,
     ClientTransaction,
     Input,
