@@ -246,6 +246,14 @@ class Message:
         self._lines[index] = line[: line.index(":") + 1] + value
         self._changed(key)
 
+    def prepend_via(self, value: str, via: Via) -> None:
+        """A new Via line on top; `via` is what `value` says."""
+        keys = self._keys
+        place = keys.index("via") if "via" in keys else 0
+        self._lines.insert(place, f"Via: {value}")
+        keys.insert(place, "via")
+        self._via = via
+
     def replace_top_via(self, raw: str, via: Via) -> None:
         """Puts `raw` right of the colon of the first Via line; `via` is what its first element says now."""
         self.replace_first_line("Via", raw)
@@ -449,14 +457,22 @@ def response_to(request: Request, status: int, reason: str = "", *, to_tag: str 
     A 100 carries Timestamp.
     Fields that the request lacks are left out, so that a malformed request can be answered.
     """
-    response = Response(status, reason or REASON_PHRASES.get(status, ""))
-    response.copy_lines(request, "Via", "From", "To", "Call-ID", "CSeq")
+    lines, keys = request._lines, request._keys
+    kept = [place for place in (*request._places("via"), *_first_places(keys)) if place >= 0]
+    response = assemble_response(
+        SIP_VERSION, status, reason or REASON_PHRASES.get(status, ""),
+        [lines[place] for place in kept], [keys[place] for place in kept])
     if status == 100:
         response.copy_lines(request, "Timestamp")
     elif to_tag:
         _add_to_tag(response, to_tag)
     response.add("Content-Length", "0")
     return response
+
+
+def _first_places(keys: list[str]) -> list[int]:
+    """Indexes of the first From, To, Call-ID and CSeq; -1 for one that is missing."""
+    return [keys.index(key) if key in keys else -1 for key in ("from", "to", "call-id", "cseq")]
 
 
 def _add_to_tag(response: Response, tag: str) -> None:
