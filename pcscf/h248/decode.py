@@ -81,12 +81,10 @@ def decode_untrusted(data: bytes) -> Message:
     else:
         start, authentication = end, ""
         version, mid = known
-    reader = _MessageReader(Scanner(text, start), version)
-    transactions = usual_transactions(reader)
+    transactions = usual_transactions(text, start)
     if transactions is not None:
         return Message(mid, transactions, None, version, authentication)
-    reader.scanner.at = 0
-    return reader.message(mid, authentication)
+    return _MessageReader(Scanner(text, start), version).message(mid, authentication)
 
 
 def _header(text: str) -> tuple[int, int, str, str]:

@@ -27,7 +27,7 @@ from pcscf.h248.message import (
     Value,
 )
 from pcscf.h248.mid import is_mid
-from pcscf.h248.scan import LONG, Scanner, long_token, unquoted
+from pcscf.h248.scan import Scanner, long_token, unquoted
 from pcscf.h248.values import MAX_NESTING, MAX_UINT32, NAME, ValueReader, is_number, is_packaged_name, octets
 
 T = TypeVar("T")
@@ -38,7 +38,6 @@ _EXTENSION: Final = re.compile(r"[Xx][-+][A-Za-z0-9]{1,6}")
 _MODES: Final = {mode.value: mode for mode in Mode}
 _SWITCH: Final = {"on": True, "off": False}
 _METHODS: Final = frozenset({"Restart", "Graceful", "Forced", "Disconnected", "HandOff", "Failover"})
-_REPEATED: Final = frozenset({"Events", "Signals", "Audit"})
 _SERVICE_FIELDS: Final = {
     "Reason": "reason",
     "Delay": "delay",
@@ -51,30 +50,22 @@ _SERVICE_FIELDS: Final = {
 
 MAX_REMEMBERED: Final = 1024
 """Blocks that a memory keeps."""
-MAX_REMEMBERED_TOKENS: Final = 64
-MAX_REMEMBERED_CHARACTERS: Final = 512
+MAX_REMEMBERED_TOKENS: Final = 32
+MAX_REMEMBERED_CHARACTERS: Final = 256
 
 _Memory = dict[tuple[str, ...], T]
 _local_controls: _Memory[LocalControl] = {}
 _events: _Memory[Event] = {}
-_descriptors: _Memory[Descriptor] = {}
 
 
 def _remembered(scanner: Scanner, memory: _Memory[T], read: Callable[[], T]) -> T:
-    """What `read` makes of the tokens up to the brace that closes the next one: the same tokens give the same record.
+    """What `read` makes of the tokens up to the next closing brace: the same tokens give the same record.
 
     The events, signals and local controls of a session differ from the last one's in nothing, and are most of the work.
     """
     tokens, at = scanner.tokens, scanner.at
-    limit = at + MAX_REMEMBERED_TOKENS
     try:
-        end = tokens.index("}", at, limit) + 1
-        if (nested := tokens[at:end].count("{") - 1) > 0:
-            closed = 1
-            while closed <= nested:
-                start, end = end, tokens.index("}", end, limit) + 1
-                nested += tokens[start:end].count("{")
-                closed += 1
+        end = tokens.index("}", at, at + MAX_REMEMBERED_TOKENS) + 1
     except ValueError:
         return read()
     key = tuple(tokens[at:end])
@@ -132,17 +123,6 @@ class DescriptorReader(ValueReader):
                 return self.other(keyword)
             case _:
                 raise self.scanner.failure("unknown descriptor", code=444)
-
-    def remembered_descriptor(self) -> Descriptor:
-        """The next descriptor with its keyword, as it was read before where it is one that comes again and again."""
-        tokens, at = self.scanner.tokens, self.scanner.at
-        if LONG.get(tokens[at]) in _REPEATED and "{" in (tokens[at + 1], tokens[at + 2]):
-            return _remembered(self.scanner, _descriptors, self.descriptor)
-        return self.descriptor()
-
-    def remembered_control(self) -> LocalControl:
-        """LocalControl after its keyword."""
-        return _remembered(self.scanner, _local_controls, self.local_control)
 
     def error(self) -> ErrorDescriptor:
         scanner = self.scanner
@@ -235,7 +215,7 @@ class DescriptorReader(ValueReader):
             case "LocalControl":
                 if parts.control is not None:
                     self.twice("LocalControl")
-                parts.control = self.remembered_control()
+                parts.control = _remembered(self.scanner, _local_controls, self.local_control)
             case "Statistics":
                 if parts.statistics is not None:
                     self.twice("Statistics")

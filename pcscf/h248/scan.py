@@ -38,15 +38,14 @@ SHORT: Final[dict[str, str]] = {
 }  # fmt: skip
 """Long token to short token."""
 
-LONG: Final[dict[str, str]] = {
+_LONG: Final[dict[str, str]] = {
     spelling: long for long, short in SHORT.items() for spelling in (long, short, long.lower(), short.lower())
 }
-"""Token as it is usually spelt to long token; `long_token` knows every spelling."""
 
 
 def long_token(symbol: str) -> str | None:
     """The long spelling of a keyword in either form and any case; None for any other text."""
-    return LONG.get(symbol) or LONG.get(symbol.lower())
+    return _LONG.get(symbol) or _LONG.get(symbol.lower())
 
 
 SAFE_CHARS: Final = r"A-Za-z0-9+\-&!_/'?@^`~*$\\()%|."
@@ -55,7 +54,8 @@ SAFE_CHARS: Final = r"A-Za-z0-9+\-&!_/'?@^`~*$\\()%|."
 LWSP: Final = r"[ \t\r\n]*+(?:;[^\r\n]*+[ \t\r\n]*+)*+"
 """White space, ends of line and comments, matched without backtracking."""
 _LOCAL_OR_REMOTE: Final = r"[LlRr](?:[Oo][Cc][Aa][Ll]|[Ee][Mm][Oo][Tt][Ee])?+"
-_OCTETS: Final = r"[^}]*+(?:(?<=\\)\}[^}]*+)*+"
+OCTETS: Final = r"[^}]*+(?:(?<=\\)\}[^}]*+)*+"
+"""What stands between the braces of Local or Remote: a brace that closes is not behind a backslash."""
 _TOKEN: Final = re.compile(
     LWSP
     + "("
@@ -63,7 +63,7 @@ _TOKEN: Final = re.compile(
         r"[{},]",
         rf"=[{SAFE_CHARS}]++",  # this and the next are what comes most; the rules below would take them just the same
         rf"(?![LlRr])[{SAFE_CHARS}]++",
-        rf"{_LOCAL_OR_REMOTE}{LWSP}\{{{_OCTETS}(?:\}}|\Z)",
+        rf"{_LOCAL_OR_REMOTE}{LWSP}\{{{OCTETS}(?:\}}|\Z)",
         rf"[{SAFE_CHARS}]++",
         rf"={LWSP}[{SAFE_CHARS}]*+",
         r'"[^"\r\n]*+"',

@@ -10,9 +10,7 @@ from pcscf.errors import H248SyntaxError
 from pcscf.h248 import decode
 from pcscf.h248.codec import decode_untrusted, encode_compact, encode_pretty
 from pcscf.h248.decode import usual_transactions
-from pcscf.h248.descriptors import DescriptorReader
 from pcscf.h248.message import Action, Command, CommandName, Message, TransactionAck, TransactionReply, TransactionRequest
-from pcscf.h248.scan import Scanner
 from pcscf.iq import procedures
 from pcscf.iq.procedures import Realms
 from tests.interop.h248_messages import MESSAGES
@@ -37,7 +35,7 @@ def outcome(data: bytes) -> Message | tuple[object, ...]:
 
 def by_grammar(data: bytes) -> Message | tuple[object, ...]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decode, "usual_transactions", lambda _reader: None)
+        patch.setattr(decode, "usual_transactions", lambda _text, _start: None)
         patch.setattr(decode, "_headers", {})
         return outcome(data)
 
@@ -73,7 +71,7 @@ SPOILT = [*CALLS, *(encode_compact(message) for message in MESSAGES.values())]
 @pytest.mark.parametrize("data", CALLS)
 def test_calls_are_usual(data: bytes) -> None:
     text = data.decode()
-    assert usual_transactions(DescriptorReader(Scanner(text, text.index("\n")))) == decode_untrusted(data).transactions
+    assert usual_transactions(text, text.index("\n")) == decode_untrusted(data).transactions
 
 
 @given(st.sampled_from(SPOILT), st.data())
