@@ -18,7 +18,6 @@ from pcscf.h248.message import (
     CommandName,
     ContextId,
     ContextProperties,
-    Descriptor,
     ErrorDescriptor,
     Event,
     Events,
@@ -60,8 +59,7 @@ _CONTEXT_TOKENS: Final = frozenset({"c", "context"})
 
 def encode_compact(message: Message) -> bytes:
     """The message with short tokens and no white space but the necessary. ValueError: a value that no quotes can hold."""
-    text = _head("!", message) + _COMPACT.body(message)
-    return text.encode("utf-8", "surrogateescape")
+    return (_head("!", message) + _COMPACT.body(message)).encode("utf-8", "surrogateescape")
 
 
 def encode_pretty(message: Message) -> bytes:
@@ -71,8 +69,8 @@ def encode_pretty(message: Message) -> bytes:
 
 
 def _head(protocol: str, message: Message) -> str:
-    authentication = f"Authentication={message.authentication} " if message.authentication else ""
-    return f"{authentication}{protocol}/{message.version} {message.mid}\n"
+    head = f"{protocol}/{message.version} {message.mid}\n"
+    return f"Authentication={message.authentication} {head}" if message.authentication else head
 
 
 @lru_cache(maxsize=1024)
@@ -150,31 +148,27 @@ class _Writer:
     def transaction(self, transaction: Transaction) -> str:
         names = self.names
         if isinstance(transaction, TransactionRequest):
-            return f"{names['Transaction']}={transaction.id}{{{','.join(map(self.request_action, transaction.actions))}}}"
+            actions = ",".join([self.action(action, self.command) for action in transaction.actions])
+            return f"{names['Transaction']}={transaction.id}{{{actions}}}"
         if isinstance(transaction, TransactionReply):
             content = (
                 self.error(transaction.error)
                 if transaction.error is not None
-                else ",".join(map(self.reply_action, transaction.actions))
+                else ",".join([self.action(action, self.command_reply) for action in transaction.actions])
             )
             immediate = f"{names['ImmAckRequired']}," if transaction.immediate_ack_required else ""
             return f"{names['Reply']}={transaction.id}{{{immediate}{content}}}"
         if isinstance(transaction, TransactionPending):
             return f"{names['Pending']}={transaction.id}{{}}"
-        ranges = ",".join(f"{first}-{last}" if last != first else str(first) for first, last in transaction.ranges)
+        ranges = ",".join([f"{first}-{last}" if last != first else str(first) for first, last in transaction.ranges])
         return f"{names['TransactionResponseAck']}{{{ranges}}}"
 
     def error(self, error: ErrorDescriptor) -> str:
         text = f'"{_error_text(error.text)}"' if error.text else ""
         return f"{self.names['Error']}={error.code}{{{text}}}"
 
-    def request_action(self, action: Action) -> str:
-        return self.action(action, self.command)
-
-    def reply_action(self, action: Action) -> str:
-        return self.action(action, self.command_reply)
-
     def action(self, action: Action, command: Callable[[Command], str]) -> str:
+        """`command` writes a command of a request, or one of a reply."""
         items = self.context_properties(action.properties) if action.properties is not None else []
         if action.audit is not None:
             items.append(self.names["ContextAudit"] + self.audit_items(action.audit))
@@ -218,22 +212,18 @@ class _Writer:
         return self.command(command)
 
     def command(self, command: Command) -> str:
-        terminations, descriptors = command.terminations, command.descriptors
+        terminations, writers = command.terminations, self._descriptors
         written = terminations[0] if len(terminations) == 1 else f"[{','.join(terminations)}]"
-        if not descriptors:
-            return f"{self.command_name(command)}={written}"
-        if len(descriptors) == 1:
-            return f"{self.command_name(command)}={written}{{{self.descriptor(descriptors[0])}}}"
-        return f"{self.command_name(command)}={written}{{{','.join(map(self.descriptor, descriptors))}}}"
+        head = f"{self.command_name(command)}={written}"
+        if not command.descriptors:
+            return head
+        return f"{head}{{{','.join([writers[type(each)](each) for each in command.descriptors])}}}"
 
     def command_name(self, command: Command) -> str:
         name = self.names[command.name._value_]  # `value` is a function call
         if command.optional or command.wildcard_response:
             name = ("O-" if command.optional else "") + ("W-" if command.wildcard_response else "") + name
         return name
-
-    def descriptor(self, descriptor: Descriptor) -> str:
-        return self._descriptors[type(descriptor)](descriptor)
 
     def shared(self, item: T, write: Callable[[T], str]) -> str:
         """What `write` makes of a record that many messages carry."""

@@ -221,10 +221,10 @@ def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
         setup = _PEER_SETUP.get(leg.tcp or "") or ("holdconn" if leg.peer_setup == "holdconn" else "")
     else:
         setup = leg.peer_setup
-    return (
-        f"v=0\r\nc=IN {_family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {leg.transport} -\r\n"
-        f"{_setup(setup)}{_fingerprints(leg.peer_fingerprints)}"
-    )
+    where = f"v=0\r\nc=IN {_family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {leg.transport} -\r\n"
+    if setup:
+        where += f"a=setup:{setup}\r\n"
+    return where + _fingerprints(leg.peer_fingerprints) if leg.peer_fingerprints else where
 
 
 def _setup(value: str) -> str:
@@ -276,6 +276,7 @@ def _media(line: LinePlan) -> str:
     return BY_NAME[line.medium].media if line.medium is not None else "application"
 
 
+@lru_cache(maxsize=1024)
 def _family_of(host: str, otherwise: Family) -> Family:
     if ":" in host:
         return "IP6"

@@ -140,8 +140,7 @@ def _stream_media_untrusted(index: int, leg: Leg, given: Mapping[int, str]) -> S
     if text is None:
         raise InternalFailure(f"the gateway's reply has no Local descriptor for stream {stream_of(index)}")
     address, port, fingerprints = "", 0, []
-    for raw in text.splitlines():
-        line = raw.strip()
+    for line in map(str.strip, text.splitlines()):
         kind = line[:2]
         if kind == "c=":
             address = _address_untrusted(line)
