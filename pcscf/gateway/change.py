@@ -48,7 +48,7 @@ class Editor:
                     pass
                 case _:
                     raise H248Error(444, "Unsupported or unknown Descriptor")
-        asked = self._signals(termination, signals)
+        asked = self._signals(termination, signals) if signals else set()
         for stream_id in (changed | asked) & set(termination.streams):
             stream = termination.streams[stream_id]
             remote = stream.remote.setup if stream.remote is not None else ""

@@ -43,9 +43,10 @@ def check_remote(local: Description, remote: Description, minimum_hash: str) -> 
     """Raises H248Error: 473 TLS on one of them only; 449 fingerprints of which none may be used."""
     if local.secure != remote.secure:
         raise H248Error(473, f"Conflicting values: {local.transport} in Local, {remote.transport} in Remote")
-    stated = [line for line in remote.lines if line.startswith("a=fingerprint:")]
-    if remote.secure and stated and not strongest(remote.fingerprints, minimum_hash):
-        raise unsupported_value("fingerprint", stated[0].removeprefix("a=fingerprint:"))
+    if remote.secure and not strongest(remote.fingerprints, minimum_hash):
+        stated = [line for line in remote.lines if line.startswith("a=fingerprint:")]
+        if stated:
+            raise unsupported_value("fingerprint", stated[0].removeprefix("a=fingerprint:"))
 
 
 def switched_on(properties: Mapping[str, Property], name: str) -> bool:

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import Final
 
-from pcscf.gateway.items import parameter
+from pcscf.gateway.items import canonical, parameter
 from pcscf.gateway.model import LegKey, Ports, Termination
 from pcscf.h248 import packages
 from pcscf.h248.message import Event
@@ -67,13 +67,13 @@ class Watch:
                 self._push(quiet_until, name, event)
                 continue
             expired.append(Expired(context, termination, event))
-            if packages.canonical(event.name) == packages.HANGING_TERMINATION:
+            if canonical(event.name) == packages.HANGING_TERMINATION:
                 termination.touched = now
             self._push(max(due, now) + period, name, event)
         return expired
 
     def _quiet_since(self, context: int, termination: Termination, event: Event) -> float:
-        if packages.canonical(event.name) == packages.HANGING_TERMINATION:
+        if canonical(event.name) == packages.HANGING_TERMINATION:
             return termination.touched
         direction = (parameter(event.parameters, packages.MEDIA_STOPPED_DIRECTION) or "BOTH").upper()
         legs = (LegKey(context, termination.id, stream) for stream in termination.streams)
@@ -86,7 +86,7 @@ class Watch:
 
 def _period(event: Event) -> float | None:
     """Seconds of quiet after which the event happens; None for events that are not watched here."""
-    found = _PERIODS.get(packages.canonical(event.name))
+    found = _PERIODS.get(canonical(event.name))
     if found is None:
         return None
     text = parameter(event.parameters, found[0])
