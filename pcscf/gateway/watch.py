@@ -18,6 +18,10 @@ _PERIODS: Final = {
 """The parameter that holds the seconds, and their number where the controller gave none."""
 
 
+SWEEP: Final = 1024
+"""Deadlines, at least, before those of ended terminations are looked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expired:
     """An armed event that must be notified: on which termination, and as the controller spelt it."""
@@ -28,13 +32,17 @@ class Expired:
 
 
 class Watch:
-    """Deadlines of all armed hangterm/thb and adid/ipstop events. A deadline is looked at again only when it is due."""
+    """Deadlines of all armed hangterm/thb and adid/ipstop events. A deadline is looked at again only when it is due.
+
+    Terminations end long before an hour of silence: what they leave behind is swept out once it is more than half of all.
+    """
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._watched: dict[str, tuple[int, Termination]] = {}
         self._due: list[tuple[float, int, str, Event]] = []
         self._serial = 0
+        self._sweep_at = SWEEP
 
     def start(self, termination: Termination, context: int, now: float) -> None:
         """Arms what the termination's Events descriptor asks for; what was armed before for it lapses."""
@@ -80,6 +88,10 @@ class Watch:
         return max((self._ports.idle_since(leg, direction) for leg in legs), default=termination.touched)
 
     def _push(self, due: float, name: str, event: Event) -> None:
+        if len(self._due) >= self._sweep_at:
+            self._due = [entry for entry in self._due if entry[2] in self._watched]
+            heapq.heapify(self._due)
+            self._sweep_at = max(SWEEP, 2 * len(self._due))
         self._serial += 1
         heapq.heappush(self._due, (due, self._serial, name, event))
 
