@@ -44,6 +44,10 @@ class Watch:
         self._serial = 0
         self._sweep_at = SWEEP
 
+    def __len__(self) -> int:
+        """Deadlines that are kept, those of ended terminations included."""
+        return len(self._due)
+
     def start(self, termination: Termination, context: int, now: float) -> None:
         """Arms what the termination's Events descriptor asks for; what was armed before for it lapses."""
         known = self._watched.get(termination.id)
