@@ -110,6 +110,8 @@ class Editor:
         if mode is Mode.LOOPBACK:
             raise H248Error(517, "Unsupported or invalid mode: Loopback")
         stream.mode = mode if mode is not None else stream.mode
+        if not properties:
+            return
         merged = dict(stream.properties)
         for one in properties:
             name = items.check_property(one)

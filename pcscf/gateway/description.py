@@ -39,7 +39,8 @@ _CONNECTION, _MEDIA, _FINGERPRINT, _SETUP = "c=", "m=", "a=fingerprint:", "a=set
 class Description:
     """One session description. `address` and `port` may be `$`; `address` is "" when there is no c= line.
 
-    fingerprints: the complete ones whose hash can be verified; `wanted`: hash names requested with `$`.
+    secure: whether TLS runs on it. fingerprints: the complete ones whose hash can be verified; `wanted`: hash names
+    requested with `$`.
     """
 
     lines: tuple[str, ...]
@@ -48,14 +49,10 @@ class Description:
     media: str
     port: str
     transport: str
+    secure: bool
     setup: str
     fingerprints: tuple[Fingerprint, ...]
     wanted: tuple[str, ...]
-
-    @property
-    def secure(self) -> bool:
-        """Whether TLS runs on it."""
-        return self.transport.lower() in TLS_TRANSPORTS
 
     @property
     def chooses(self) -> bool:
@@ -111,7 +108,10 @@ def _read(text: str) -> Description:
             wanted.append(fingerprint.hash)
         elif fingerprint.hash in STRENGTH:
             fingerprints.append(fingerprint)
-    return Description(tuple(lines), family, address, kind, port, transport, setup, tuple(fingerprints), tuple(wanted))
+    secure = transport.lower() in TLS_TRANSPORTS
+    return Description(
+        tuple(lines), family, address, kind, port, transport, secure, setup, tuple(fingerprints), tuple(wanted)
+    )
 
 
 _remembered = lru_cache(REMEMBERED)(_read)
@@ -130,7 +130,7 @@ def resolve(
     family, before, media, after = _frame(wish, address, own)
     line = media.replace(f" {CHOOSE} ", f" {port} ", 1)
     return Description(
-        (*before, line, *after), family, address, wish.media, str(port), wish.transport, wish.setup,
+        (*before, line, *after), family, address, wish.media, str(port), wish.transport, wish.secure, wish.setup,
         (*wish.fingerprints, *own), (),
     )  # fmt: skip
 

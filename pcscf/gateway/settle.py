@@ -15,8 +15,8 @@ from pcscf.gateway.model import LegKey, LegPlan, SourceFilter, Stream, TcpRole
 from pcscf.h248 import packages
 from pcscf.h248.message import Mode, Property
 
-_RECEIVES: Final = frozenset({Mode.SEND_RECEIVE, Mode.RECEIVE_ONLY})
-_SENDS: Final = frozenset({Mode.SEND_RECEIVE, Mode.SEND_ONLY})
+_RECEIVES: Final = (Mode.SEND_RECEIVE, Mode.RECEIVE_ONLY)
+_SENDS: Final = (Mode.SEND_RECEIVE, Mode.SEND_ONLY)
 
 _ON: Final = frozenset({"on", "true"})
 
