@@ -38,9 +38,6 @@ SWEEP = 5.0            # seconds between looks for what has expired
 SECRET_OCTETS = 32
 GATEWAY_PATIENCE = 15.0   # seconds that the embedded gateway may take to register at start
 
-COLLECTED_EVERY = (20_000, 5, 1_000_000)
-"""Thresholds of the cyclic garbage collector. A call leaves no cycles, and what errors leave dies young: so the young are looked
-through seldom, and all objects only when there is nothing to do. With many calls standing a full look takes seconds."""
 ROUTINE = frozenset({"decided", "reserved"})
 """What every session records when all is well: at debug, because a record costs as much as a message."""
 
@@ -114,9 +111,6 @@ class Pcscf:
                 hint="set gateways.iq.address and gateways.iq.port to what is free") from error
         if config.gateways.embedded.enabled:
             await self._start_embedded()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*COLLECTED_EVERY)
         self._announce_ready(bound)
 
     async def _start_embedded(self) -> None:
@@ -138,7 +132,7 @@ class Pcscf:
                 watch.release_silent(self._calls)
                 self._net.close_idle(lambda flow: bool(self._store.bindings_on(flow)))
             if not len(self._layer):
-                gc.collect()
+                gc.collect()   # whatever errors have left; while there is work it would take too long
 
     async def close(self) -> None:
         if self._calls is not None:
