@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Literal, TypeAlias
 
+from pcscf.record import record
+
 TcpRole: TypeAlias = Literal["accept", "connect"]
 TlsRole: TypeAlias = Literal["server", "client"]
 PathMode: TypeAlias = Literal["agnostic", "sessmatch", ""]
@@ -71,7 +73,7 @@ class Capabilities:
     anchor: frozenset[str] = frozenset({"TCP"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Leg:
     """What the gateway does on one side of one stream.
 
@@ -93,7 +95,7 @@ class Leg:
     transport: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinePlan:
     """What becomes of the m-line at `index`, by which `rule`, and why (`reason`, a sentence for a person).
 
@@ -117,7 +119,7 @@ class LinePlan:
     min_hash: str = "sha-256"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MediaPlan:
     """The decision about one offer, and after `settle` about its answer.
 
@@ -133,7 +135,7 @@ class MediaPlan:
     downgraded: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StreamMedia:
     """What the gateway gave for one side of one line: `port` is 1..65535, `fingerprints` empty on a plain side.
 

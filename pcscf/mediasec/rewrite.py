@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, SideMedia, StreamMedia
+from pcscf.record import record
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import DISCARD_PORT, pair
 from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
@@ -199,7 +199,7 @@ def _removals(section: MediaSection, names: frozenset[str]) -> dict[str, Sequenc
     return {name: _NONE for name in section.places if name in names}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LegSdp:
     """What one leg was last sent: the o= line as first sent, split around its version, and a digest of all other lines.
 
