@@ -85,7 +85,9 @@ def print_of(identity: tls.Identity) -> str:
     return " ".join(identity.fingerprint())
 
 
-def ue_sdp(far: Far, setup: str, *, announced: tls.Identity = ALICE, connection: str = "new", e2ae: str = "", version: int = 1) -> str:
+def ue_sdp(
+    far: Far, setup: str, *, announced: tls.Identity = ALICE, connection: str = "new", e2ae: str = "", version: int = 1,
+) -> str:
     return sdp(port=9 if setup == "active" else far.port, setup=setup, connection=connection, secure=True, e2ae=e2ae,
                fingerprint=print_of(announced), version=version)  # fmt: skip
 
@@ -218,7 +220,8 @@ async def test_an_existing_connection_survives_a_further_offer_of_either_side(si
     ue, server = await call.connect("active", "passive")
     await talk(ue, server)
 
-    asking = await call.ue.re_invite(call.at_ue, ue_sdp(call.ue_far, "actpass", connection="existing", e2ae="requested", version=2))
+    asking = await call.ue.re_invite(
+        call.at_ue, ue_sdp(call.ue_far, "actpass", connection="existing", e2ae="requested", version=2))
     offer, link = await call.server.expect("INVITE")
     assert said(offer.body, "connection") == "existing"
     call.server.accept(offer, link, server_sdp(call.server_far, "active", connection="existing", version=2))
@@ -253,7 +256,7 @@ async def test_a_lost_connection_comes_back_with_a_further_offer(site: Site) -> 
 
 
 async def test_tls_roles_follow_who_offers_the_new_connection(site: Site) -> None:
-    """The server dials out, so the gateway is the client; then the UE offers a new connection with another certificate, and is."""
+    """The server dials out, so the gateway is the client; then the UE offers a connection with another certificate, and is."""
     call = await dial_out(site, "actpass", "active")
     ue, server = await call.connect("active", COMPLEMENT[said(call.to_server, "setup")])
     await talk(ue, server)

@@ -202,10 +202,7 @@ class Far:
         if self.role is None:
             return Wire(raw)
         assert self.identity is not None
-        if self.role == "server":
-            context = tls.server_context(self.identity)
-        else:
-            context = tls.client_context(self.identity)
+        context = (tls.server_context if self.role == "server" else tls.client_context)(self.identity)
         channel = context.wrap_socket(raw, server_side=self.role == "server", do_handshake_on_connect=False)
         _sockets.append(channel)
         channel.do_handshake()
