@@ -162,10 +162,10 @@ class OfferedLine:
     def _beside_standing(self, line: LinePlan) -> LinePlan:
         """The line with the connection that it has already, where a=connection decides what becomes of it (RFC 4145 §5)."""
         before = self.before
-        if not self.medium.connection or before is None or not before.gateway or before.mapped is not line.mapped:
+        if not self.medium.connection or before is None:
             return line
-        if before.access is None or before.core is None:
-            return line
+        if before.access is None or before.core is None or before.mapped is not line.mapped:
+            return replace(line, connection=before.connection + 1)   # it was closed, or protected otherwise
         return replace(line, connection=before.connection, renewal=connection(self.situation.offer, self.section),
                        standing=(before.access, before.core))  # fmt: skip
 

@@ -57,7 +57,9 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
 
 
 def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:
-    return LinePlan(line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped)
+    return LinePlan(
+        line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped, connection=line.connection
+    )  # fmt: skip
 
 
 def _settled(line: LinePlan, rule: str, reason: str, near: Leg, far: Leg, *, from_ue: bool) -> LinePlan:
@@ -79,7 +81,9 @@ def _kept_or_renewed(line: LinePlan, answered: str) -> LinePlan:
         return line
     access, core = standing
     says = {line.renewal, answered}
-    if "new" in says or (says != {"existing"} and not (_same_peer(access, line.access) and _same_peer(core, line.core))):
+    stands = access.tcp is not None and core.tcp is not None   # not so after holdconn
+    agreed = says == {"existing"} or (_same_peer(access, line.access) and _same_peer(core, line.core))
+    if "new" in says or not stands or not agreed:
         return replace(line, connection=line.connection + 1, renewal=None, standing=None)
     # What this exchange says of addresses and roles holds for nothing; only our own a=setup goes into the answer.
     return replace(line, access=replace(access, setup=line.access.setup), core=replace(core, setup=line.core.setup),
