@@ -17,7 +17,7 @@ MAX_MEDIA = 64
 MAX_PORT = 65_535
 
 _NONE: tuple[str, ...] = ()
-_CRLF_LINES = re.compile(r"(?:[a-z]=[^\r\n\0]*+\r\n)*+[a-z]=[^\r\n\0]*+")
+_CRLF_LINES = re.compile(r"(?>(?:[a-z]=[^\r\n\0]*+\r\n)*)[a-z]=[^\r\n\0]*+")
 _LINE = re.compile(r"[a-z]=[^\r\n\0]*\r?")
 
 

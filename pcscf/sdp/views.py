@@ -11,7 +11,7 @@ from pcscf.sdp.lines import MediaSection, Sdp
 HASH_OCTETS = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 UNSPECIFIED = frozenset({"0.0.0.0", "::", "0:0:0:0:0:0:0:0"})  # noqa: S104 - an address on hold, nothing binds to it
 
-_OCTETS = re.compile(r"(?:[0-9A-Fa-f]{2}:)*+[0-9A-Fa-f]{2}")
+_OCTETS = re.compile(r"(?>(?:[0-9A-Fa-f]{2}:)*)[0-9A-Fa-f]{2}")
 _MSRP_URI = re.compile(r"(msrps?)://(?:[^@/\s]*@)?(\[[^\]\s]*\]|[^:/;\s]+)(?::(\d{1,5}))?(.*)", re.IGNORECASE)
 
 
