@@ -1,7 +1,7 @@
 """The parts of RFC 3261 §25 that are read with regular expressions, under their ABNF names.
 
 Every expression runs in linear time: repetition is possessive wherever a neighbour could match the same characters. For groups
-that is written (?>(?:…)*): CPython before 3.11.5 gets (?:…)*+ wrong.
+that is written as an atomic group around the repetition: CPython before 3.11.5 gets possessive groups wrong.
 Values are matched after unfolding, so the only blanks (LWS) left are SP and HTAB.
 """
 
