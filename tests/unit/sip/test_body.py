@@ -41,7 +41,8 @@ def test_no_body_at_all() -> None:
 
 
 @pytest.mark.parametrize("kind", [
-    "multipart/mixed;boundary=x", 'multipart/mixed; BOUNDARY="x"', "Multipart/Alternative;boundary=x", "multipart/related;a=b;boundary=x"])
+    "multipart/mixed;boundary=x", 'multipart/mixed; BOUNDARY="x"', "Multipart/Alternative;boundary=x",
+    "multipart/related;a=b;boundary=x"])
 def test_the_one_description_of_a_multipart(kind: str) -> None:
     found = description_untrusted(mixed(OTHER, part(), OTHER, kind=kind))
     assert found is not None
@@ -98,7 +99,8 @@ def test_a_multipart_that_cannot_be_read_or_rewritten(parts: list[bytes]) -> Non
 
 @pytest.mark.parametrize("kind", [
     "multipart/signed;boundary=x", "multipart/encrypted;boundary=x", "multipart/mixed", "multipart/mixed;boundary=",
-    "multipart/mixed;boundary=x;boundary=y", "multipart/mixed;boundary=y", f"multipart/mixed;boundary={'x' * 71}", "multipart/mixed;=",
+    "multipart/mixed;boundary=x;boundary=y", "multipart/mixed;boundary=y", f"multipart/mixed;boundary={'x' * 71}",
+    "multipart/mixed;=",
 ])
 def test_a_multipart_of_another_kind(kind: str) -> None:
     with pytest.raises(BodyNotSupported):
