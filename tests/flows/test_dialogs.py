@@ -145,6 +145,60 @@ def test_a_preview_that_the_2xx_does_not_repeat_is_the_answer(place: str) -> Non
         """, ENDS)
 
 
+def test_a_preview_that_was_wrong_is_replaced_by_the_answer() -> None:
+    """RFC 6337 §3.1.1: an unreliable 183 counts for nothing, so the gateway follows the 2xx."""
+
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES)
+        await ladder.climb("""
+            caller: INVITE (offer)
+            callee: 183 (here)
+            """)
+        assert core_peer(play.bed) == ("198.51.100.50", 40100)
+        await ladder.climb("""
+            callee: 200 (there)
+            caller: ACK
+            """)
+        assert core_peer(play.bed) == ("198.51.100.50", 40200)
+        await ladder.climb(ENDS)
+
+    run(story, "from-ue")
+
+
+@pytest.mark.parametrize("place", ALL)
+def test_an_update_after_a_mere_preview_meets_491(place: str) -> None:
+    """RFC 3311 §5.1: the INVITE's offer is still without answer."""
+    climbs(place, """
+        caller: INVITE (offer)
+        callee: 183 (answer)
+        caller: UPDATE (sendonly) !
+        pcscf: 491 UPDATE caller
+        callee: 200 INVITE (answer)
+        caller: ACK
+        """, ENDS)
+
+
+def test_what_is_kept_of_earlier_changes_is_bounded() -> None:
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES)
+        await ladder.climb(BEGINS)
+        for _ in range(5):
+            for who, other in (("caller", "callee"), ("callee", "caller")):
+                await ladder.climb(f"""
+                    {who}: INVITE (offer)
+                    {other}: 200 (answer)
+                    {who}: ACK
+                    {who}: UPDATE (sendonly)
+                    {other}: 200 (answer)
+                    """)
+        (session,) = play.bed.store.sessions()
+        assert len(session.negotiations) <= 2
+        assert not session.before
+        await ladder.climb(ENDS)
+
+    run(story, "from-ue")
+
+
 @pytest.mark.parametrize("place", ALL)
 def test_an_update_before_the_first_answer_meets_491(place: str) -> None:
     """RFC 3311 §5.2."""
@@ -255,6 +309,11 @@ def test_two_2xx_that_offer_and_both_are_acknowledged() -> None:
         await ladder.climb("caller: INVITE")
         for ladder.tag, body in (("one", "offer here"), ("two", "offer there")):
             await ladder.climb(f"callee: 200 INVITE ({body})\ncaller: ACK (answer)")
+        assert core_peer(play.bed) == ("198.51.100.50", 40200)
+        repeated = next(each for each in play.callee.peer.sent if b"40100" in each)
+        play.callee.peer.send(repeated)
+        await play.bed.settle(1)
+        assert core_peer(play.bed) == ("198.51.100.50", 40200)   # what is said again takes the gateway from nobody
         for ladder.tag in ("one", "two"):
             await ladder.climb(ENDS)
 
