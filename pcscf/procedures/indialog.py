@@ -80,7 +80,7 @@ async def acknowledge(calls: Calls, arrival: Arrival, source: Side, flow: Flow) 
             ports.record("undeliverable", call=ack.call_id, method="ACK", why=error.what)
             return
         try:
-            await offers.ack_passes(ports, session, ack.copy(), ack, source, dialog.callee.tag)
+            await offers.ack_passes(ports, session, ack, source, dialog.callee.tag)
         except SipError as error:   # nobody can refuse an ACK: both ends are told to leave
             calls.start(release(calls, session.token, error))
         ports.sip.send(ack, destination, ports.tokens.branch(session.token, arrival.loop_hash))

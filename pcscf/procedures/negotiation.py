@@ -142,6 +142,7 @@ async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
         session.told = None
         ports.record("reserved", call=session.call_id, gateway=session.media.gateway, context=session.media.context)
     elif moved(session.told, plan):
+        session.told = None   # until the gateway says so, nobody knows what it serves
         session.media = await ports.media.configure(session.media, plan)
         session.told = plan
     ports.store.save_session(session)

@@ -29,7 +29,7 @@ from pcscf.procedures.session import Negotiation, Session, carrier
 from pcscf.procedures.site import Side
 from pcscf.sip.body import SDP, Description, description_untrusted, drop_body, put_description
 from pcscf.sip.headers import parse_cseq
-from pcscf.sip.message import Message, Request, Response
+from pcscf.sip.message import Request, Response
 
 CARRIERS = frozenset({"INVITE", "UPDATE", "PRACK"})
 """Requests that carry offers and answers, in themselves or in their responses; and ACK. What others carry is left alone."""
@@ -80,6 +80,7 @@ async def response_passes(
     Raises BadAnswer, RequestPending, and what `pass_offer` and `pass_answer` raise: the far end has done what cannot be served.
     """
     found = description_in(response)
+    key = carrier(source, request.cseq[0], tag)
     asked = session.negotiation(source, request.cseq[0], tag)
     is_final = response.status >= 200
     counts = is_final or is_reliable(response)
@@ -92,10 +93,9 @@ async def response_passes(
         else:
             ports.record("description-dropped", call=response.call_id, method=request.method)
             drop_body(onward)
-    elif is_final and asked is not None and asked.offerer is source and tag in asked.answers:
-        _count(session, asked, tag)   # a 2xx that says nothing of media confirms the preview
+    elif is_final and asked is not None and asked.offerer is source:
+        _without_answer(session, asked, key, tag)
     if is_final:
-        key = carrier(source, request.cseq[0], tag)
         is_first = session.before.pop(key, _MISSING) is not _MISSING
         if request.method != "INVITE":
             session.negotiations.pop(key, None)
@@ -104,26 +104,26 @@ async def response_passes(
     ports.store.save_session(session)
 
 
-async def ack_passes(ports: Ports, session: Session, ack: Request, onward: Request, source: Side, tag: str) -> None:
-    """The ACK to a 2xx, with the answer where the 2xx offered. The mailbox is held.
+async def ack_passes(ports: Ports, session: Session, ack: Request, source: Side, tag: str) -> None:
+    """The ACK to a 2xx, with the answer where the 2xx offered, rewritten in its place. The mailbox is held.
 
-    An answer cannot be refused any more. One that cannot be served, or is missing, leaves `onward` with one that closes every
+    An answer cannot be refused any more. One that cannot be served, or is missing, leaves `ack` with one that closes every
     line, and the error says that the session must end: BadAnswer, MediaNotAcceptable, GatewayUnavailable, InternalFailure.
     """
     asked = session.negotiation(source, ack.cseq[0], tag)
     if asked is None or asked.offerer is source:
-        _take_out(ports, onward)
+        _take_out(ports, ack)
         return
     try:
         found = description_untrusted(ack)
         if found is not None:
-            put_description(onward, found, await pass_answer(ports, session, asked, ack, found, tag, counts=True))
+            put_description(ack, found, await pass_answer(ports, session, asked, ack, found, tag, counts=True))
         elif asked.is_open(tag):
             raise BadAnswer("the ACK has no answer to the offer of the 2xx")
         await serve_standing(ports, session, tag)
     except SipError as error:
-        drop_body(onward)
-        onward.set_body(declined(ports, session, asked.offerer, asked.offer.received), SDP)
+        drop_body(ack)
+        ack.set_body(declined(ports, session, asked.offerer, asked.offer.received), SDP)
         raise BadAnswer(error.what) if isinstance(error, BodyNotSupported) else error from None
 
 
@@ -163,10 +163,13 @@ async def _offered(
     return await pass_offer(ports, session, response, found, source.other, key)
 
 
-def _count(session: Session, negotiation: Negotiation, tag: str) -> None:
-    answer = negotiation.answers[tag]
-    if not answer.counts:
-        negotiation.answers[tag] = replace(answer, counts=True)
+def _without_answer(session: Session, asked: Negotiation, key: str, tag: str) -> None:
+    """A 2xx that says nothing of media: it confirms the answer before it, and without one nothing has changed."""
+    answer = asked.answers.get(tag)
+    if answer is None:
+        session.negotiations.pop(key, None)
+    elif not answer.counts:
+        asked.answers[tag] = replace(answer, counts=True)
         session.standing[tag] = answer.plan
 
 
@@ -177,12 +180,12 @@ def _forget_complete(session: Session, tag: str) -> None:
             del session.negotiations[key]
 
 
-def _take_out(ports: Ports, onward: Message) -> None:
+def _take_out(ports: Ports, ack: Request) -> None:
     """Nothing was asked: a description that nobody decided about goes no further."""
     try:
-        found = description_untrusted(onward)
+        found = description_untrusted(ack)
     except BodyNotSupported:
-        found = Description(onward.body)
+        found = Description(ack.body)
     if found is not None:
-        ports.record("description-dropped", call=onward.call_id, method="ACK")
-        drop_body(onward)
+        ports.record("description-dropped", call=ack.call_id, method="ACK")
+        drop_body(ack)

@@ -170,5 +170,5 @@ class Router:
     def _answer_options(self, server: ServerTransaction) -> None:
         response = response_to(server.request, 200, "OK", to_tag=self.calls.ports.tokens.tag())
         response.add("Allow", ALLOWED)
-        response.add("Accept", "application/sdp")
+        response.add("Accept", "application/sdp, multipart/mixed")
         self.calls.ports.sip.respond(server, response)

@@ -199,6 +199,24 @@ def test_what_is_kept_of_earlier_changes_is_bounded() -> None:
     run(story, "from-ue")
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("place", ALL)
+def test_a_change_that_is_accepted_without_an_answer_changes_nothing(place: str, method: str) -> None:
+    """Against RFC 3264 §5, so the offer counts as refused; the next one is as good as ever."""
+
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES)
+        await ladder.climb(BEGINS)
+        before = [dict(each.standing) for each in play.bed.store.sessions()]
+        ack = "caller: ACK" if method == "INVITE" else ""
+        await ladder.climb(f"caller: {method} (other certificate)\ncallee: 200\n{ack}")
+        assert [dict(each.standing) for each in play.bed.store.sessions()] == before
+        await ladder.climb(f"caller: {method} (sendonly)\ncallee: 200 (answer)\n{ack}")
+        await ladder.climb(ENDS)
+
+    run(story, place)
+
+
 @pytest.mark.parametrize("place", ALL)
 def test_an_update_before_the_first_answer_meets_491(place: str) -> None:
     """RFC 3311 §5.2."""
