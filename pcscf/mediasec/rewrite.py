@@ -12,11 +12,11 @@ from typing import Final
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, SideMedia, StreamMedia
 from pcscf.record import record
-from pcscf.sdp.lines import MediaSection, Sdp
+from pcscf.sdp.lines import MediaSection, Sdp, Section
 from pcscf.sdp.offer import DISCARD_PORT, pair
 from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
 
-__all__ = ["LegSdp", "SideMedia", "StreamMedia", "next_body", "rewrite_answer", "rewrite_offer"]
+__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer"]
 
 _E2AE = "3ge2ae"
 _PUSHED = ("fingerprint", "setup", "tls-id")
@@ -52,6 +52,13 @@ def rewrite_answer(plan: MediaPlan, answer: Sdp, offer: Sdp, media: SideMedia) -
     KeyError where one is missing.
     """
     return _Rewriter(plan, answer, offer, media).run()
+
+
+def decline(offer: Sdp, address: str) -> Sdp:
+    """The answer that closes every line of `offer`, which is as the answerer's side got it. `address`: ours on that side."""
+    kind = connection_value(address)
+    session = ["v=0", f"o=- 0 0 {kind}", "s=-", f"c={kind}", "t=0 0"]
+    return Sdp(Section(session), [section.closed() for section in offer.media])
 
 
 class _Rewriter:

@@ -12,7 +12,7 @@ from pcscf.procedures.site import Side
 from pcscf.procedures.token import TokenKind, has_looped, loop_hash
 from pcscf.sip.flow import Destination
 from pcscf.sip.headers import parse_name_addr, quote
-from pcscf.sip.message import Message, Request, Response, response_to
+from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 from pcscf.sip.uri import Uri
 
@@ -92,12 +92,6 @@ def onward_response(response: Response) -> Response:
     return onward
 
 
-def replace_body(onward: Message, body: bytes) -> None:
-    """Put a rewritten body in. One that came out as it was leaves the message as it came, Content-Length included."""
-    if body != onward.body:
-        onward.set_body(body)
-
-
 def refuse(ports: Ports, server: ServerTransaction, error: SipError) -> None:
     """Answer with the status of `error`, its header fields, and its sentence as a Warning."""
     response = response_to(server.request, error.status, error.reason, to_tag=ports.tokens.tag())
@@ -116,14 +110,6 @@ def warning(ports: Ports, text: str) -> str:
 def reason(status: int, text: str) -> str:
     """A Reason value (RFC 3326 §2)."""
     return f"SIP;cause={status};text={quote(text)}"
-
-
-def carries_sdp(message: Message) -> bool:
-    """Whether the body is a session description and nothing else."""
-    if not message.body:
-        return False
-    content_type = (message.get("Content-Type") or "").partition(";")[0].strip().lower()
-    return content_type == "application/sdp" and not message.get("Content-Encoding")
 
 
 def _count_hop(request: Request) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from pcscf.procedures.binding import Binding
-from pcscf.procedures.session import Session
+from pcscf.procedures.session import Session, State
 from pcscf.sip.flow import Flow
 
 Key = TypeVar("Key", Flow, str)
@@ -19,6 +19,7 @@ class MemoryStore:
         self._flow_of: dict[str, Flow] = {}
         self._on_flow: dict[Flow, dict[str, None]] = {}
         self._sessions: dict[str, Session] = {}
+        self._live: set[str] = set()
         self._of_binding: dict[str, dict[str, None]] = {}
         self._in_context: dict[tuple[str, int], str] = {}
         self._contexts: dict[str, tuple[str, int]] = {}
@@ -52,7 +53,7 @@ class MemoryStore:
         return list(self._sessions.values())
 
     def session_count(self) -> int:
-        return len(self._sessions)
+        return len(self._live)
 
     def sessions_of(self, binding_token: str) -> list[Session]:
         return [self._sessions[token] for token in self._of_binding.get(binding_token, ())]
@@ -63,6 +64,7 @@ class MemoryStore:
     def save_session(self, session: Session) -> None:
         token = session.token
         self._sessions[token] = session
+        (self._live.discard if session.state is State.ENDED else self._live.add)(token)
         self._of_binding.setdefault(session.binding, {})[token] = None
         here = (session.media.gateway, session.media.context) if session.media is not None else None
         if self._contexts.get(token) != here:
@@ -75,6 +77,7 @@ class MemoryStore:
         session = self._sessions.pop(token, None)
         if session is None:
             return
+        self._live.discard(token)
         _discard(self._of_binding, session.binding, token)
         self._leave_context(token)
 
