@@ -8,8 +8,8 @@ used: a page that lost octets on the way is refused (RTN), and sent again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pcscf.lab.datagrams import Datagrams
@@ -75,7 +75,7 @@ class FaxSession:
         self._texts: asyncio.Queue[str | None] = asyncio.Queue()
         self._outbox: deque[_Page] = deque()
         self._receiver_there = asyncio.Event()
-        self._tasks = [asyncio.create_task(self._run(self._listen)), asyncio.create_task(self._run(self._speak))]
+        self._task = asyncio.create_task(self._run())
 
     async def greet(self) -> None:
         """The caller waits until a fax machine has answered."""
@@ -102,37 +102,37 @@ class FaxSession:
 
     async def close(self) -> None:
         """Disconnect (DCN), and end."""
-        if not self.failure:
-            self.failure = "closed by us"
-            await self._say(Frame(Fcf.DCN))
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
     def _check_open(self) -> None:
-        if self.failure:
+        if self._task.done():
             raise SessionClosedError(self.failure)
 
-    async def _run(self, story: Callable[[], Awaitable[None]]) -> None:
+    async def _run(self) -> None:
+        stories = [asyncio.create_task(self._listen()), asyncio.create_task(self._speak())]
         try:
-            await story()
-            self.failure = self.failure or "the peer disconnected"
+            await asyncio.wait(stories, return_when=asyncio.FIRST_COMPLETED)
+            await next(story for story in stories if story.done())
         except (SessionClosedError, OSError) as error:
-            self.failure = self.failure or str(error)
+            self.failure = str(error)
+        except asyncio.CancelledError:
+            self.failure = "closed by us"
+            await _stop(stories)
+            with contextlib.suppress(OSError):   # the peer may have gone before
+                await self._say(Frame(Fcf.DCN))
+            raise
         finally:
+            await _stop(stories)
             self._end()
 
     def _end(self) -> None:
-        for task in self._tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
         self._datagrams.close()
         self._texts.put_nowait(None)
         self._receiver_there.set()
-        while self._outbox:
-            page = self._outbox.popleft()
+        for page in self._outbox:
             if not page.sent.done():
-                page.sent.set_exception(SessionClosedError(self.failure or "the fax call is over"))
+                page.sent.set_exception(SessionClosedError(self.failure))
 
     # what comes
 
@@ -194,7 +194,7 @@ class FaxSession:
 
     async def _give_page(self) -> None:
         """Train, send, ask whether it arrived (T.30 §5.2, phases B to D). The page is told what came of it."""
-        page = self._outbox.popleft()
+        page = self._outbox[0]   # until it is known what becomes of it
         outcome = "no answer to the training"
         for _ in range(ATTEMPTS):
             await self._say(Frame(Fcf.DCS, CHOICE))
@@ -205,6 +205,7 @@ class FaxSession:
             outcome = await self._ask_whether_it_arrived()
             if not outcome:
                 break
+        self._outbox.popleft()
         if page.sent.done():
             return
         if outcome:
@@ -279,6 +280,12 @@ class FaxSession:
             "T.38", direction, text, flow=self._flow, local=self._datagrams.local, peer=self._datagrams.peer,
             facts={"recovered": self.counted.recovered, "lost": self.counted.lost},
         )
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Sender:
