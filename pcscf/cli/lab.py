@@ -134,6 +134,12 @@ def party(
     cema: Annotated[bool, typer.Option(help="Speak CEMA (RFC 6714).")] = True,
     medium: Medium = Kind.MSRP,
     floorctrl: FloorRole = FloorControl.SERVER,
+    secure: Annotated[
+        bool, typer.Option("--tls/--plain", help="Have a certificate, and offer media over TLS (fax: DTLS) from end to end.")
+    ] = False,
+    offered: Annotated[
+        OfferedSetup | None, typer.Option("--offer-setup", help="a=setup of its offers; as for the UE by itself.")
+    ] = None,
     reject: Annotated[int, typer.Option(metavar="STATUS", help="Refuse every call; 0 answers.")] = 0,
     ring: Annotated[bool, typer.Option("--ring", help="Send 180 before the answer.")] = False,
     delay: Annotated[float, typer.Option(metavar="SECONDS", help="Wait before the answer.")] = 0.0,
@@ -146,10 +152,13 @@ def party(
     patience: Patience = 10.0,
     trace: Trace = None,
 ) -> None:
-    """A user behind the core, without TLS."""
+    """A user behind the core, whose media are in the clear by itself."""
     manners = Manners(reject, ring, delay, reply, hang_up_after)
     talk = Talk(say or [], replies, stay, patience)
-    habits = Habits(choice=setup.value, cema=cema, medium=medium.value, floorctrl=floorctrl.value)
+    habits = Habits(
+        secure=secure, setup=_setup(offered, medium), choice=setup.value, cema=cema,
+        identity=tls.self_signed(uri) if secure else None, medium=medium.value, floorctrl=floorctrl.value,
+    )
 
     async def run() -> None:
         with _tap(trace, "party") as tap:
@@ -206,9 +215,8 @@ def ue(
 ) -> None:
     """A UE: registers, calls if told whom, and answers calls if told how many."""
     identity = tls.self_signed(f"{user}@{domain}") if secure else None
-    offered = setup or (OfferedSetup.ACTPASS if medium is Kind.T38 else OfferedSetup.ACTIVE)
     habits = Habits(
-        secure=secure, setup="" if offered is OfferedSetup.NONE else offered.value, choice="active" if secure else "passive",
+        secure=secure, setup=_setup(setup, medium), choice="active" if secure else "passive",
         cema=cema, identity=tls.self_signed("somebody else") if wrong_certificate else identity, announced=identity,
         e2ae="requested" if secure else "", medium=medium.value, floorctrl=floorctrl.value,
     )
@@ -236,6 +244,12 @@ def ue(
                 await element.close()
 
     _run(run())
+
+
+def _setup(told: OfferedSetup | None, medium: Kind) -> str:
+    """Of our offers. RFC 8842 §5.2 has DTLS offered with actpass."""
+    setup = told or (OfferedSetup.ACTPASS if medium is Kind.T38 else OfferedSetup.ACTIVE)
+    return "" if setup is OfferedSetup.NONE else setup.value
 
 
 class _Teller(Witness):
