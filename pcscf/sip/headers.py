@@ -33,6 +33,12 @@ def unfold(value: str) -> str:
     return value.strip(" \t")
 
 
+def value_of_line(line: str) -> str:
+    """The value of a header line as received: unfolded, blanks trimmed."""
+    value = line.partition(":")[2]
+    return unfold(value) if "\n" in value else value.strip(" \t")
+
+
 def is_number(text: str) -> bool:
     """Whether `text` is 1*DIGIT."""
     return text.isascii() and text.isdecimal()
@@ -128,7 +134,6 @@ def parse_name_addr(text: str) -> NameAddr:
     return NameAddr("", match[1], parse_params(match[2]) if match[2] else ())
 
 
-@lru_cache(KEPT)
 def parse_tag(text: str) -> str:
     """The tag of a From or To value, "" without one, and nothing else of it. Raises MalformedMessage."""
     match = grammar.from_spec.fullmatch(text)
@@ -139,6 +144,12 @@ def parse_tag(text: str) -> str:
         # Perhaps two tags: the first counts, here as in NameAddr.
         return parse_name_addr(text).param("tag") or ""
     return match[1] or ""
+
+
+@lru_cache(KEPT)
+def tag_of_line(line: str) -> str:
+    """`parse_tag` of a From or To line."""
+    return parse_tag(value_of_line(line))
 
 
 class Via(NamedTuple):
@@ -184,7 +195,6 @@ class Via(NamedTuple):
         return f"SIP/2.0/{self.transport} {host}{port}{format_params(self.params)}"
 
 
-@lru_cache(KEPT)
 def parse_via(text: str) -> Via:
     """One Via element. Raises MalformedMessage."""
     match = grammar.via_parm.fullmatch(text)
@@ -199,6 +209,13 @@ def parse_via(text: str) -> Via:
         int(port) if port is not None else None,
         parse_params(params) if params else (),
     )
+
+
+@lru_cache(KEPT)
+def via_of_line(line: str) -> Via:
+    """The first element of a Via line. Raises MalformedMessage."""
+    value = value_of_line(line)
+    return parse_via(value[: end_of_element(value)] if "," in value else value)
 
 
 def stamp_received(request: Request, remote: tuple[str, int]) -> None:
@@ -232,13 +249,18 @@ def stamp_received(request: Request, remote: tuple[str, int]) -> None:
     request.replace_top_via(text + raw[end:], Via(via.transport, via.host, via.port, tuple(params)))
 
 
-@lru_cache(KEPT)
 def parse_cseq(text: str) -> tuple[int, str]:
     """CSeq as (number, method). Raises MalformedMessage."""
     match = grammar.cseq.fullmatch(text)
     if match is None or (number := int(match[1])) > MAX_CSEQ:
         raise MalformedMessage(f"CSeq cannot be read: {text[:80]!r}")
     return number, match[2]
+
+
+@lru_cache(KEPT)
+def cseq_of_line(line: str) -> tuple[int, str]:
+    """`parse_cseq` of a CSeq line."""
+    return parse_cseq(value_of_line(line))
 
 
 def contact_expires(params: Params, expires_header: str | None, default: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
@@ -277,7 +277,10 @@ def check_request(request: Request) -> None:
 def check_response(response: Response) -> None:
     """Whether a parsed response may be worked with. Raises MalformedMessage: the caller drops it (RFC 3261 §18.1.2)."""
     _check_common(response)
-    if response.keys.count("via") > 1 or "," in (response.first_line("Via") or ""):
+    lines = response.lines_of("Via")
+    if "," not in lines[0]:
+        del lines[0]
+    if any(map(grammar.maybe_not_unicast.search, lines)):
         _check_next_hop(response.values("Via"))
 
 
@@ -307,14 +310,16 @@ def _check_repeated(keys: Sequence[str], repeated: int) -> None:
                 raise MalformedMessage(f"more than one {key}")
 
 
-def _check_common(message: Message) -> None:
-    keys = message.keys
-    present = set(keys)
-    if not present >= _MANDATORY:
-        raise MalformedMessage(f"missing: {', '.join(sorted(_MANDATORY - present))}")
-    if len(present) != len(keys):
-        _check_repeated(keys, len(keys) - len(present))
-    _ = message.top_via, message.cseq, message.from_tag, message.to_tag
+def _check_common(message: Message) -> Mapping[str, str]:
+    """Gives the first line of each name by its key."""
+    first = message.first_lines()
+    repeated = len(message.keys) - len(first)
+    if not first.keys() >= _MANDATORY:
+        raise MalformedMessage(f"missing: {', '.join(sorted(_MANDATORY - first.keys()))}")
+    if repeated:
+        _check_repeated(message.keys, repeated)
+    message.read_mandatory(first)
     call_id = message.call_id
     if not call_id or " " in call_id or "\t" in call_id:
         raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")
+    return first
