@@ -64,6 +64,12 @@ def split_values(text: str) -> list[str]:
     return [trimmed for piece in pieces if (trimmed := piece.strip(" \t"))]
 
 
+@lru_cache(KEPT)
+def elements_of_line(line: str) -> tuple[str, ...]:
+    """`split_values` of the value of a header line."""
+    return tuple(split_values(value_of_line(line)))
+
+
 def end_of_element(text: str, start: int = 0) -> int:
     """Index of the comma that ends the list element at `start`, or len(text). Takes raw (folded) values too."""
     match = grammar.list_element.match(text, start)

@@ -8,6 +8,7 @@ Text is UTF-8 with surrogateescape: octets that are not UTF-8 survive.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, Generic, Self, TypeVar
 
 from pcscf.errors import MalformedMessage
@@ -16,9 +17,9 @@ from pcscf.sip.headers import (
     NameAddr,
     Via,
     cseq_of_line,
+    elements_of_line,
     end_of_element,
     parse_name_addr,
-    split_values,
     tag_of_line,
     unfold,
     value_of_line,
@@ -155,26 +156,22 @@ class Message:
     def lines_of(self, name: str) -> list[str]:
         """The lines of that name, names included, exactly as received."""
         key = KEYS[name]
-        keys, lines = self.keys, self._lines
+        keys = self.keys
         count = keys.count(key)
-        if count == 1:
-            return [lines[keys.index(key)]]
-        return [lines[place] for place in self._places(key)] if count else []
+        if not count:
+            return []
+        place = keys.index(key)
+        if count > 1 and keys[place : place + count].count(key) < count:
+            return [self._lines[each] for each in self._places(key)]
+        return self._lines[place : place + count]
 
     def get_all(self, name: str) -> list[str]:
         """One value per line, unfolded and trimmed."""
-        return [value_of_line(line) for line in self.lines_of(name)]
+        return list(map(value_of_line, self.lines_of(name)))
 
     def values(self, name: str) -> list[str]:
         """The comma-separated elements of all lines in order; commas within quotes and <> do not split."""
-        key = KEYS[name]
-        keys = self.keys
-        if key not in keys:
-            return []
-        if keys.count(key) == 1:
-            value = self._lines[keys.index(key)].partition(":")[2]
-            return split_values(unfold(value) if "\n" in value else value)
-        return [element for value in self.get_all(name) for element in split_values(value)]
+        return list(chain.from_iterable(map(elements_of_line, self.lines_of(name))))
 
     def __contains__(self, name: str) -> bool:
         return KEYS[name] in self.keys
