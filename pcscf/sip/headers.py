@@ -158,6 +158,11 @@ def tag_of_line(line: str) -> str:
     return parse_tag(value_of_line(line))
 
 
+def is_unique(branch: str) -> bool:
+    """Whether a branch begins with the magic cookie (RFC 3261 §8.1.1.7). The bare cookie is not unique."""
+    return branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE
+
+
 class Via(NamedTuple):
     """One Via element (RFC 3261 §20.42). transport: as written. host: IPv6 without brackets. `str()` writes it."""
 
@@ -191,9 +196,8 @@ class Via(NamedTuple):
 
     @property
     def has_magic_cookie(self) -> bool:
-        """Whether the branch is unique per transaction (RFC 3261 §8.1.1.7). The bare cookie is not."""
-        branch = self.branch
-        return len(branch) > len(MAGIC_COOKIE) and branch.startswith(MAGIC_COOKIE)
+        """Whether the branch is unique per transaction."""
+        return is_unique(self.branch)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
