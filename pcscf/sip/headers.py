@@ -22,6 +22,8 @@ MALFORMED_EXPIRES: Final = 3600
 """What an unreadable expiry counts as (RFC 3261 §20.10, §20.19)."""
 
 
+_ASKED: Final = ("rport", None)
+
 KEPT: Final = 2048
 """Results of each parser of field values that are kept: the messages of a call repeat one another's fields."""
 
@@ -244,19 +246,28 @@ def stamp_received(request: Request, remote: tuple[str, int]) -> None:
         return
     raw = request.first_line("Via") or ""
     end = end_of_element(raw) if "," in raw else len(raw)
+    element, params = _filled(raw[:end], via.params, port)
+    if told:
+        text = element.rstrip()
+        element = f"{text};received={host}{element[len(text) :]}"
+        params = (*params, ("received", host))
+    request.replace_top_via(element + raw[end:], Via(via.transport, via.host, via.port, params))
+
+
+def _filled(element: str, params: Params, port: int) -> tuple[str, Params]:
+    """A raw Via element and its parameters with `port` as rport, and without received."""
+    if _ASKED in params and element.count("rport") == 1 and ";rport" in element and "received" not in element.lower():
+        # As every phone writes it. The one "rport" is the parameter that we were told is a flag.
+        place = params.index(_ASKED)
+        return element.replace(";rport", f";rport={port}"), (*params[:place], ("rport", str(port)), *params[place + 1 :])
 
     def filled(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0]
         return f";{match[1]}={port}" if match[1].lower() == "rport" else ""
 
-    element = grammar.source_param.sub(filled, raw[:end])
-    text = element.rstrip()
-    params = [(name, str(port) if name.lower() == "rport" else value) for name, value in via.params if name.lower() != "received"]
-    if told:
-        text = f"{text};received={host}" + element[len(text) :]
-        params.append(("received", host))
-    request.replace_top_via(text + raw[end:], Via(via.transport, via.host, via.port, tuple(params)))
+    kept = [(name, str(port) if name.lower() == "rport" else value) for name, value in params if name.lower() != "received"]
+    return grammar.source_param.sub(filled, element), tuple(kept)
 
 
 def parse_cseq(text: str) -> tuple[int, str]:

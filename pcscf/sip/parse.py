@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Final
 
 from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
@@ -178,11 +179,12 @@ def _parse_head(head: str) -> tuple[Request | Response, int | None]:
 
 
 def _keys_of(lines: list[str]) -> list[str]:
-    try:
-        return list(map(KEYS.__getitem__, [line[: line.index(":")] for line in lines]))
-    except ValueError:
-        colonless = next(line for line in lines if ":" not in line)
-        raise MalformedMessage(f"header line without colon: {colonless[:80]!r}") from None
+    if not lines:
+        return []
+    names, colons, _ = zip(*map(str.partition, lines, repeat(":")), strict=True)
+    if "" in colons:
+        raise MalformedMessage(f"header line without colon: {lines[colons.index('')][:80]!r}")
+    return list(map(KEYS.__getitem__, names))
 
 
 @lru_cache(KEPT)
