@@ -302,12 +302,14 @@ class Driver:
         layer, handlers = self._layer, self._handlers
         try:
             while layer.output or layer.events:
-                for data, destination in layer.take_output():
-                    self._net.send(data, destination)
-                for event in layer.take_events():
-                    handle = handlers.get(type(event))
-                    if handle is not None:
-                        handle(event)
+                if layer.output:
+                    for data, destination in layer.take_output():
+                        self._net.send(data, destination)
+                if layer.events:
+                    for event in layer.take_events():
+                        handle = handlers.get(type(event))
+                        if handle is not None:
+                            handle(event)
         finally:
             self._is_pumping = False
         if layer.earliest < self._timer_at:

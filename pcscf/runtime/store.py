@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from pcscf.iq.media import Media
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.session import Session
 from pcscf.sip.flow import Flow
@@ -20,6 +21,7 @@ class MemoryStore:
         self._on_flow: dict[Flow, dict[str, None]] = {}
         self._sessions: dict[str, Session] = {}
         self._of_binding: dict[str, dict[str, None]] = {}
+        self._media: dict[str, Media | None] = {}
         self._in_context: dict[tuple[str, int], str] = {}
         self._contexts: dict[str, tuple[str, int]] = {}
 
@@ -62,7 +64,10 @@ class MemoryStore:
 
     def save_session(self, session: Session) -> None:
         token = session.token
+        if self._sessions.get(token) is session and self._media.get(token) is session.media:
+            return   # nothing that it is found by has changed
         self._sessions[token] = session
+        self._media[token] = session.media
         self._of_binding.setdefault(session.binding, {})[token] = None
         here = (session.media.gateway, session.media.context) if session.media is not None else None
         if self._contexts.get(token) != here:
@@ -75,6 +80,7 @@ class MemoryStore:
         session = self._sessions.pop(token, None)
         if session is None:
             return
+        del self._media[token]
         _discard(self._of_binding, session.binding, token)
         self._leave_context(token)
 

@@ -240,7 +240,7 @@ def stamp_received(request: Request, remote: tuple[str, int]) -> None:
     except MalformedMessage:
         return
     host, port = remote
-    asked = via.rport is not None
+    asked = _ASKED in via.params or via.rport is not None
     told = asked or not same_host(via.host, host)
     if not told and via.received is None:
         return
@@ -256,7 +256,8 @@ def stamp_received(request: Request, remote: tuple[str, int]) -> None:
 
 def _filled(element: str, params: Params, port: int) -> tuple[str, Params]:
     """A raw Via element and its parameters with `port` as rport, and without received."""
-    if _ASKED in params and element.count("rport") == 1 and ";rport" in element and "received" not in element.lower():
+    lowered = element.lower()
+    if _ASKED in params and lowered.count("rport") == 1 and ";rport" in element and "received" not in lowered:
         # As every phone writes it. The one "rport" is the parameter that we were told is a flag.
         place = params.index(_ASKED)
         return element.replace(";rport", f";rport={port}"), (*params[:place], ("rport", str(port)), *params[place + 1 :])

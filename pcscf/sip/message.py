@@ -156,14 +156,15 @@ class Message:
     def lines_of(self, name: str) -> list[str]:
         """The lines of that name, names included, exactly as received."""
         key = KEYS[name]
+        return self._lines_of(key) if key in self.keys else []
+
+    def _lines_of(self, key: str) -> list[str]:
         keys = self.keys
-        count = keys.count(key)
-        if not count:
-            return []
         place = keys.index(key)
-        if count > 1 and keys[place : place + count].count(key) < count:
+        end = place + keys.count(key)
+        if keys[place:end].count(key) < end - place:
             return [self._lines[each] for each in self._places(key)]
-        return self._lines[place : place + count]
+        return self._lines[place:end]
 
     def get_all(self, name: str) -> list[str]:
         """One value per line, unfolded and trimmed."""
@@ -171,7 +172,13 @@ class Message:
 
     def values(self, name: str) -> list[str]:
         """The comma-separated elements of all lines in order; commas within quotes and <> do not split."""
-        return list(chain.from_iterable(map(elements_of_line, self.lines_of(name))))
+        key = KEYS[name]
+        keys = self.keys
+        if key not in keys:
+            return []
+        if keys.count(key) == 1:
+            return list(elements_of_line(self._lines[keys.index(key)]))
+        return list(chain.from_iterable(map(elements_of_line, self._lines_of(key))))
 
     def __contains__(self, name: str) -> bool:
         return KEYS[name] in self.keys
@@ -261,6 +268,14 @@ class Message:
         line = self._lines[index]
         self._lines[index] = line[: line.index(":") + 1] + value
         self._changed(key)
+
+    def rewrite_first_line(self, name: str, rewrite: Callable[[str], str]) -> None:
+        """Puts what `rewrite` makes of the first line of that name, as received, in its place.
+
+        Raises ValueError if there is none. Of no use for the fields that are read once.
+        """
+        place = self.keys.index(KEYS[name])
+        self._lines[place] = rewrite(self._lines[place])
 
     def prepend_via(self, value: str, via: Via) -> None:
         """A new Via line on top; `via` is what `value` says."""
