@@ -271,6 +271,15 @@ def _filled(element: str, params: Params, port: int) -> tuple[str, Params]:
     return grammar.source_param.sub(filled, element), tuple(kept)
 
 
+@lru_cache(KEPT)
+def call_id_of_line(line: str) -> str:
+    """The value of a Call-ID line. Raises MalformedMessage where it is none: empty, or with blanks."""
+    call_id = value_of_line(line)
+    if not call_id or " " in call_id or "\t" in call_id:
+        raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")
+    return call_id
+
+
 def parse_cseq(text: str) -> tuple[int, str]:
     """CSeq as (number, method). Raises MalformedMessage."""
     match = grammar.cseq.fullmatch(text)

@@ -7,7 +7,7 @@ Text is UTF-8 with surrogateescape: octets that are not UTF-8 survive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -16,6 +16,7 @@ from pcscf.sip import grammar
 from pcscf.sip.headers import (
     NameAddr,
     Via,
+    call_id_of_line,
     cseq_of_line,
     elements_of_line,
     end_of_element,
@@ -287,7 +288,8 @@ class Message:
 
     def replace_top_via(self, raw: str, via: Via) -> None:
         """Puts `raw` right of the colon of the first Via line; `via` is what its first element says now."""
-        self.replace_first_line("Via", raw)
+        place = self.keys.index("via")
+        self._lines[place] = f"{self._lines[place].partition(':')[0]}:{raw}"
         self.top_via = via
 
     def first_line(self, name: str) -> str | None:
@@ -356,13 +358,19 @@ class Message:
         """Key → the first line of that name."""
         return dict(zip(reversed(self.keys), reversed(self._lines), strict=True))
 
-    def read_mandatory(self, first: Mapping[str, str]) -> None:
-        """Reads all of the above at once from `first_lines`, none of which may be missing. Raises MalformedMessage."""
-        _ = self.top_via
-        self.cseq = cseq_of_line(first["cseq"])
-        self.from_tag = tag_of_line(first["from"])
-        self.to_tag = tag_of_line(first["to"])
-        self.call_id = value_of_line(first["call-id"])
+    def read_mandatory(self) -> dict[str, str]:
+        """Reads all of the above at once; gives `first_lines`. Raises MalformedMessage, also for what is missing or empty."""
+        first = self.first_lines()
+        try:
+            _ = first["via"], self.top_via
+            self.from_tag = tag_of_line(first["from"])
+            self.to_tag = tag_of_line(first["to"])
+            self.call_id = call_id_of_line(first["call-id"])
+            self.cseq = cseq_of_line(first["cseq"])
+        except KeyError:
+            missing = [key for key in _READ_ONCE if key not in first]
+            raise MalformedMessage(f"missing: {', '.join(missing)}") from None
+        return first
 
     # --- writing
 

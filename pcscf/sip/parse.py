@@ -27,7 +27,6 @@ KNOWN_METHODS: Final = frozenset({
 
 KNOWN_SCHEMES: Final = frozenset({"sip", "sips", "tel", "urn"})
 
-_MANDATORY: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 _SINGLE: Final = frozenset({
     "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "content-encoding", "expires",
     "min-expires", "session-expires", "min-se", "event", "refer-to", "referred-by", "replaces", "rseq", "rack", "date",
@@ -320,17 +319,11 @@ def _check_repeated(keys: Sequence[str]) -> None:
 
 def _check_common(message: Message) -> Mapping[str, str]:
     """Gives the first line of each name by its key."""
-    first = message.first_lines()
+    first = message.read_mandatory()
     keys = message.keys
-    if not first.keys() >= _MANDATORY:
-        raise MalformedMessage(f"missing: {', '.join(sorted(_MANDATORY - first.keys()))}")
     if len(first) < len(keys):
         # Via, Route and Record-Route are what is repeated in nearly every message.
         usual = keys.count("via") + keys.count("route") + keys.count("record-route")
         if len(keys) - usual > len(first) - 1 - ("route" in first) - ("record-route" in first):
             _check_repeated(keys)
-    message.read_mandatory(first)
-    call_id = message.call_id
-    if not call_id or " " in call_id or "\t" in call_id:
-        raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")
     return first
