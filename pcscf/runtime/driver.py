@@ -133,7 +133,6 @@ class Driver:
         self._known_ways: dict[Hop, tuple[Hop, ...]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
-        self._is_pumping = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             NewRequest: self._new_request, ResponseReceived: self._response, Ack: self._ack, Cancelled: self._cancelled,
             TimedOut: self._timed_out, TransportFailed: self._transport_failed, Terminated: self._terminated,
@@ -296,22 +295,17 @@ class Driver:
         return way
 
     def _pump(self) -> None:
-        if self._is_pumping:
-            return
-        self._is_pumping = True
-        layer, handlers = self._layer, self._handlers
-        try:
-            while layer.output or layer.events:
-                if layer.output:
-                    for data, destination in layer.take_output():
-                        self._net.send(data, destination)
-                if layer.events:
-                    for event in layer.take_events():
-                        handle = handlers.get(type(event))
-                        if handle is not None:
-                            handle(event)
-        finally:
-            self._is_pumping = False
+        """What the layer says, out to the wire and up to the procedures. Whoever is told may come back here: it goes on then."""
+        layer = self._layer
+        while layer.output or layer.events:
+            if layer.output:
+                for data, destination in layer.take_output():
+                    self._net.send(data, destination)
+            if layer.events:
+                for event in layer.take_events():
+                    handle = self._handlers.get(type(event))
+                    if handle is not None:
+                        handle(event)
         if layer.earliest < self._timer_at:
             self._arm(layer.earliest)
 
