@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from pcscf.errors import FlowFailed, LoopDetected, MalformedMessage, SipError, TooManyHops
@@ -11,7 +12,7 @@ from pcscf.procedures.session import Session
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import TokenKind, has_looped, loop_hash
 from pcscf.sip.flow import Destination
-from pcscf.sip.headers import parse_name_addr, quote
+from pcscf.sip.headers import parse_name_addr, quote, value_of_line
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 from pcscf.sip.uri import Uri
@@ -113,16 +114,21 @@ def reason(status: int, text: str) -> str:
 
 
 def _count_hop(request: Request) -> None:
-    field = request.get("Max-Forwards")
-    if field is None:
+    if "Max-Forwards" in request:
+        request.rewrite_first_line("Max-Forwards", _one_hop_less)
+    else:
         request.add("Max-Forwards", str(DEFAULT_MAX_FORWARDS))
-        return
+
+
+@lru_cache
+def _one_hop_less(line: str) -> str:
+    field = value_of_line(line)
     if not field.isascii() or not field.isdigit():
         raise MalformedMessage(f"Max-Forwards is not a number: {field[:20]!r}")
     left = int(field)
     if left == 0:
         raise TooManyHops("Max-Forwards is used up")
-    request.set("Max-Forwards", str(left - 1))
+    return f"{line.partition(':')[0]}: {left - 1}"
 
 
 def _undo_strict_routing(ports: Ports, request: Request, routes: list[str]) -> bool:
