@@ -312,7 +312,8 @@ class Log(Block):
     """What is written about the work."""
 
     level: LogLevel = "info"
-    """The least severe records that are written: debug, info, warning, error."""
+    """The least severe records that are written: debug, info, warning, error. At debug every session tells what was decided
+    about each line of an offer, and why; at info only what is out of the ordinary is told, and who registers."""
     format: Literal["console", "json"] = "console"
     """console for people, json for machines; both go to standard error."""
 

@@ -23,7 +23,7 @@ from pcscf.procedures.router import Router
 from pcscf.runtime.net import Message, Net
 from pcscf.runtime.resolve import Resolver
 from pcscf.sip.flow import Destination, Flow, Hop
-from pcscf.sip.headers import stamp_received
+from pcscf.sip.headers import Via, stamp_received
 from pcscf.sip.layer import (
     Ack,
     Cancelled,
@@ -236,7 +236,9 @@ class Driver:
             _, realm, host, port = destination
             destination = Hop(self._transport_for(request, destination), realm, host, port)
         socket = self._net.socket_for(destination)
-        request.prepend("Via", f"{_sent_by(destination.transport, socket.host, socket.port)};branch={branch};rport")
+        transport, host, port = destination.transport.upper(), socket.host, socket.port
+        via = Via(transport, host, port, (("branch", branch), ("rport", None)))
+        request.prepend_via(f"{_sent_by(transport, host, port)};branch={branch};rport", via)
         return destination
 
     def _transport_for(self, request: Request, hop: Hop) -> str:
@@ -345,7 +347,7 @@ class Driver:
 @lru_cache
 def _sent_by(transport: str, host: str, port: int) -> str:
     """The beginning of our Via on a socket."""
-    return f"SIP/2.0/{transport.upper()} {f'[{host}]' if ':' in host else host}:{port}"
+    return f"SIP/2.0/{transport} {f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _unread_tag(request: Request) -> str:

@@ -210,22 +210,26 @@ def stamp_received(request: Request, remote: tuple[str, int]) -> None:
         via = request.top_via
     except MalformedMessage:
         return
+    host, port = remote
     asked = via.rport is not None
-    if not asked and via.received is None and same_host(via.host, remote[0]):
+    told = asked or not same_host(via.host, host)
+    if not told and via.received is None:
         return
     raw = request.first_line("Via") or ""
-    end = end_of_element(raw)
+    end = end_of_element(raw) if "," in raw else len(raw)
 
     def filled(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0]
-        return f";{match[1]}={remote[1]}" if match[1].lower() == "rport" else ""
+        return f";{match[1]}={port}" if match[1].lower() == "rport" else ""
 
     element = grammar.source_param.sub(filled, raw[:end])
     text = element.rstrip()
-    if asked or not same_host(via.host, remote[0]):
-        text = f"{text};received={remote[0]}" + element[len(text) :]
-    request.replace_first_line("Via", text + raw[end:])
+    params = [(name, str(port) if name.lower() == "rport" else value) for name, value in via.params if name.lower() != "received"]
+    if told:
+        text = f"{text};received={host}" + element[len(text) :]
+        params.append(("received", host))
+    request.replace_top_via(text + raw[end:], Via(via.transport, via.host, via.port, tuple(params)))
 
 
 @lru_cache(KEPT)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 from pcscf.errors import MalformedMessage
@@ -18,7 +19,6 @@ from pcscf.sip.headers import split_values
 from pcscf.sip.message import Message, Request, Response, response_to
 from pcscf.sip.transaction import (
     INITIAL,
-    TRANSITIONS,
     Action,
     ClientTransaction,
     Input,
@@ -210,7 +210,10 @@ class TransactionLayer:
         client = ClientTransaction(key, request, destination, self._timers_for(destination))
         self._clients[key] = client
         for action in INITIAL[client.kind][0]:
-            self._act_client(action, client, None, now)
+            if action is Action.SEND_REQUEST:
+                self._send_request(client, None, now)
+            else:
+                self._start(action, client, now)
         return client
 
     def respond(self, server: ServerTransaction, response: Response, now: float) -> None:
@@ -297,22 +300,19 @@ class TransactionLayer:
             self._step_server(transaction, happened, message, now)
 
     def _step_client(self, client: ClientTransaction, happened: Input, message: Message | None, now: float) -> None:
-        actions, client.state = TRANSITIONS[client.kind][client.state, happened]
+        actions, client.state = client.table[client.state, happened]
         for action in actions:
-            self._act_client(action, client, message, now)
+            act = self._client_actions.get(action)
+            if act is not None:
+                act(client, message, now)
+            else:
+                self._start(action, client, now)
         if client.state is State.TERMINATED and self._clients.get(client.key) is client:
             del self._clients[client.key]
             self._terminated(client)
 
-    def _act_client(self, action: Action, client: ClientTransaction, message: Message | None, now: float) -> None:
-        act = self._client_actions.get(action)
-        if act is not None:
-            act(client, message, now)
-        else:
-            self._start(action, client, now)
-
     def _step_server(self, server: ServerTransaction, happened: Input, message: Message | None, now: float) -> None:
-        actions, server.state = TRANSITIONS[server.kind][server.state, happened]
+        actions, server.state = server.table[server.state, happened]
         for action in actions:
             act = self._server_actions.get(action)
             if act is not None:
@@ -332,31 +332,31 @@ class TransactionLayer:
 
     def _start(self, action: Action, transaction: Transaction, now: float) -> None:
         timers = transaction.timers
-        repeat = _REPEATS.get(action)
-        if repeat is not None:
-            if not transaction.reliable:
-                timer, interval = repeat
-                transaction.interval = interval(timers, transaction.interval)
-                transaction.repeat = self._push(now + transaction.interval, transaction, timer)
-            return
-        # The timer that ends a state; retransmissions belonged to the state before.
-        transaction.repeat = None
-        timer, duration, only_unreliable = _DEADLINES[action]
-        if transaction.reliable and only_unreliable:
-            transaction.deadline = None
-            self._step(transaction, timer, None, now)
-        else:
-            transaction.deadline = self._push(now + duration(timers), transaction, timer)
+        deadline = _DEADLINES.get(action)
+        if deadline is not None:
+            # The timer that ends a state; retransmissions belonged to the state before.
+            transaction.repeat = None
+            timer, duration, only_unreliable = deadline
+            if only_unreliable and transaction.reliable:
+                transaction.deadline = None
+                self._step(transaction, timer, None, now)
+            else:
+                transaction.deadline = self._push(now + duration(timers), transaction, timer)
+        elif not transaction.reliable:
+            timer, interval = _REPEATS[action]
+            transaction.interval = interval(timers, transaction.interval)
+            transaction.repeat = self._push(now + transaction.interval, transaction, timer)
 
     def _push(self, when: float, transaction: Transaction, timer: Input) -> TimerEntry:
         heap = self._heap
-        if len(heap) > 64 + 4 * len(self):
+        if len(heap) > 64 + 4 * (len(self._clients) + len(self._servers)):
             heap[:] = [entry for entry in heap if _is_armed(entry)]
             heapq.heapify(heap)
         self._serial += 1
         entry = (when, self._serial, transaction, timer)
         heapq.heappush(heap, entry)
-        self.earliest = min(self.earliest, when)
+        if when < self.earliest:  # noqa: PLR1730 - min() is a call more
+            self.earliest = when
         return entry
 
     # --- actions of clients
@@ -430,18 +430,18 @@ _REPEATS: Final[dict[Action, tuple[Input, Callable[[Timers, float], float]]]] = 
 
 # The timer that ends a state; one at a time. Third: zero on a reliable transport.
 _DEADLINES: Final[dict[Action, tuple[Input, Callable[[Timers], float], bool]]] = {
-    Action.START_B: (Input.TIMER_B, lambda timers: timers.lifetime, False),
-    Action.START_C: (Input.TIMER_C, lambda timers: timers.c, False),
-    Action.START_D: (Input.TIMER_D, lambda timers: timers.d, True),
-    Action.START_F: (Input.TIMER_F, lambda timers: timers.lifetime, False),
-    Action.START_H: (Input.TIMER_H, lambda timers: timers.lifetime, False),
-    Action.START_I: (Input.TIMER_I, lambda timers: timers.t4, True),
-    Action.START_J: (Input.TIMER_J, lambda timers: timers.lifetime, True),
-    Action.START_K: (Input.TIMER_K, lambda timers: timers.t4, True),
-    Action.START_L: (Input.TIMER_L, lambda timers: timers.lifetime, False),
-    Action.START_M: (Input.TIMER_M, lambda timers: timers.lifetime, False),
-    Action.START_CANCEL_WAIT: (Input.TIMER_CANCEL, lambda timers: timers.lifetime, False),
-    Action.START_TRYING: (Input.TIMER_TRYING, lambda timers: timers.trying, False),
+    Action.START_B: (Input.TIMER_B, attrgetter("lifetime"), False),
+    Action.START_C: (Input.TIMER_C, attrgetter("c"), False),
+    Action.START_D: (Input.TIMER_D, attrgetter("d"), True),
+    Action.START_F: (Input.TIMER_F, attrgetter("lifetime"), False),
+    Action.START_H: (Input.TIMER_H, attrgetter("lifetime"), False),
+    Action.START_I: (Input.TIMER_I, attrgetter("t4"), True),
+    Action.START_J: (Input.TIMER_J, attrgetter("lifetime"), True),
+    Action.START_K: (Input.TIMER_K, attrgetter("t4"), True),
+    Action.START_L: (Input.TIMER_L, attrgetter("lifetime"), False),
+    Action.START_M: (Input.TIMER_M, attrgetter("lifetime"), False),
+    Action.START_CANCEL_WAIT: (Input.TIMER_CANCEL, attrgetter("lifetime"), False),
+    Action.START_TRYING: (Input.TIMER_TRYING, attrgetter("trying"), False),
 }
 
 

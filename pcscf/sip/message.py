@@ -53,7 +53,7 @@ COMPACT_FORMS: Final = {
 
 _MAX_KNOWN_NAMES: Final = 4096
 _MAX_KNOWN_NAME_LENGTH: Final = 48
-_CACHED_FIELDS: Final = frozenset({"via", "from", "to", "cseq", "call-id"})
+_CACHED_FIELDS: Final = frozenset({"from", "to", "cseq", "call-id"})
 
 
 class _Keys(dict[str, str]):
@@ -99,6 +99,12 @@ class Message:
         self._from_tag: str | None = None
         self._to_tag: str | None = None
         self._call_id: str | None = None
+
+    def _changed(self, key: str) -> None:
+        if key == "via":
+            self._via = None
+        elif key in _CACHED_FIELDS:
+            self._forget()
 
     @property
     def start_line(self) -> str:
@@ -173,8 +179,7 @@ class Message:
             return
         place = self._keys.index(key)
         self._lines[place] = _line(self._lines[place].partition(":")[0], value)
-        if key in _CACHED_FIELDS:
-            self._forget()
+        self._changed(key)
 
     def add(self, name: str, value: str) -> None:
         """A new line at the end."""
@@ -194,16 +199,14 @@ class Message:
     def _insert(self, index: int, key: str, line: str) -> None:
         self._lines.insert(index, line)
         self._keys.insert(index, key)
-        if key in _CACHED_FIELDS:
-            self._forget()
+        self._changed(key)
 
     def remove(self, name: str) -> None:
         """All lines of that name."""
         key = KEYS[name]
         for place in reversed(self._places(key)):
             del self._lines[place], self._keys[place]
-        if key in _CACHED_FIELDS:
-            self._forget()
+        self._changed(key)
 
     def remove_first_value(self, name: str) -> None:
         """Without the first element (Via, Route …); the rest of its line stays as it came, an emptied line goes."""
@@ -212,14 +215,11 @@ class Message:
             return
         index = self._keys.index(key)
         line = self._lines[index]
-        colon = line.index(":") + 1
-        end = end_of_element(line, colon)
-        if end == len(line):
+        if "," not in line or end_of_element(line, colon := line.index(":") + 1) == len(line):
             del self._lines[index], self._keys[index]
         else:
-            self._lines[index] = line[:colon] + line[end + 1 :]
-        if key in _CACHED_FIELDS:
-            self._forget()
+            self._lines[index] = line[:colon] + line[end_of_element(line, colon) + 1 :]
+        self._changed(key)
 
     def set_values(self, name: str, values: Sequence[str]) -> None:
         """One line per value at the place of the first of that name and spelled so, or at the end; [] removes all."""
@@ -233,8 +233,7 @@ class Message:
             del self._lines[extra], self._keys[extra]
         self._lines[place:place] = [_line(name, value) for value in values]
         self._keys[place:place] = [key] * len(values)
-        if key in _CACHED_FIELDS:
-            self._forget()
+        self._changed(key)
 
     def replace_first_line(self, name: str, value: str) -> None:
         """Puts `value`, written exactly so, right of the colon of the first line of that name.
@@ -245,8 +244,20 @@ class Message:
         index = self._keys.index(key)
         line = self._lines[index]
         self._lines[index] = line[: line.index(":") + 1] + value
-        if key in _CACHED_FIELDS:
-            self._forget()
+        self._changed(key)
+
+    def prepend_via(self, value: str, via: Via) -> None:
+        """A new Via line on top; `via` is what `value` says."""
+        keys = self._keys
+        place = keys.index("via") if "via" in keys else 0
+        self._lines.insert(place, f"Via: {value}")
+        keys.insert(place, "via")
+        self._via = via
+
+    def replace_top_via(self, raw: str, via: Via) -> None:
+        """Puts `raw` right of the colon of the first Via line; `via` is what its first element says now."""
+        self.replace_first_line("Via", raw)
+        self._via = via
 
     def first_line(self, name: str) -> str | None:
         """What stands right of the colon in the first line of that name, exactly as received."""
@@ -446,14 +457,22 @@ def response_to(request: Request, status: int, reason: str = "", *, to_tag: str 
     A 100 carries Timestamp.
     Fields that the request lacks are left out, so that a malformed request can be answered.
     """
-    response = Response(status, reason or REASON_PHRASES.get(status, ""))
-    response.copy_lines(request, "Via", "From", "To", "Call-ID", "CSeq")
+    lines, keys = request._lines, request._keys
+    kept = [place for place in (*request._places("via"), *_first_places(keys)) if place >= 0]
+    response = assemble_response(
+        SIP_VERSION, status, reason or REASON_PHRASES.get(status, ""),
+        [lines[place] for place in kept], [keys[place] for place in kept])
     if status == 100:
         response.copy_lines(request, "Timestamp")
     elif to_tag:
         _add_to_tag(response, to_tag)
     response.add("Content-Length", "0")
     return response
+
+
+def _first_places(keys: list[str]) -> list[int]:
+    """Indexes of the first From, To, Call-ID and CSeq; -1 for one that is missing."""
+    return [keys.index(key) if key in keys else -1 for key in ("from", "to", "call-id", "cseq")]
 
 
 def _add_to_tag(response: Response, tag: str) -> None:

@@ -211,7 +211,7 @@ def _content_length(message: Message) -> int | None:
         return None
     if message.keys.count("content-length") > 1:
         raise MalformedMessage("more than one Content-Length")
-    if not is_number(text) or len(text) > MAX_DIGITS:
+    if len(text) > MAX_DIGITS or not is_number(text):
         raise MalformedMessage(f"Content-Length cannot be read: {text[:80]!r}")
     return int(text)
 
@@ -277,7 +277,11 @@ def check_request(request: Request) -> None:
 def check_response(response: Response) -> None:
     """Whether a parsed response may be worked with. Raises MalformedMessage: the caller drops it (RFC 3261 §18.1.2)."""
     _check_common(response)
-    vias = response.values("Via")
+    if response.keys.count("via") > 1 or "," in (response.first_line("Via") or ""):
+        _check_next_hop(response.values("Via"))
+
+
+def _check_next_hop(vias: list[str]) -> None:
     if len(vias) > 1 and grammar.maybe_not_unicast.search(vias[1]) and not _is_unicast(parse_via(vias[1])):
         # Whoever forwards it would multiply it (RFC 4475 §3.3.10).
         raise MalformedMessage(f"the next Via is not a unicast address: {vias[1][:80]!r}")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -25,24 +25,19 @@ class Timers:
     t2: float = 4.0
     t4: float = 5.0
     c: float = 190.0
+    lifetime: float = field(init=False)
+    """64*T1: timers B, F, H, J, L, M, and the wait after a CANCEL (RFC 3261 §9.1)."""
+    d: float = field(init=False)
+    trying: float = field(init=False)
+    """When a non-INVITE request must be answered 100: once Timer E of the peer reached T2 (RFC 4320 §4.1)."""
 
-    @property
-    def lifetime(self) -> float:
-        """64*T1: timers B, F, H, J, L, M, and the wait after a CANCEL (RFC 3261 §9.1)."""
-        return 64 * self.t1
-
-    @property
-    def d(self) -> float:
-        return max(32.0, 64 * self.t1)
-
-    @property
-    def trying(self) -> float:
-        """When a non-INVITE request must be answered 100: once Timer E of the peer reached T2 (RFC 4320 §4.1)."""
+    def __post_init__(self) -> None:
         elapsed, interval = 0.0, self.t1
         while interval < self.t2:
             elapsed += interval
             interval *= 2
-        return elapsed
+        for name, value in (("lifetime", 64 * self.t1), ("d", max(32.0, 64 * self.t1)), ("trying", elapsed)):
+            object.__setattr__(self, name, value)
 
 
 class Kind(StrEnum):
@@ -378,10 +373,11 @@ class Transaction:
     The messages handed to a transaction must not be changed afterwards: retransmissions are written from them.
     """
 
-    __slots__ = ("deadline", "interval", "key", "kind", "reliable", "repeat", "request", "state", "timers", "user")
+    __slots__ = ("deadline", "interval", "key", "kind", "reliable", "repeat", "request", "state", "table", "timers", "user")
 
     def __init__(self, kind: Kind, key: Key, request: Request, destination: Destination, timers: Timers) -> None:
         self.kind = kind
+        self.table = TRANSITIONS[kind]
         self.key = key
         self.request = request
         self.reliable = is_reliable(destination)
