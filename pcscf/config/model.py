@@ -300,7 +300,7 @@ class Limits(Block):
     registrations_per_flow: Count = 64
     """Bindings over one flow (a phone has one; a gateway of phones has more)."""
     sessions: Count = 20_000
-    """Sessions (half-calls)."""
+    """Sessions (half-calls) that have not ended."""
     message_size: Annotated[int, Field(ge=2048, le=1_048_576)] = 65_535
     """Octets of one SIP message."""
     connections: Count = 50_000

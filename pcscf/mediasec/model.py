@@ -46,7 +46,8 @@ class Mode(StrEnum):
     FAILED = "failed"
 
 
-LIVE = frozenset({Mode.TERMINATE, Mode.PROTECT, Mode.PASS, Mode.PLAIN})
+PROTECTED = frozenset({Mode.TERMINATE, Mode.PROTECT})
+LIVE = PROTECTED | {Mode.PASS, Mode.PLAIN}
 
 
 @dataclass(frozen=True, slots=True)
