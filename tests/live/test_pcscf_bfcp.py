@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 
 from pcscf.lab import tls
-from pcscf.lab.call import Dialog
+from pcscf.lab.call import Dialog, Habits, Manners
 from tests.support.bfcpends import HELLO, HELLO_ACK, BfcpUe, Far, Server, Wire, close_sockets, media_port, said, sdp
-from tests.support.processes import DOMAIN, Pcscf, Stage, pcscf, stage, until
+from tests.support.processes import DOMAIN, Pcscf, Stage, pcscf, stage, until, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -322,3 +322,23 @@ async def test_a_conference_s_other_requests_pass(site: Site) -> None:
     assert (await transaction.final_response()).status == 200
     await talk(ue, server)
     await call.ue.hang_up(call.at_ue)
+
+
+@pytest.mark.parametrize("caller", ["ue", "server"])
+@pytest.mark.parametrize("ue_setup", ["active", "passive"])
+async def test_a_floor_is_asked_for_and_granted(site: Site, caller: str, ue_setup: str) -> None:
+    """The lab's own BFCP ends: Hello, FloorRequest and what follows, protected as far as the edge."""
+    party = await site.stage.new_party(Manners(reply="got: {text}"), name="conference")
+    party.habits = Habits(medium="bfcp", setup="actpass", choice="passive", floorctrl="s-only")
+    ue = await site.stage.new_ue(site.pcscf.listeners["gm-tls"])
+    ue.habits = Habits(
+        medium="bfcp", secure=True, setup=ue_setup, choice=ue_setup, identity=ALICE, e2ae="requested")   # type: ignore[arg-type]
+    ue.manners = party.manners
+    call = await within(ue.call(party.uri, ue.proxy_uri) if caller == "ue" else party.invite(ue.uri), "the answer")
+    await within(call.send_text("the floor, please"), "the peer to have it")
+    assert await within(call.receive_text(), "the reply") == "got: the floor, please"
+    [at_ue] = ue.calls.values()
+    [at_party] = party.calls.values()
+    assert at_ue.tls is not None
+    assert at_party.tls is None
+    await within(call.hang_up(), "the end")
