@@ -76,6 +76,8 @@ class Editor:
         else:
             returns = wish is not None and wish.chooses
         if wish is not None:
+            if wish.secure is not known.local.secure:
+                known.tls_client = False   # protection begins anew, and so does its role
             known.local = self._resolved(wish, known.address)
         if given.remote is not None:
             known.remote = remote

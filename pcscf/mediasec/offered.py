@@ -110,7 +110,8 @@ class OfferedLine:
 
     def without_gateway(self, mode: Mode, rule: str, reason: str) -> LinePlan:
         """A line that the gateway has no part in."""
-        return LinePlan(self.index, mode, rule, reason, self.medium.name)
+        connection = self.before.connection if self.before is not None else 1
+        return LinePlan(self.index, mode, rule, reason, self.medium.name, connection=connection)
 
     def ended_at_gateway(
         self, mode: Mode, rule: str, reason: str, fingerprints: tuple[Fingerprint, ...] = ()

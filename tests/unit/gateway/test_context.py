@@ -584,3 +584,14 @@ def test_the_first_connection_is_not_a_new_one() -> None:
     gateway = Gateway()
     gateway.ask(f"Context=${{{add(TLS_LOCAL, TLS_REMOTE + 'a=connection:new' + chr(10))}}}")
     assert gateway.plan("ip/1/1/1001").generation == 0
+
+
+def test_a_stream_that_is_protected_again_has_its_tls_role_said_anew() -> None:
+    gateway = Gateway()
+    gateway.ask(f"Context=${{{add(TLS_LOCAL, TLS_REMOTE, signals='tlsbsc/EstBNC{Stream=1}')}}}")
+    plain, far = media(setup="passive"), media(setup="active", address="192.0.2.77", port="7654")
+    for local, remote in ((plain, far), (TLS_LOCAL, TLS_REMOTE)):
+        reply = gateway.ask(f"Context=1001{{Modify=ip/1/1/1001{{Media{{Stream=1{{Local{{{local}}},Remote{{{remote}}}}}}}}}}}")
+        assert "ER=" not in reply
+    plan = gateway.plan("ip/1/1/1001")
+    assert (plan.secure, plan.tls) == (True, TlsRole.SERVER)

@@ -109,12 +109,14 @@ def test_after_holdconn_there_is_nothing_to_keep(connection: str) -> None:
     assert (again.connection, again.access.tcp) == (2, "accept")
 
 
-@pytest.mark.parametrize("closed_by", ["offer", "answer"])
+@pytest.mark.parametrize("closed_by", ["offer", "answer", "fault"])
 def test_a_line_that_was_closed_opens_with_another_connection(closed_by: str) -> None:
     if closed_by == "answer":
         closed = of_ue("active", answer="passive", far=0, previous=FIRST)
     else:
-        offer = description(*line(secure=True, setup="active", port=0))
+        offer = description(*line(
+            secure=True, setup="active", port=0 if closed_by == "offer" else 9,
+            fingerprint=UE_FINGERPRINT if closed_by == "offer" else "a=label:1"))
         closed = decide(MediaPolicy(), ALL_AGREED, offer, FROM_UE, previous=FIRST)
     assert not closed.lines[0].gateway
     again = only(of_ue("active", "new", answer="passive", answered="new", previous=closed))
