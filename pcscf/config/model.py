@@ -299,7 +299,7 @@ class Limits(Block):
     registrations_per_flow: Count = 64
     """Bindings over one flow (a phone has one; a gateway of phones has more)."""
     sessions: Count = 20_000
-    """Sessions (half-calls)."""
+    """Sessions (half-calls) that have not ended."""
     message_size: Annotated[int, Field(ge=2048, le=1_048_576)] = 65_535
     """Octets of one SIP message."""
     connections: Count = 50_000
@@ -312,7 +312,8 @@ class Log(Block):
     """What is written about the work."""
 
     level: LogLevel = "info"
-    """The least severe records that are written: debug, info, warning, error."""
+    """The least severe records that are written: debug, info, warning, error. At debug every session tells what was decided
+    about each line of an offer, and why; at info only what is out of the ordinary is told, and who registers."""
     format: Literal["console", "json"] = "console"
     """console for people, json for machines; both go to standard error."""
 

@@ -28,7 +28,8 @@ _IN_SERVICE = Property("ServiceStates", Value(("InService",)))
 
 def requested(termination: Termination, command: Command) -> tuple[Descriptor, ...]:
     """The descriptors that the Audit descriptor of a command asks for, as they stand now. Raises H248Error 444."""
-    return tuple(descriptor for item in _audited(command) for descriptor in _value(termination, item))
+    items = _audited(command)
+    return tuple(descriptor for item in items for descriptor in _value(termination, item)) if items else ()
 
 
 def termination_values(_context: Context, termination: Termination, command: Command) -> tuple[Descriptor, ...]:
@@ -70,10 +71,8 @@ def capabilities(realms: Sequence[Realm], command: Command) -> tuple[Descriptor,
     return tuple(found)
 
 
-def _audited(command: Command) -> Iterator[str]:
-    for descriptor in command.descriptors:
-        if isinstance(descriptor, Audit):
-            yield from descriptor.items
+def _audited(command: Command) -> list[str]:
+    return [item for descriptor in command.descriptors if isinstance(descriptor, Audit) for item in descriptor.items]
 
 
 def _value(termination: Termination, item: str) -> Iterator[Descriptor]:

@@ -82,10 +82,13 @@ def strongest(offered: Iterable[Fingerprint], minimum: str = "sha-256") -> tuple
 
     Any one of the result may match: a peer with several certificates states one line for each.
     """
-    for name in reversed(STRENGTH[STRENGTH.index(minimum):]):
-        chosen = tuple(one for one in offered if one.hash == name)
-        if chosen:
-            return chosen
+    found: dict[str, list[Fingerprint]] = {}
+    for one in offered:
+        found.setdefault(one.hash, []).append(one)
+    if found:
+        for name in reversed(STRENGTH[STRENGTH.index(minimum):]):
+            if name in found:
+                return tuple(found[name])
     return ()
 
 

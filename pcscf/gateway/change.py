@@ -33,8 +33,8 @@ class Editor:
         changed: set[int] = set()
         for descriptor in descriptors:
             match descriptor:
-                case Media(streams):
-                    for given in streams:
+                case Media():
+                    for given in descriptor.streams:
                         changed.add(given.id)
                         if self._change_stream(termination, given):
                             local = termination.streams[given.id].local.text
@@ -42,15 +42,17 @@ class Editor:
                 case Events():
                     items.check_events(descriptor)
                     termination.events = descriptor
-                case Signals(wanted):
-                    signals += wanted
+                case Signals():
+                    signals += descriptor.signals
                 case Audit():
                     pass
                 case _:
                     raise H248Error(444, "Unsupported or unknown Descriptor")
-        asked = self._signals(termination, signals)
-        for stream_id in (changed | asked) & set(termination.streams):
-            stream = termination.streams[stream_id]
+        asked = self._signals(termination, signals) if signals else set()
+        for stream_id in changed | asked:
+            stream = termination.streams.get(stream_id)
+            if stream is None:
+                continue
             remote = stream.remote.setup if stream.remote is not None else ""
             stream.tcp = tcp_role(stream.local.setup, remote, asked=stream.triggers > 0)
             if stream_id in asked and stream.tcp is TcpRole.ACCEPT:
@@ -108,6 +110,8 @@ class Editor:
         if mode is Mode.LOOPBACK:
             raise H248Error(517, "Unsupported or invalid mode: Loopback")
         stream.mode = mode if mode is not None else stream.mode
+        if not properties:
+            return
         merged = dict(stream.properties)
         for one in properties:
             name = items.check_property(one)

@@ -128,10 +128,12 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
         self._transport = None
+        was_established = self._endpoint.established
+        self._endpoint.discard()
         if self._over:
             return
         self._over = True
-        if not self._endpoint.established:
+        if not was_established:
             cause = Cause.HANDSHAKE_CLOSED
         else:
             cause = Cause.PEER_CLOSED if self._peer_done and self._finished else Cause.RESET

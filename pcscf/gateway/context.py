@@ -28,6 +28,7 @@ from pcscf.gateway.model import (
     Ports,
     Termination,
 )
+from pcscf.gateway.notify import inactivity_period
 from pcscf.gateway.settle import leg_plan
 from pcscf.gateway.watch import Watch
 from pcscf.h248 import packages
@@ -72,11 +73,15 @@ class TableSettings:
 
 
 class ContextTable:
-    """All contexts of the gateway, and ROOT. One command after the other, as RFC 3525 §8 has it."""
+    """All contexts of the gateway, and ROOT. One command after the other, as RFC 3525 §8 has it.
+
+    inactivity_period: seconds of silence after which the controller wants it/ito of ROOT, None while it is not armed.
+    """
 
     def __init__(self, settings: TableSettings, ports: Ports) -> None:
         self.contexts: dict[int, Context] = {}
         self.root_events = Events()
+        self.inactivity_period: float | None = None
         self.root_properties: dict[str, Property] = {}
         self._settings = settings
         self._ports = ports
@@ -249,7 +254,7 @@ class ContextTable:
         if CHOOSE in key:
             raise H248Error(430, "Unknown TerminationID")
         if "*" in key:
-            found = [one for one in context.terminations.values() if _covers(key, one.id)]
+            found = [one for one in context.terminations.values() if key == "*" or _covers(key, one.id)]
             if not found:
                 raise H248Error(431, "No TerminationID matched a wildcard")
             return found
@@ -284,7 +289,7 @@ class ContextTable:
 
     def _modify(self, context: Context, termination: Termination, command: Command) -> tuple[Descriptor, ...]:
         known = {stream.address for stream in termination.streams.values()}
-        changed = replace(termination, streams={number: replace(one) for number, one in termination.streams.items()})
+        changed = termination.copy()
         try:
             returned = self._editor.apply(changed, command.descriptors)
         except H248Error:
@@ -341,15 +346,16 @@ class ContextTable:
         for descriptor in command.descriptors:
             if isinstance(descriptor, Events):
                 self.root_events = descriptor
+                self.inactivity_period = inactivity_period(descriptor)
             elif isinstance(descriptor, Media):
-                self.root_properties |= {packages.canonical(one.name): one for one in descriptor.termination_state or ()}
+                self.root_properties |= {items.canonical(one.name): one for one in descriptor.termination_state or ()}
 
     # --- names -------------------------------------------------------------------------------------------------------
 
     def _realm(self, media: Media) -> tuple[int, Realm]:
         for stream in media.streams:
             for one in stream.local_control.properties if stream.local_control is not None else ():
-                if packages.canonical(one.name) == packages.REALM:
+                if items.canonical(one.name) == packages.REALM:
                     found = self._realms.get(one.value.text.lower())
                     if found is None:
                         raise items.unsupported_value(packages.REALM, one.value.text)
@@ -388,13 +394,10 @@ class ContextTable:
         found: dict[LegKey, LegPlan] = {}
         terminations = list(context.terminations.values())
         for termination in terminations:
-            for stream in termination.streams.values():
-                partner = next(
-                    (LegKey(context.id, other.id, stream.id) for other in terminations
-                     if other is not termination and stream.id in other.streams), None,
-                )  # fmt: skip
-                leg = LegKey(context.id, termination.id, stream.id)
-                found[leg] = leg_plan(stream, partner, self._settings.minimum_hash)
+            others = [one for one in terminations if one is not termination]
+            for number, stream in termination.streams.items():
+                partner = next((LegKey(context.id, one.id, number) for one in others if number in one.streams), None)
+                found[LegKey(context.id, termination.id, number)] = leg_plan(stream, partner, self._settings.minimum_hash)
         return found
 
 

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
 from pcscf.errors import H248Error
 from pcscf.gateway.certificate import OFFERED, STRENGTH, Fingerprint
 from pcscf.gateway.items import unsupported_value
+from pcscf.h248.message import record
 from pcscf.h248.packages import DEFAULT_HASH, requested_hash
 
 MAX_LINES: Final = 64
+REMEMBERED: Final = 1024
+"""Descriptions that are not read again when they come again. What a controller asks for is the same in all its calls."""
+MAX_REMEMBERED: Final = 2048
+"""Characters of the longest description that is remembered."""
 CHOOSE: Final = "$"
 
 TCP_TRANSPORTS: Final = frozenset({"tcp", "tcp/msrp", "tcp/bfcp"})
 TLS_TRANSPORTS: Final = frozenset({"tcp/tls", "tcp/tls/msrp", "tcp/tls/bfcp"})
+_TRANSPORTS: Final = TCP_TRANSPORTS | TLS_TRANSPORTS
 SETUP_VALUES: Final = frozenset({"", "active", "passive", "actpass", "holdconn"})
 
 _VALUE = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
@@ -29,11 +35,12 @@ _OCTETS: Final = {"sha-1": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 _CONNECTION, _MEDIA, _FINGERPRINT, _SETUP = "c=", "m=", "a=fingerprint:", "a=setup:"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Description:
     """One session description. `address` and `port` may be `$`; `address` is "" when there is no c= line.
 
-    fingerprints: the complete ones whose hash can be verified; `wanted`: hash names requested with `$`.
+    secure: whether TLS runs on it. fingerprints: the complete ones whose hash can be verified; `wanted`: hash names
+    requested with `$`.
     """
 
     lines: tuple[str, ...]
@@ -42,14 +49,10 @@ class Description:
     media: str
     port: str
     transport: str
+    secure: bool
     setup: str
     fingerprints: tuple[Fingerprint, ...]
     wanted: tuple[str, ...]
-
-    @property
-    def secure(self) -> bool:
-        """Whether TLS runs on it."""
-        return self.transport.lower() in TLS_TRANSPORTS
 
     @property
     def chooses(self) -> bool:
@@ -72,25 +75,46 @@ def parse_description_untrusted(text: str) -> Description:
 
     Raises H248Error: 474 what is not SDP, 515 a transport that the gateway does not serve, 449 a hash it does not know.
     """
+    return _remembered(text) if len(text) <= MAX_REMEMBERED else _read(text)
+
+
+def _read(text: str) -> Description:
     lines = _first(text)
-    media = [line for line in lines if line.startswith(_MEDIA)]
+    media: list[str] = []
+    connection = ""
+    setup: str | None = None
+    stated: list[str] = []
+    for line in lines:
+        if line.startswith(_MEDIA):
+            media.append(line)
+        elif line.startswith(_CONNECTION):
+            connection = line  # that of the medium stands after that of the session and counts before it
+        elif line.startswith(_FINGERPRINT):
+            stated.append(line[len(_FINGERPRINT):])
+        elif setup is None and line.startswith(_SETUP):
+            setup = line[len(_SETUP):].strip().lower()
     if len(media) != 1:
         raise H248Error(474, f"{len(media)} m= lines where one is expected")
     kind, port, transport = _media(media[0])
-    family, address = _connection([line for line in lines if line.startswith(_CONNECTION)])
-    setup = next((line[len(_SETUP):].strip().lower() for line in lines if line.startswith(_SETUP)), "")
+    family, address = _connection(connection) if connection else ("", "")
+    setup = setup or ""
     if setup not in SETUP_VALUES:
         raise H248Error(474, f"a=setup:{setup}")
     fingerprints: list[Fingerprint] = []
     wanted: list[str] = []
-    for line in lines:
-        if line.startswith(_FINGERPRINT):
-            name, value = _fingerprint(line[len(_FINGERPRINT):])
-            if value == CHOOSE:
-                wanted.append(name)
-            elif name in STRENGTH:
-                fingerprints.append(Fingerprint(name, value))
-    return Description(tuple(lines), family, address, kind, port, transport, setup, tuple(fingerprints), tuple(wanted))
+    for value in stated:
+        fingerprint = _fingerprint(value)
+        if fingerprint.value == CHOOSE:
+            wanted.append(fingerprint.hash)
+        elif fingerprint.hash in STRENGTH:
+            fingerprints.append(fingerprint)
+    secure = transport.lower() in TLS_TRANSPORTS
+    return Description(
+        tuple(lines), family, address, kind, port, transport, secure, setup, tuple(fingerprints), tuple(wanted)
+    )
+
+
+_remembered = lru_cache(REMEMBERED)(_read)
 
 
 def resolve(
@@ -100,20 +124,29 @@ def resolve(
 
     With TLS our fingerprint is stated even when the controller did not ask for it.
     """
-    family = "IP6" if ":" in address else "IP4"
-    own = [fingerprint(name) for name in wish.wanted]
+    own = tuple(fingerprint(name) for name in wish.wanted)
     if wish.secure and not own and not wish.fingerprints:
-        own = [fingerprint(DEFAULT_HASH)]
+        own = (fingerprint(DEFAULT_HASH),)
+    family, before, media, after = _frame(wish, address, own)
+    line = media.replace(f" {CHOOSE} ", f" {port} ", 1)
+    return Description(
+        (*before, line, *after), family, address, wish.media, str(port), wish.transport, wish.secure, wish.setup,
+        (*wish.fingerprints, *own), (),
+    )  # fmt: skip
+
+
+@lru_cache(REMEMBERED)
+def _frame(
+    wish: Description, address: str, own: tuple[Fingerprint, ...]
+) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
+    """The answer but for its port: address family, the lines before the m= line, that line, and those after it."""
+    family = "IP6" if ":" in address else "IP4"
     given = {line[:2]: line for line in wish.lines if line[:2] in ("o=", "s=", "t=")}
     lines = ["v=0", given.get("o=", f"o=- 0 0 IN {family} {address}"), given.get("s=", "s=-"), given.get("t=", "t=0 0")]
     lines += [line for line in wish.lines if line[:2] not in ("v=", "o=", "s=", "t=", "c=") and not _asks(line)]
-    lines = [line.replace(f" {CHOOSE} ", f" {port} ", 1) if line.startswith(_MEDIA) else line for line in lines]
     where = next(index for index, line in enumerate(lines) if line.startswith(_MEDIA))
-    lines.insert(where, f"c=IN {family} {address}")
-    lines += [f"{_FINGERPRINT}{one}" for one in own]
-    return Description(
-        tuple(lines), family, address, wish.media, str(port), wish.transport, wish.setup, (*wish.fingerprints, *own), ()
-    )
+    before = (*lines[:where], f"c=IN {family} {address}")
+    return family, before, lines[where], (*lines[where + 1:], *(f"{_FINGERPRINT}{one}" for one in own))
 
 
 def _first(text: str) -> list[str]:
@@ -139,44 +172,49 @@ def _media(line: str) -> tuple[str, str, str]:
     kind, port, transport = fields[:3]
     if port != CHOOSE and not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 65536):
         raise H248Error(474, f"port in {line[:40]}")
-    if transport.lower() not in TCP_TRANSPORTS | TLS_TRANSPORTS:
+    if transport.lower() not in _TRANSPORTS:
         raise H248Error(515, f"Unsupported Media Type: transport {transport[:20]}")
     return kind, port if port == CHOOSE else str(int(port)), transport
 
 
-def _connection(lines: list[str]) -> tuple[str, str]:
-    """Family and address; a c= line of the medium stands after that of the session and counts before it."""
-    if not lines:
-        return "", ""
-    fields = lines[-1][2:].split()
+def _connection(line: str) -> tuple[str, str]:
+    """Family and address."""
+    fields = line[2:].split()
     if len(fields) != 3 or fields[0].upper() != "IN" or fields[1].upper() not in ("IP4", "IP6"):
-        raise H248Error(474, lines[-1][:60])
+        raise H248Error(474, line[:60])
     family, address = fields[1].upper(), fields[2]
     if address == CHOOSE:
         return family, address
     try:
-        parsed = ip_address(address.partition("%")[0])
+        version, spelt = _address(address.partition("%")[0])
     except ValueError:
-        raise H248Error(474, lines[-1][:60]) from None
-    if parsed.version != int(family[2]):
-        raise H248Error(474, lines[-1][:60])
-    return family, str(parsed)
+        raise H248Error(474, line[:60]) from None
+    if version != int(family[2]):
+        raise H248Error(474, line[:60])
+    return family, spelt
 
 
-def _fingerprint(text: str) -> tuple[str, str]:
-    """Hash name and value of a complete fingerprint; the value is `$` when ours is asked for, in any of its spellings."""
+@lru_cache(REMEMBERED)
+def _address(text: str) -> tuple[int, str]:
+    """Version and usual spelling. Raises ValueError."""
+    parsed = ip_address(text)
+    return parsed.version, str(parsed)
+
+
+def _fingerprint(text: str) -> Fingerprint:
+    """A complete fingerprint; its value is `$` when ours is asked for, in any of its spellings."""
     asked = requested_hash(text)
     if asked is not None:
         if asked not in OFFERED:
             raise unsupported_value("fingerprint", asked)
-        return asked, CHOOSE
+        return Fingerprint(asked, CHOOSE)
     fields = text.split()
     if len(fields) != 2:
         raise H248Error(474, f"{_FINGERPRINT}{text[:60]}")
     name, value = fields[0].lower(), fields[1].upper()
     if not _VALUE.match(value) or (name in _OCTETS and len(value) != 3 * _OCTETS[name] - 1):
         raise H248Error(474, f"{_FINGERPRINT}{text[:60]}")
-    return name, value
+    return Fingerprint(name, value)
 
 
 def _asks(line: str) -> bool:

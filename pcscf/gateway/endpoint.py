@@ -97,6 +97,9 @@ class Endpoint(Protocol):
     def receive_data(self, data: bytes | memoryview) -> None: ...
     def send(self, data: bytes) -> None: ...
     def close(self) -> None: ...
+    def discard(self) -> None:
+        """The connection under it is gone: gives back what it holds."""
+
     def take_network(self) -> bytes: ...
     def take_plain(self) -> bytes: ...
 
@@ -127,6 +130,10 @@ class PlainEndpoint:
 
     def close(self) -> None:
         """Nothing to say: the end of a plain stream is the FIN."""
+
+    def discard(self) -> None:
+        self._network.clear()
+        self._plain.clear()
 
     def take_network(self) -> bytes:
         return _take(self._network)
@@ -232,6 +239,12 @@ class TlsEndpoint:
                 self._connection.shutdown()
             except SSL.Error as error:
                 self._fail(self._connection, error)
+
+    def discard(self) -> None:
+        """OpenSSL's connection and this object name each other: without this, its memory waits for the cyclic collector."""
+        self._connection = None
+        self._last_words = b""
+        self._plain.clear()
 
     def take_network(self) -> bytes:
         """Everything that must go out on the network, alerts of a failed handshake included."""

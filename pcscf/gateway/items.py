@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Final
 
 from pcscf.errors import H248Error
@@ -12,6 +13,9 @@ from pcscf.h248.message import Event, Events, Property
 
 PACKAGES: Final = tuple((one.name, one.version) for one in packages.PACKAGES if one.name not in ("nt", "dtlsbsc"))
 """What a Packages audit lists: name and version."""
+
+REMEMBERED: Final = 1024
+"""Names whose meaning is not looked up again: a controller uses the same few in every call."""
 
 _EVENTS: Final = frozenset({
     packages.TCP_CHANGE, packages.TLS_CHANGE, packages.DTLS_CHANGE, packages.CAUSE, packages.HANGING_TERMINATION,
@@ -46,6 +50,9 @@ _SIGNALS: Final = {
 }
 
 
+canonical = lru_cache(REMEMBERED)(packages.canonical)
+
+
 def unsupported_value(name: str, text: str) -> H248Error:
     """Error 449 with the value repeated in its text (TS 29.334 §5.17.1)."""
     return H248Error(449, f"Unsupported or Unknown Parameter or Property Value: {name}={text[:40]}")
@@ -53,17 +60,17 @@ def unsupported_value(name: str, text: str) -> H248Error:
 
 def parameter(parameters: Sequence[Property], name: str) -> str | None:
     """The value of a parameter by its bare name in any case; None when it is not there."""
-    return next((one.value.text for one in parameters if one.name.lower() == name.lower()), None)
+    wanted = name.lower()
+    for one in parameters:
+        if one.name.lower() == wanted:
+            return one.value.text
+    return None
 
 
 def check_events(events: Events) -> None:
     """Raises H248Error: 440 unknown package, 451 unknown event, 449 a period that is not a positive number."""
     for event in events.events:
-        name = packages.canonical(event.name)
-        if name not in _EVENTS:
-            _check_package(event.name)
-            raise H248Error(451, f"No such event in this package: {event.name}")
-        period = _NUMBERS.get(name)
+        period = _NUMBERS.get(_event_name(event.name))
         text = parameter(event.parameters, period) if period is not None else None
         if text is not None and not (text.isdecimal() and len(text) <= 9 and int(text) > 0):
             raise unsupported_value(f"{event.name}{{{period}}}", text)
@@ -71,11 +78,20 @@ def check_events(events: Events) -> None:
 
 def check_signal(signal: Event) -> SignalAction:
     """What the signal asks for. Raises H248Error: 440 unknown package, 452 unknown signal."""
-    action = _SIGNALS.get(packages.canonical(signal.name))
+    action = _SIGNALS.get(canonical(signal.name))
     if action is None:
         _check_package(signal.name)
         raise H248Error(452, f"No such signal in this package: {signal.name}")
     return action
+
+
+@lru_cache(REMEMBERED)
+def _event_name(name: str) -> str:
+    known = packages.canonical(name)
+    if known not in _EVENTS:
+        _check_package(name)
+        raise H248Error(451, f"No such event in this package: {name}")
+    return known
 
 
 def check_property(item: Property) -> str:
@@ -84,8 +100,13 @@ def check_property(item: Property) -> str:
     Items of a known package that have no meaning for TCP (policing, RTCP, interlinkage, which is always on) are kept
     and read back by an audit, nothing more.
     """
-    _check_package(item.name)
-    return packages.canonical(item.name)
+    return _property_name(item.name)
+
+
+@lru_cache(REMEMBERED)
+def _property_name(name: str) -> str:
+    _check_package(name)
+    return packages.canonical(name)
 
 
 def _check_package(name: str) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
-from pcscf.h248.message import Events, Mode, Property, Services
+from pcscf.h248.message import Events, Mode, Property, Services, record
 
 Address: TypeAlias = tuple[str, int]
 
@@ -32,7 +32,7 @@ class LegKey(NamedTuple):
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SourceFilter:
     """Who may open a connection (H.248.43). None: not filtered by that."""
 
@@ -40,7 +40,7 @@ class SourceFilter:
     ports: tuple[int, int] | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LegPlan:
     """How one connection shall be.
 
@@ -73,7 +73,7 @@ class LegPlan:
         return (self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Configure:
     """The leg shall be as planned; opens it when it is new."""
 
@@ -81,7 +81,7 @@ class Configure:
     plan: LegPlan
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Close:
     """The leg and its port are released."""
 
@@ -89,7 +89,7 @@ class Close:
     local: Address
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ControllerOrder:
     """The controller sent ServiceChange on ROOT (hand-off, restart, out of service)."""
 
@@ -129,6 +129,11 @@ class Stream:
     tcp: TcpRole | None = None
     properties: dict[str, Property] = field(default_factory=dict)
 
+    def copy(self) -> Stream:
+        """One to try a change on."""
+        return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers, self.tcp,
+                      self.properties)  # fmt: skip
+
 
 @dataclass(slots=True)
 class Termination:
@@ -139,6 +144,11 @@ class Termination:
     touched: float
     streams: dict[int, Stream] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
+
+    def copy(self) -> Termination:
+        """One to try a change on, with its streams."""
+        streams = {number: stream.copy() for number, stream in self.streams.items()}
+        return Termination(self.id, self.realm, self.touched, streams, self.events)
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.items import parameter
+from pcscf.gateway.items import canonical, parameter
 from pcscf.gateway.model import LegKey, Termination
 from pcscf.gateway.watch import Expired
 from pcscf.h248 import packages
@@ -57,7 +57,7 @@ def expired(one: Expired, timestamp: str) -> Action:
 
 def inactivity(armed: Events, timestamp: str) -> Action:
     """The Notify of it/ito on ROOT: nothing was heard from the controller for as long as it said (H.248.14)."""
-    event = next(one for one in armed.events if packages.canonical(one.name) == packages.INACTIVITY)
+    event = next(one for one in armed.events if canonical(one.name) == packages.INACTIVITY)
     observed = ObservedEvents(armed.request_id or 0, (ObservedEvent(event.name, (), timestamp),))
     return Action(ContextId.NULL, (Command(CommandName.NOTIFY, ("ROOT",), (observed,)),))
 
@@ -65,7 +65,7 @@ def inactivity(armed: Events, timestamp: str) -> Action:
 def inactivity_period(armed: Events) -> float | None:
     """Seconds of it/ito, None while it is not armed. Its parameter counts in 10 ms; 30 s without one."""
     for event in armed.events:
-        if packages.canonical(event.name) == packages.INACTIVITY:
+        if canonical(event.name) == packages.INACTIVITY:
             text = parameter(event.parameters, packages.INACTIVITY_TIMER)
             return int(text) / 100 if text else 30.0
     return None
@@ -79,7 +79,7 @@ def _notify(context: int, termination: Termination, observed: list[ObservedEvent
 def _armed(termination: Termination, leg: LegKey, names: tuple[str, ...]) -> Event | None:
     """The armed event of one of these names that covers the leg's stream and, where a Type is asked for, releases."""
     for event in termination.events.events:
-        if packages.canonical(event.name) in names:
+        if canonical(event.name) in names:
             stream = parameter(event.parameters, packages.STREAM)
             kind = parameter(event.parameters, packages.CHANGE_TYPE)
             if stream in (None, str(leg.stream)) and (kind is None or kind.lower() == "rel"):

@@ -52,7 +52,7 @@ class Relay:
         self._realms = {realm.name.lower(): realm for realm in config.realms}
         self._cursors = {name: realm.ports[0] for name, realm in self._realms.items()}
         self._listeners: dict[Address, socket.socket | None] = {}
-        self._legs: dict[LegKey, Leg] = {}
+        self._contexts: dict[int, dict[LegKey, Leg]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- ports (pcscf.gateway.model.Ports) ---------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class Relay:
         return self._listeners.get(local)
 
     def idle_since(self, leg: LegKey, direction: str) -> float:
-        found = self._legs.get(leg)
+        found = self._leg(leg)
         return found.idle_since(direction) if found is not None else self.loop.time()
 
     # --- effects -----------------------------------------------------------------------------------------------------
@@ -117,24 +117,37 @@ class Relay:
         touched: list[Leg] = []
         for effect in effects:
             if isinstance(effect, Close):
-                leg = self._legs.pop(effect.leg, None)
+                number = effect.leg.context
+                legs = self._contexts.get(number, {})
+                leg = legs.pop(effect.leg, None)
                 if leg is not None:
                     leg.close()
                 self.release(effect.local)
-                if not any(key.context == effect.leg.context for key in self._legs):
-                    self.statistics.forget(effect.leg.context)
+                if not legs:
+                    self._contexts.pop(number, None)
+                    self.statistics.forget(number)
             elif isinstance(effect, Configure):
-                leg = self._legs.get(effect.leg)
+                legs = self._contexts.setdefault(effect.leg.context, {})
+                leg = legs.get(effect.leg)
                 if leg is None:
-                    leg = self._legs[effect.leg] = Leg(self, effect.leg, effect.plan)
+                    leg = legs[effect.leg] = Leg(self, effect.leg, effect.plan)
                 else:
                     leg.replan(effect.plan)
                 touched.append(leg)
         for leg in touched:
             leg.drive()
 
+    @property
+    def legs(self) -> list[Leg]:
+        """Those of all contexts."""
+        return [leg for legs in self._contexts.values() for leg in legs.values()]
+
     def partner_of(self, plan: LegPlan) -> Leg | None:
-        return self._legs.get(plan.partner) if plan.partner is not None else None
+        return self._leg(plan.partner) if plan.partner is not None else None
+
+    def _leg(self, key: LegKey) -> Leg | None:
+        legs = self._contexts.get(key.context)
+        return legs.get(key) if legs is not None else None
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self.loop.create_task(coroutine)
@@ -144,9 +157,9 @@ class Relay:
 
     def close(self) -> None:
         """Releases everything, as if every context had been subtracted."""
-        for leg in self._legs.values():
+        for leg in self.legs:
             leg.close()
-        self._legs.clear()
+        self._contexts.clear()
         for local in list(self._listeners):
             self.release(local)
 

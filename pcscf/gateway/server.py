@@ -43,6 +43,9 @@ CONTROLLER_FAILED: Final = "909 MGC Impending Failure"
 VERSION: Final = 2
 """The H.248.1 version that is proposed. The registration goes out as version 1, which everybody can read (RFC 3525 §11.3)."""
 
+TICK: Final = 0.02
+"""Seconds that a timer may be late: the thousands of transactions that expire in a second are then a few wakes, not thousands."""
+
 _FIRST_ID_RANGE: Final = 0x7FFFFFFF
 
 
@@ -69,6 +72,7 @@ class Gateway(asyncio.DatagramProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
         self._waiting: dict[int, asyncio.Future[ReplyReceived]] = {}
         self._notified: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -157,11 +161,21 @@ class Gateway(asyncio.DatagramProtocol):
                 case _:
                     pass
         self._flush()
+        self._arm(now)
+
+    def _arm(self, now: float) -> None:
+        """Wakes us when something is due. A timer that stands and is earlier stays: it finds nothing, and sets the next one."""
         due = [timer for timer in (self.machine.next_timer(), self.table.watch.next_timer(), self._silence_ends())
                if timer is not None]  # fmt: skip
+        if not due:
+            return
+        when = max(min(due), now + TICK)
         if self._timer is not None:
+            if self._wakes_at <= when:
+                return
             self._timer.cancel()
-        self._timer = self._loop.call_at(min(due), self._wake) if due else None
+        self._timer = self._loop.call_at(when, self._wake)
+        self._wakes_at = when
 
     def _flush(self) -> None:
         if self._transport is not None:
@@ -182,7 +196,7 @@ class Gateway(asyncio.DatagramProtocol):
 
     def _silence_ends(self) -> float | None:
         """When it/ito is due: nothing was heard from the controller for as long as it allowed."""
-        period = notify.inactivity_period(self.table.root_events) if self.controller is not None else None
+        period = self.table.inactivity_period if self.controller is not None else None
         return self._last_heard + period if period is not None else None
 
     def _execute(self, request: RequestReceived, now: float) -> None:

@@ -15,8 +15,8 @@ from pcscf.gateway.model import LegKey, LegPlan, SourceFilter, Stream, TcpRole
 from pcscf.h248 import packages
 from pcscf.h248.message import Mode, Property
 
-_RECEIVES: Final = frozenset({Mode.SEND_RECEIVE, Mode.RECEIVE_ONLY})
-_SENDS: Final = frozenset({Mode.SEND_RECEIVE, Mode.SEND_ONLY})
+_RECEIVES: Final = (Mode.SEND_RECEIVE, Mode.RECEIVE_ONLY)
+_SENDS: Final = (Mode.SEND_RECEIVE, Mode.SEND_ONLY)
 
 _ON: Final = frozenset({"on", "true"})
 
@@ -43,9 +43,10 @@ def check_remote(local: Description, remote: Description, minimum_hash: str) -> 
     """Raises H248Error: 473 TLS on one of them only; 449 fingerprints of which none may be used."""
     if local.secure != remote.secure:
         raise H248Error(473, f"Conflicting values: {local.transport} in Local, {remote.transport} in Remote")
-    stated = [line for line in remote.lines if line.startswith("a=fingerprint:")]
-    if remote.secure and stated and not strongest(remote.fingerprints, minimum_hash):
-        raise unsupported_value("fingerprint", stated[0].removeprefix("a=fingerprint:"))
+    if remote.secure and not strongest(remote.fingerprints, minimum_hash):
+        stated = [line for line in remote.lines if line.startswith("a=fingerprint:")]
+        if stated:
+            raise unsupported_value("fingerprint", stated[0].removeprefix("a=fingerprint:"))
 
 
 def switched_on(properties: Mapping[str, Property], name: str) -> bool:

@@ -6,7 +6,7 @@ import heapq
 from dataclasses import dataclass
 from typing import Final
 
-from pcscf.gateway.items import parameter
+from pcscf.gateway.items import canonical, parameter
 from pcscf.gateway.model import LegKey, Ports, Termination
 from pcscf.h248 import packages
 from pcscf.h248.message import Event
@@ -16,6 +16,10 @@ _PERIODS: Final = {
     packages.MEDIA_STOPPED: (packages.MEDIA_STOPPED_TIME, 60.0),
 }
 """The parameter that holds the seconds, and their number where the controller gave none."""
+
+
+SWEEP: Final = 1024
+"""Deadlines, at least, before those of ended terminations are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,21 @@ class Expired:
 
 
 class Watch:
-    """Deadlines of all armed hangterm/thb and adid/ipstop events. A deadline is looked at again only when it is due."""
+    """Deadlines of all armed hangterm/thb and adid/ipstop events. A deadline is looked at again only when it is due.
+
+    Terminations end long before an hour of silence: what they leave behind is swept out once it is more than half of all.
+    """
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
         self._watched: dict[str, tuple[int, Termination]] = {}
         self._due: list[tuple[float, int, str, Event]] = []
         self._serial = 0
+        self._sweep_at = SWEEP
+
+    def __len__(self) -> int:
+        """Deadlines that are kept, those of ended terminations included."""
+        return len(self._due)
 
     def start(self, termination: Termination, context: int, now: float) -> None:
         """Arms what the termination's Events descriptor asks for; what was armed before for it lapses."""
@@ -67,26 +79,30 @@ class Watch:
                 self._push(quiet_until, name, event)
                 continue
             expired.append(Expired(context, termination, event))
-            if packages.canonical(event.name) == packages.HANGING_TERMINATION:
+            if canonical(event.name) == packages.HANGING_TERMINATION:
                 termination.touched = now
             self._push(max(due, now) + period, name, event)
         return expired
 
     def _quiet_since(self, context: int, termination: Termination, event: Event) -> float:
-        if packages.canonical(event.name) == packages.HANGING_TERMINATION:
+        if canonical(event.name) == packages.HANGING_TERMINATION:
             return termination.touched
         direction = (parameter(event.parameters, packages.MEDIA_STOPPED_DIRECTION) or "BOTH").upper()
         legs = (LegKey(context, termination.id, stream) for stream in termination.streams)
         return max((self._ports.idle_since(leg, direction) for leg in legs), default=termination.touched)
 
     def _push(self, due: float, name: str, event: Event) -> None:
+        if len(self._due) >= self._sweep_at:
+            self._due = [entry for entry in self._due if entry[2] in self._watched]
+            heapq.heapify(self._due)
+            self._sweep_at = max(SWEEP, 2 * len(self._due))
         self._serial += 1
         heapq.heappush(self._due, (due, self._serial, name, event))
 
 
 def _period(event: Event) -> float | None:
     """Seconds of quiet after which the event happens; None for events that are not watched here."""
-    found = _PERIODS.get(packages.canonical(event.name))
+    found = _PERIODS.get(canonical(event.name))
     if found is None:
         return None
     text = parameter(event.parameters, found[0])

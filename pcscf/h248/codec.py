@@ -1,7 +1,8 @@
 """The codec of H.248 text in one place: see `decode` and `encode`."""
 
-from pcscf.h248.decode import MAX_MESSAGE, MAX_TRANSACTIONS, decode_untrusted
+from pcscf.h248.decode import MAX_MESSAGE, decode_untrusted
 from pcscf.h248.encode import encode_compact, encode_pretty
+from pcscf.h248.usual import MAX_TRANSACTIONS
 from pcscf.h248.values import MAX_NESTING
 
 __all__ = [

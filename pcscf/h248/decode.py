@@ -17,7 +17,6 @@ from pcscf.h248.message import (
     Audit,
     Command,
     CommandName,
-    ContextId,
     ContextProperties,
     Descriptor,
     ErrorDescriptor,
@@ -32,20 +31,21 @@ from pcscf.h248.message import (
 )
 from pcscf.h248.mid import MID, is_mid
 from pcscf.h248.scan import LWSP, SHORT, Scanner, line_and_column, long_token, unquoted
+from pcscf.h248.usual import CONTEXTS, MAX_TERMINATION_ID, MAX_TRANSACTIONS, usual_transactions
 from pcscf.h248.values import is_packaged_name
 
 MAX_MESSAGE: Final = 65536
 """Octets of one message."""
-MAX_TRANSACTIONS: Final = 10
-"""Transactions in one message (TS 29.334 §5.10)."""
-MAX_TERMINATION_ID: Final = 64
-
 _SEPARATOR: Final = rf"(?=[ \t\r\n;]){LWSP}"
 _HEADER: Final = re.compile(
-    rf"{LWSP}(?:(?i:Authentication|AU){LWSP}={LWSP}(?P<authentication>0[xX][0-9A-Fa-f]{{8}}:0[xX][0-9A-Fa-f]{{8}}"
-    rf":0[xX][0-9A-Fa-f]{{24,64}}){_SEPARATOR})?+"
-    rf"(?:(?i:MEGACO|!)/(?P<version>\d{{1,2}}){_SEPARATOR}(?:(?P<mid>{MID.pattern})(?P<body>{_SEPARATOR})?+)?+)?+"
+    rf"{LWSP}(?>(?:(?i:Authentication|AU){LWSP}={LWSP}(?P<authentication>0[xX][0-9A-Fa-f]{{8}}:0[xX][0-9A-Fa-f]{{8}}"
+    rf":0[xX][0-9A-Fa-f]{{24,64}}){_SEPARATOR})?)"
+    rf"(?>(?:(?i:MEGACO|!)/(?P<version>\d{{1,2}}){_SEPARATOR}(?>(?:(?P<mid>{MID.pattern})(?>(?P<body>{_SEPARATOR})?))?))?)"
 )
+MAX_HEADERS: Final = 1024
+MAX_HEADER: Final = 128
+_headers: dict[str, tuple[int, str]] = {}
+"""Header lines that were read, with their version and mId: a peer says the same line each time."""
 _ACK: Final = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
 
 _COMMANDS: Final = {
@@ -56,7 +56,6 @@ _COMMANDS: Final = {
 }
 _ANSWERS: Final = frozenset({"Reply", "Pending", "TransactionResponseAck", "Segment"})
 _AUDITS: Final = (CommandName.AUDIT_VALUE, CommandName.AUDIT_CAPABILITY)
-_CONTEXTS: Final = {"-": int(ContextId.NULL), "$": int(ContextId.CHOOSE), "*": int(ContextId.ALL)}
 _TOPOLOGY: Final = frozenset({"Bothway", "Isolate", "Oneway", "OnewayBoth", "OnewayExternal"})
 
 
@@ -71,6 +70,25 @@ def decode_untrusted(data: bytes) -> Message:
     text = data.decode("utf-8", "surrogateescape")
     if "\0" in text:
         _fail(text, text.index("\0"), "NUL octet")
+    end = text.find("\n") + 1
+    known = _headers.get(text[:end])
+    if known is None:
+        start, version, mid, authentication = _header(text)
+        if 0 < end <= MAX_HEADER and not authentication and text[end - 1 : start].isspace():
+            if len(_headers) >= MAX_HEADERS:
+                _headers.clear()
+            _headers[text[:end]] = version, mid
+    else:
+        start, authentication = end, ""
+        version, mid = known
+    transactions = usual_transactions(text, start)
+    if transactions is not None:
+        return Message(mid, transactions, None, version, authentication)
+    return _MessageReader(Scanner(text, start), version).message(mid, authentication)
+
+
+def _header(text: str) -> tuple[int, int, str, str]:
+    """Where the body begins, version, mId and authentication."""
     header = _HEADER.match(text)
     if header is None or header["version"] is None:
         _fail(text, header.end() if header else 0, "expected MEGACO/<version> or !/<version>")
@@ -82,7 +100,7 @@ def decode_untrusted(data: bytes) -> Message:
         _fail(text, header.end() if mid is None else header.start("mid"), "expected a message identifier")
     if header["body"] is None:
         _fail(text, header.end(), "expected white space after the message identifier")
-    return _MessageReader(Scanner(text, header.end()), version).message(mid, header["authentication"] or "")
+    return header.end(), version, mid, header["authentication"] or ""
 
 
 def _fail(text: str, offset: int, what: str, *, code: int = 400) -> NoReturn:
@@ -200,11 +218,11 @@ class _MessageReader(DescriptorReader):
         if long_token(scanner.take()) != "Context":
             scanner.fail("expected Context")
         symbol = scanner.value("a ContextID")
-        reserved = _CONTEXTS.get(symbol)
+        reserved = CONTEXTS.get(symbol)
         if reserved is not None:
             return reserved
         context = self.uint32(symbol)
-        if context in _CONTEXTS.values():
+        if context in CONTEXTS.values():
             scanner.fail("a reserved ContextID is written as - $ or *", code=422)
         return context
 

@@ -7,9 +7,9 @@ in content. SDP stands at column 0, each line ended, the closing brace at the st
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from pcscf.h248.message import (
     Action,
@@ -18,7 +18,6 @@ from pcscf.h248.message import (
     CommandName,
     ContextId,
     ContextProperties,
-    Descriptor,
     ErrorDescriptor,
     Event,
     Events,
@@ -41,6 +40,13 @@ from pcscf.h248.message import (
 )
 from pcscf.h248.scan import SAFE_CHARS, SHORT, tokens_of
 
+T = TypeVar("T")
+
+MAX_SHARED: Final = 256
+"""Records whose text is kept."""
+
+_AUDIT_VALUE: Final = CommandName.AUDIT_VALUE
+_AUDIT_CAPABILITY: Final = CommandName.AUDIT_CAPABILITY
 _SAFE_VALUE: Final = re.compile(rf"[{SAFE_CHARS}]+")
 _NOT_IN_QUOTES: Final = re.compile(r'["\x00-\x1f]')
 _AUDIT_WORD: Final = re.compile(r"(?<![\w/=-])[A-Za-z]\w*+(?![/-])")
@@ -53,8 +59,7 @@ _CONTEXT_TOKENS: Final = frozenset({"c", "context"})
 
 def encode_compact(message: Message) -> bytes:
     """The message with short tokens and no white space but the necessary. ValueError: a value that no quotes can hold."""
-    text = _head("!", message) + _COMPACT.body(message)
-    return text.encode("utf-8", "surrogateescape")
+    return (_head("!", message) + _COMPACT.body(message)).encode("utf-8", "surrogateescape")
 
 
 def encode_pretty(message: Message) -> bytes:
@@ -64,8 +69,8 @@ def encode_pretty(message: Message) -> bytes:
 
 
 def _head(protocol: str, message: Message) -> str:
-    authentication = f"Authentication={message.authentication} " if message.authentication else ""
-    return f"{authentication}{protocol}/{message.version} {message.mid}\n"
+    head = f"{protocol}/{message.version} {message.mid}\n"
+    return f"Authentication={message.authentication} {head}" if message.authentication else head
 
 
 @lru_cache(maxsize=1024)
@@ -112,45 +117,62 @@ def _error_text(text: str) -> str:
 
 
 class _Writer:
-    """Writes with one token table; `names` maps long tokens to the tokens to write."""
+    """Writes with one token table; `names` maps long tokens to the tokens to write.
 
-    __slots__ = ("names",)
+    What sessions share (see pcscf.iq.procedures) is written once: `_shared` has the text of a record that is this very object.
+    """
+
+    __slots__ = ("_descriptors", "_shared", "names")
 
     def __init__(self, names: Mapping[str, str]) -> None:
         self.names = names
+        self._shared: dict[int, tuple[object, str]] = {}
+        self._descriptors: dict[type, Callable[[Any], str]] = {
+            Media: self.media,
+            Events: self.events,
+            Signals: self.signals,
+            ErrorDescriptor: self.error,
+            Audit: self.audit,
+            ObservedEvents: self.observed_events,
+            Services: self.services,
+            Statistics: self.statistics_descriptor,
+            Packages: self.packages,
+            OtherDescriptor: self.other,
+        }
 
     def body(self, message: Message) -> str:
         if message.error is not None:
             return self.error(message.error)
-        return "".join([self.transaction(transaction) for transaction in message.transactions])
+        return "".join(map(self.transaction, message.transactions))
 
     def transaction(self, transaction: Transaction) -> str:
         names = self.names
         if isinstance(transaction, TransactionRequest):
-            actions = ",".join([self.action(action, in_reply=False) for action in transaction.actions])
+            actions = ",".join([self.action(action, self.command) for action in transaction.actions])
             return f"{names['Transaction']}={transaction.id}{{{actions}}}"
         if isinstance(transaction, TransactionReply):
             content = (
                 self.error(transaction.error)
                 if transaction.error is not None
-                else ",".join([self.action(action, in_reply=True) for action in transaction.actions])
+                else ",".join([self.action(action, self.command_reply) for action in transaction.actions])
             )
             immediate = f"{names['ImmAckRequired']}," if transaction.immediate_ack_required else ""
             return f"{names['Reply']}={transaction.id}{{{immediate}{content}}}"
         if isinstance(transaction, TransactionPending):
             return f"{names['Pending']}={transaction.id}{{}}"
-        ranges = ",".join(f"{first}-{last}" if last != first else str(first) for first, last in transaction.ranges)
+        ranges = ",".join([f"{first}-{last}" if last != first else str(first) for first, last in transaction.ranges])
         return f"{names['TransactionResponseAck']}{{{ranges}}}"
 
     def error(self, error: ErrorDescriptor) -> str:
         text = f'"{_error_text(error.text)}"' if error.text else ""
         return f"{self.names['Error']}={error.code}{{{text}}}"
 
-    def action(self, action: Action, *, in_reply: bool) -> str:
+    def action(self, action: Action, command: Callable[[Command], str]) -> str:
+        """`command` writes a command of a request, or one of a reply."""
         items = self.context_properties(action.properties) if action.properties is not None else []
         if action.audit is not None:
             items.append(self.names["ContextAudit"] + self.audit_items(action.audit))
-        items += [self.command(command, in_reply=in_reply) for command in action.commands]
+        items += map(command, action.commands)
         if action.error is not None:
             items.append(self.error(action.error))
         head = f"{self.names['Context']}={_CONTEXTS.get(action.context, action.context)}"
@@ -180,53 +202,68 @@ class _Writer:
         stream = f",{self.names['Stream']}={entry[3]}" if len(entry) > 3 else ""
         return f"{entry[0]},{entry[1]},{self.names[entry[2]]}{stream}"
 
-    def command(self, command: Command, *, in_reply: bool) -> str:
-        name = self.names[command.name.value]
-        if command.optional or command.wildcard_response:
-            name = ("O-" if command.optional else "") + ("W-" if command.wildcard_response else "") + name
-        terminations = command.terminations
-        audits = in_reply and command.name in (CommandName.AUDIT_VALUE, CommandName.AUDIT_CAPABILITY)
-        if audits and command.descriptors and terminations[0].lower() in _CONTEXT_TOKENS and command.error is None:
-            raise ValueError(f"an audit reply about {terminations[0]!r} would be read as one about a context (RFC 3525 B.2)")
-        if len(terminations) > 1:
-            if audits:
-                return f"{name}={self.names['Context']}{{{','.join(terminations)}}}"
-            head = f"{name}=[{','.join(terminations)}]"
-        else:
-            head = f"{name}={terminations[0]}"
+    def command_reply(self, command: Command) -> str:
+        if command.name is _AUDIT_VALUE or command.name is _AUDIT_CAPABILITY:
+            terminations = command.terminations
+            if command.descriptors and terminations[0].lower() in _CONTEXT_TOKENS and command.error is None:
+                raise ValueError(f"an audit reply about {terminations[0]!r} would be read as one about a context (RFC 3525 B.2)")
+            if len(terminations) > 1:
+                return f"{self.command_name(command)}={self.names['Context']}{{{','.join(terminations)}}}"
+        return self.command(command)
+
+    def command(self, command: Command) -> str:
+        terminations, writers = command.terminations, self._descriptors
+        written = terminations[0] if len(terminations) == 1 else f"[{','.join(terminations)}]"
+        head = f"{self.command_name(command)}={written}"
         if not command.descriptors:
             return head
-        return f"{head}{{{','.join([self.descriptor(descriptor) for descriptor in command.descriptors])}}}"
+        return f"{head}{{{','.join([writers[type(each)](each) for each in command.descriptors])}}}"
 
-    def descriptor(self, descriptor: Descriptor) -> str:
-        names = self.names
-        match descriptor:
-            case Media():
-                return self.media(descriptor)
-            case Events(None):
-                return names["Events"]
-            case Events(number, events):
-                written = ",".join([self.event(event) for event in events])
-                return f"{names['Events']}={'*' if number == _REQUEST_ID_ALL else number}{{{written}}}"
-            case Signals(signals):
-                return f"{names['Signals']}{{{','.join([self.event(signal) for signal in signals])}}}"
-            case ErrorDescriptor():
-                return self.error(descriptor)
-            case Audit():
-                return names["Audit"] + self.audit_items(descriptor)
-            case ObservedEvents():
-                return self.observed_events(descriptor)
-            case Services():
-                return self.services(descriptor)
-            case Statistics(statistics):
-                return self.statistics(statistics)
-            case Packages(packages):
-                written = ",".join([f"{name}-{version}" for name, version in packages])
-                return f"{names['Packages']}{{{written}}}" if packages else names["Packages"]
-            case OtherDescriptor(name, text):
-                return names[name] + text
+    def command_name(self, command: Command) -> str:
+        name = self.names[command.name._value_]  # `value` is a function call
+        if command.optional or command.wildcard_response:
+            name = ("O-" if command.optional else "") + ("W-" if command.wildcard_response else "") + name
+        return name
+
+    def shared(self, item: T, write: Callable[[T], str]) -> str:
+        """What `write` makes of a record that many messages carry."""
+        known = self._shared.get(id(item))
+        if known is not None and known[0] is item:
+            return known[1]
+        text = write(item)
+        if len(self._shared) >= MAX_SHARED:
+            self._shared.clear()
+        self._shared[id(item)] = item, text
+        return text
+
+    def events(self, events: Events) -> str:
+        return self.shared(events, self.write_events)
+
+    def write_events(self, events: Events) -> str:
+        number = events.request_id
+        if number is None:
+            return self.names["Events"]
+        written = ",".join(map(self.event, events.events))
+        return f"{self.names['Events']}={'*' if number == _REQUEST_ID_ALL else number}{{{written}}}"
+
+    def signals(self, signals: Signals) -> str:
+        return f"{self.names['Signals']}{{{','.join(map(self.event, signals.signals))}}}"
+
+    def audit(self, audit: Audit) -> str:
+        return self.names["Audit"] + self.audit_items(audit)
+
+    def packages(self, packages: Packages) -> str:
+        written = ",".join([f"{name}-{version}" for name, version in packages.packages])
+        return f"{self.names['Packages']}{{{written}}}" if written else self.names["Packages"]
+
+    def other(self, other: OtherDescriptor) -> str:
+        return self.names[other.name] + other.text
 
     def media(self, media: Media) -> str:
+        streams = media.streams
+        if len(streams) == 1 and streams[0].explicit and media.termination_state is None:
+            names, stream = self.names, streams[0]
+            return f"{names['Media']}{{{names['Stream']}={stream.id}{{{','.join(self.stream(stream))}}}}}"
         items: list[str] = []
         if media.termination_state is not None:
             written = ",".join([self.state_property(item) for item in media.termination_state])
@@ -250,7 +287,7 @@ class _Writer:
         names = self.names
         items: list[str] = []
         if stream.local_control is not None:
-            items.append(self.local_control(stream.local_control))
+            items.append(self.shared(stream.local_control, self.local_control))
         if stream.local is not None:
             items.append(names["Local"] + _octets(stream.local))
         if stream.remote is not None:
@@ -263,7 +300,7 @@ class _Writer:
         names = self.names
         items: list[str] = []
         if control.mode is not None:
-            items.append(f"{names['Mode']}={names[control.mode.value]}")
+            items.append(f"{names['Mode']}={names[control.mode._value_]}")
         if control.reserved_value is not None:
             items.append(f"{names['ReservedValue']}={'ON' if control.reserved_value else 'OFF'}")
         if control.reserved_group is not None:
@@ -292,12 +329,17 @@ class _Writer:
         number = "*" if observed.request_id == _REQUEST_ID_ALL else observed.request_id
         return f"{self.names['ObservedEvents']}={number}{{{','.join(written)}}}"
 
+    def statistics_descriptor(self, statistics: Statistics) -> str:
+        return self.statistics(statistics.statistics)
+
     def statistics(self, statistics: tuple[Property, ...]) -> str:
         written = ",".join([item.name + _value(item.value) for item in statistics])
         return f"{self.names['Statistics']}{{{written}}}" if written else self.names["Statistics"]
 
     def audit_items(self, audit: Audit) -> str:
         names = self.names
+        if not audit.items:
+            return "{}"
         return "{" + ",".join([_AUDIT_WORD.sub(lambda m: names.get(m[0], m[0]), item) for item in audit.items]) + "}"
 
     def services(self, services: Services) -> str:

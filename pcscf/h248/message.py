@@ -17,6 +17,8 @@ def record(cls: type[T]) -> type[T]:
     """A dataclass that nobody changes: records are shared by caches and used as keys.
 
     The type checker enforces that; at run time it would triple the cost of making one, and a command is some twenty of them.
+    For the same reason what runs for every message binds members of an Enum to names of its own: in Python 3.11
+    `Mode.INACTIVE` is a function call.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)
 
@@ -38,6 +40,8 @@ class Mode(Enum):
     INACTIVE = "Inactive"
     LOOPBACK = "Loopback"
 
+    __hash__ = object.__hash__  # members are compared by identity; that of Enum hashes the name, in Python
+
 
 class CommandName(Enum):
     ADD = "Add"
@@ -48,6 +52,8 @@ class CommandName(Enum):
     AUDIT_CAPABILITY = "AuditCapability"
     NOTIFY = "Notify"
     SERVICE_CHANGE = "ServiceChange"
+
+    __hash__ = object.__hash__
 
 
 def same_name(one: str, other: str) -> bool:
@@ -218,7 +224,10 @@ class Command:
 
     @property
     def error(self) -> ErrorDescriptor | None:
-        return next((d for d in self.descriptors if isinstance(d, ErrorDescriptor)), None)
+        for descriptor in self.descriptors:
+            if isinstance(descriptor, ErrorDescriptor):
+                return descriptor
+        return None
 
 
 @record

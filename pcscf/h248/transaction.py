@@ -27,6 +27,7 @@ from pcscf.h248.message import (
     TransactionPending,
     TransactionReply,
     TransactionRequest,
+    record,
     same_name,
 )
 
@@ -45,6 +46,7 @@ MAX_ERROR_TEXT: Final = 200
 ERROR_INTERVAL: Final = 1.0
 """Seconds between two message-level errors to one peer: sides that cannot read each other must not answer error with error."""
 _NEVER: Final = float("inf")
+_SERVICE_CHANGE: Final = CommandName.SERVICE_CHANGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class RequestHandle(NamedTuple):
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestReceived:
     """A request to execute and to answer with `reply`."""
 
@@ -88,7 +90,7 @@ class RequestReceived:
     actions: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplyReceived:
     """The one reply to request `tid`: its actions, or the error that refuses the whole transaction."""
 
@@ -98,7 +100,7 @@ class ReplyReceived:
     error: ErrorDescriptor | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestFailed:
     """Request `tid` has no reply and will have none; `cause` says why."""
 
@@ -107,7 +109,7 @@ class RequestFailed:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SyntaxRefused:
     """A message that is not H.248. The peer got the error, unless it was a reply that could not be read."""
 
@@ -115,7 +117,7 @@ class SyntaxRefused:
     error: H248SyntaxError
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MessageError:
     """The peer refused a whole message (406: see `set_version`), or a request whose TransactionID it could not read."""
 
@@ -131,8 +133,7 @@ class _Timed:
 
     __slots__ = ("due",)
 
-    def __init__(self) -> None:
-        self.due = _NEVER
+    due: float
 
 
 class _Asked(_Timed):
@@ -141,7 +142,7 @@ class _Asked(_Timed):
     __slots__ = ("actions", "data", "deadline", "interval", "peer", "pendings", "sends", "tid")
 
     def __init__(self, tid: int, peer: Peer, actions: tuple[Action, ...], data: bytes, interval: float) -> None:
-        super().__init__()
+        self.due = _NEVER
         self.tid = tid
         self.peer = peer
         self.actions = actions
@@ -158,7 +159,7 @@ class _Served(_Timed):
     __slots__ = ("acked", "data", "expires", "handle", "interval", "pendings", "repeat_until", "restart")
 
     def __init__(self, handle: RequestHandle, expires: float, restart: int) -> None:
-        super().__init__()
+        self.due = _NEVER
         self.handle = handle
         self.expires = expires
         self.restart = restart
@@ -175,12 +176,16 @@ class _Acks(_Timed):
     __slots__ = ("peer", "tids")
 
     def __init__(self, peer: Peer) -> None:
-        super().__init__()
+        self.due = _NEVER
         self.peer = peer
         self.tids: list[int] = []
 
     def take(self) -> TransactionAck:
         """The confirmation of them all."""
+        self.due = _NEVER
+        if len(self.tids) == 1:
+            tid = self.tids.pop()
+            return TransactionAck(((tid, tid),))
         ranges: list[tuple[int, int]] = []
         for tid in sorted(set(self.tids)):
             if ranges and ranges[-1][1] == tid - 1:
@@ -188,7 +193,6 @@ class _Acks(_Timed):
             else:
                 ranges.append((tid, tid))
         self.tids.clear()
-        self.due = _NEVER
         return TransactionAck(tuple(ranges))
 
 
@@ -226,11 +230,10 @@ class TransactionMachine:
     def request(self, peer: Peer, actions: tuple[Action, ...], now: float) -> int:
         """Send a request; the TransactionID. It ends with ReplyReceived or RequestFailed, unless it is abandoned."""
         tid = self._new_id()
-        transactions: tuple[Transaction, ...] = (TransactionRequest(tid, actions),)
+        request = TransactionRequest(tid, actions)
         acks = self._acks.pop(peer, None)
-        if acks is not None:
-            transactions = (acks.take(), *transactions)
-        data = self._encode(transactions, self._version_of(peer))
+        transactions = (request,) if acks is None else (acks.take(), request)
+        data = encode_compact(Message(self._mid, transactions, None, self._versions.get(peer, self._version)))
         asked = _Asked(tid, peer, actions, data, self._timers.repeat)
         self._asked[tid] = asked
         if len(data) > MAX_DATAGRAM:
@@ -284,15 +287,14 @@ class TransactionMachine:
             self._events.append(MessageError(peer, message.error))
             return
         for transaction in message.transactions:
-            match transaction:
-                case TransactionRequest():
-                    self._request_received(transaction, message, peer, now)
-                case TransactionReply():
-                    self._reply_received(transaction, peer, now)
-                case TransactionPending(tid):
-                    self._pending_received(tid, peer, now)
-                case TransactionAck(ranges):
-                    self._ack_received(ranges, message.mid)
+            if isinstance(transaction, TransactionReply):
+                self._reply_received(transaction, peer, now)
+            elif isinstance(transaction, TransactionRequest):
+                self._request_received(transaction, message, peer, now)
+            elif isinstance(transaction, TransactionAck):
+                self._ack_received(transaction.ranges, message.mid)
+            else:
+                self._pending_received(transaction.id, peer, now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due at `now`."""
@@ -307,6 +309,11 @@ class TransactionMachine:
                 self._served_due(timed, now)
             elif isinstance(timed, _Acks):
                 self._flush(timed)
+
+    @property
+    def soonest(self) -> float:
+        """`handle_timer` has nothing to do before, as far as can be told at a glance."""
+        return self._heap[0][0] if self._heap else _NEVER
 
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do; None while it has not."""
@@ -337,9 +344,10 @@ class TransactionMachine:
         asked.sends += 1
         self._output.append((asked.data, asked.peer))
         spread = (asked.tid * 2654435761 & 0xFFFF) / 0x10000
-        wait = asked.interval * (1 + self._timers.jitter * spread)
-        asked.interval = min(2 * asked.interval, max(self._timers.repeat_max, asked.interval))
-        self._schedule(asked, min(now + wait, asked.deadline))
+        timers, interval = self._timers, asked.interval
+        if interval < timers.repeat_max:
+            asked.interval = min(2 * interval, timers.repeat_max)
+        self._schedule(asked, min(now + interval * (1 + timers.jitter * spread), asked.deadline))
 
     def _asked_due(self, asked: _Asked, now: float) -> None:
         if now >= asked.deadline:
@@ -366,7 +374,8 @@ class TransactionMachine:
             return
         asked = self._asked.get(reply.id)
         if asked is not None and asked.peer == peer:
-            self._forget_asked(reply.id)
+            del self._asked[reply.id]
+            asked.due = _NEVER
             self._acknowledge(reply.id, peer, now)
             self._events.append(ReplyReceived(reply.id, peer, reply.actions, reply.error))
         if reply.immediate_ack_required:  # a repeated reply too: our confirmation of the first may be lost
@@ -521,7 +530,7 @@ def _restart(actions: tuple[Action, ...]) -> int:
     """
     for action in actions:
         for command in action.commands:
-            if command.name is CommandName.SERVICE_CHANGE and same_name(command.termination, "ROOT"):
+            if command.name is _SERVICE_CHANGE and same_name(command.termination, "ROOT"):
                 for descriptor in command.descriptors:
                     if isinstance(descriptor, Services) and descriptor.method == "Restart":
                         return hash(actions) or 1

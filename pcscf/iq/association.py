@@ -24,6 +24,7 @@ MAX_GATEWAYS: Final = 256
 MAX_DELAY: Final = 86_400
 BUSY_PAUSE: Final = 5.0
 """Seconds for which a gateway that was full or busy comes after all the others."""
+_NEVER: Final = float("inf")
 
 
 class GatewayState(Enum):
@@ -89,6 +90,8 @@ class Lost:
 AssociationEvent: TypeAlias = Registered | Restarted | Resumed | Leaving | Lost
 
 S, C = GatewayState, Change
+_REGISTERED: Final = S.REGISTERED
+_LEAVING: Final = S.LEAVING
 TRANSITIONS: Final[dict[tuple[GatewayState, Change], tuple[GatewayState, type[AssociationEvent] | None]]] = {
     (S.ABSENT, C.RESTART): (S.REGISTERED, Registered),
     (S.REGISTERED, C.RESTART): (S.REGISTERED, Restarted),
@@ -152,7 +155,7 @@ class Gateway:
 
     @property
     def is_associated(self) -> bool:
-        return self.state in {GatewayState.REGISTERED, GatewayState.LEAVING}
+        return self.state is _REGISTERED or self.state is _LEAVING
 
 
 class Association:
@@ -165,6 +168,7 @@ class Association:
         self._gateways: dict[str, Gateway] = {}
         self._events: list[AssociationEvent] = []
         self._due: list[Gateway] = []
+        self._soonest = _NEVER
 
     def __iter__(self) -> Iterator[Gateway]:
         return iter(self._gateways.values())
@@ -195,7 +199,7 @@ class Association:
     def alive(self, gateway: Gateway, now: float) -> None:
         """A sign of life."""
         gateway.unanswered = 0
-        gateway.audit_at = now + self._heartbeat.interval
+        gateway.audit_at = self._wake_by(now + self._heartbeat.interval)
 
     def service_change(self, mid: str, peer: Peer, services: Services, now: float) -> Services | ErrorDescriptor:
         """A ServiceChange on ROOT: the Services or the error to reply."""
@@ -224,21 +228,31 @@ class Association:
             gateway.peer = self._requests_go_to(mid, peer, services.address)
             gateway.busy_until, gateway.leaves_at = 0.0, None
         elif change is C.GRACEFUL:
-            gateway.leaves_at = now + min(services.delay, MAX_DELAY) if services.delay else None
+            gateway.leaves_at = self._wake_by(now + min(services.delay, MAX_DELAY)) if services.delay else None
         self.alive(gateway, now)
         return Services(version=VERSION, profile=services.profile) if registers else Services()
 
     def candidates(self, now: float) -> list[Gateway]:
         """The gateways for a new session, best first: those that were busy last, then by number of sessions."""
-        able = [gateway for gateway in self._gateways.values() if gateway.state is GatewayState.REGISTERED]
-        return sorted(able, key=lambda gateway: (gateway.busy_until > now, len(gateway.contexts)))
+        able = [gateway for gateway in self._gateways.values() if gateway.state is _REGISTERED]
+        if len(able) > 1:
+            able.sort(key=lambda gateway: (gateway.busy_until > now, len(gateway.contexts)))
+        return able
+
+    @property
+    def soonest(self) -> float:
+        """`handle_timer` has nothing to do before: signs of life only put things off."""
+        return self._soonest
 
     def next_timer(self) -> float | None:
         times = [gateway.audit_at for gateway in self._gateways.values() if gateway.is_associated]
         times += [gateway.leaves_at for gateway in self._gateways.values() if gateway.leaves_at is not None]
-        return min(times, default=None)
+        self._soonest = min(times, default=_NEVER)
+        return self._soonest if times else None
 
     def handle_timer(self, now: float) -> None:
+        if now < self._soonest:
+            return
         for gateway in self._gateways.values():
             if gateway.leaves_at is not None and gateway.leaves_at <= now:
                 gateway.leaves_at = None
@@ -252,6 +266,7 @@ class Association:
             gateway.unanswered += 1
             gateway.audit_at = now + self._heartbeat.interval
             self._due.append(gateway)
+        self.next_timer()
 
     def take_audits(self) -> list[Gateway]:
         """The gateways whose ROOT must be audited now."""
@@ -261,6 +276,10 @@ class Association:
     def take_events(self) -> list[AssociationEvent]:
         events, self._events = self._events, []
         return events
+
+    def _wake_by(self, at: float) -> float:
+        self._soonest = min(self._soonest, at)
+        return at
 
     def _apply(self, gateway: Gateway, change: Change, why: str, *, delay: int = 0) -> bool:
         transition = TRANSITIONS.get((gateway.state, change))

@@ -10,6 +10,7 @@ It joins the transaction machine, the association table and the procedures, and 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final
@@ -99,7 +100,7 @@ class Controller:
         self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles)
         self._asked: dict[int, Asked] = {}
         self._transaction_of: dict[int, int] = {}
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines: deque[tuple[float, int]] = deque()  # all operations have the same time: in order
         self._subtract_later: list[tuple[float, str, int, float]] = []
         self._repeats: list[tuple[float, int]] = []
         self._last_operation = 0
@@ -171,6 +172,16 @@ class Controller:
         self._machine.receive(data, peer, now)
         self._follow(now)
 
+    def is_due_before(self, at: float) -> bool:
+        """Whether `handle_timer` may have something to do before `at`; a glance, where `next_timer` looks."""
+        return (
+            self._machine.soonest < at
+            or self.association.soonest < at
+            or bool(self._deadlines and self._deadlines[0][0] < at)
+            or bool(self._subtract_later and self._subtract_later[0][0] < at)
+            or bool(self._repeats and self._repeats[0][0] < at)
+        )
+
     def handle_timer(self, now: float) -> None:
         self._machine.handle_timer(now)
         self.association.handle_timer(now)
@@ -178,7 +189,7 @@ class Controller:
         for gateway in self.association.take_audits():
             self._ask(gateway, procedures.audit_root(), Advice(), 0, now)
         while self._deadlines and self._deadlines[0][0] <= now:
-            self._deadline_over(heappop(self._deadlines)[1])
+            self._deadline_over(self._deadlines.popleft()[1])
         while self._repeats and self._repeats[0][0] <= now:
             self._ask_again(heappop(self._repeats)[1], now)
         while self._subtract_later and self._subtract_later[0][0] <= now:
@@ -189,7 +200,7 @@ class Controller:
 
     def next_timer(self) -> float | None:
         while self._deadlines and self._deadlines[0][1] not in self._transaction_of:
-            heappop(self._deadlines)
+            self._deadlines.popleft()
         times = [self._machine.next_timer(), self.association.next_timer()]
         if self._deadlines:
             times.append(self._deadlines[0][0])
@@ -209,9 +220,9 @@ class Controller:
     # --- operations and their ends -----------------------------------------------------------------------------------
 
     def _begin(self, now: float) -> int:
-        self._last_operation += 1
-        heappush(self._deadlines, (now + self._limits.deadline, self._last_operation))
-        return self._last_operation
+        self._last_operation = operation = self._last_operation + 1
+        self._deadlines.append((now + self._limits.deadline, operation))
+        return operation
 
     def _ask(
         self, gateway: Gateway, actions: tuple[Action, ...], purpose: Purpose, operation: int, now: float
@@ -295,11 +306,7 @@ class Controller:
     def _follow(self, now: float) -> None:
         self._follow_association(now)
         for event in self._machine.take_events():
-            if isinstance(event, RequestReceived):
-                self._serve(event, now)
-            elif isinstance(event, SyntaxRefused | MessageError):
-                self._events.append(event)
-            elif isinstance(event, ReplyReceived):
+            if isinstance(event, ReplyReceived):
                 asked = self._asked.pop(event.tid, None)
                 if asked is not None:
                     self.association.alive(asked.gateway, now)
@@ -308,6 +315,10 @@ class Controller:
                         self._ask_later(event.tid, asked, now)
                     else:
                         self._replied(asked, event.actions, event.error, now)
+            elif isinstance(event, RequestReceived):
+                self._serve(event, now)
+            elif isinstance(event, SyntaxRefused | MessageError):
+                self._events.append(event)
             elif isinstance(event, RequestFailed):
                 asked = self._asked.pop(event.tid, None)
                 if asked is not None:

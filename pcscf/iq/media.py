@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+from functools import lru_cache
 from typing import Final
 
+from pcscf.h248.message import record
 from pcscf.mediasec.model import Leg, LinePlan, MediaPlan, StreamMedia
 
 _OWN_SETUP: Final = {"accept": "passive", "connect": "active"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Media:
     """Plain values, fit for a store. All mappings are by index of the m-line.
 
@@ -51,19 +53,21 @@ def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
             yield line, line.access, line.core
 
 
-def is_tcp(leg: Leg) -> bool:
-    return leg.transport.upper().startswith("TCP")
+@lru_cache(maxsize=64)
+def is_tcp(transport: str) -> bool:
+    return transport.upper().startswith("TCP")
 
 
-def is_protected(leg: Leg) -> bool:
-    """Whether TLS or DTLS of this leg ends at the gateway."""
-    return leg.transport.upper() in {"TCP/TLS", "UDP/DTLS"}
+@lru_cache(maxsize=64)
+def is_protected(transport: str) -> bool:
+    """Whether TLS or DTLS of a leg with this transport ends at the gateway."""
+    return transport.upper() in {"TCP/TLS", "UDP/DTLS"}
 
 
 def is_fresh(index: int, leg: Leg, side: Mapping[int, StreamMedia]) -> bool:
     """Whether this side of the line has no stream yet, or one whose protection is not that of the plan."""
     stream = side.get(index)
-    return stream is None or bool(stream.fingerprints) != is_protected(leg)
+    return stream is None or bool(stream.fingerprints) != is_protected(leg.transport)
 
 
 def told_setup(leg: Leg, told: str | None) -> str:
@@ -71,7 +75,7 @@ def told_setup(leg: Leg, told: str | None) -> str:
 
     actpass leaves the role to Remote and stays; it is also what is told while the role is open. "": no attribute.
     """
-    if not is_tcp(leg):
+    if not is_tcp(leg.transport):
         return leg.setup
     if told == "actpass":
         return told

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from pcscf.errors import SipError
-from pcscf.h248.message import Action
+from pcscf.h248.message import Action, record
 from pcscf.h248.transaction import MessageError, SyntaxRefused
 from pcscf.iq.association import AssociationEvent, Gateway
 from pcscf.iq.media import Media
@@ -27,7 +27,7 @@ class Limits:
     profiles: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Done:
     """An operation succeeded. `media` of reserve and configure; `contexts` of audit."""
 
@@ -36,13 +36,13 @@ class Done:
     contexts: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failed:
     operation: int
     error: SipError
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Released:
     """A connection of one of our sessions broke."""
 

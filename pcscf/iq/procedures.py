@@ -5,11 +5,13 @@ StreamID is the index of the m-line plus one. Three transactions make a session:
 
 TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's). The TLS or
 DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the stream.
+
+What does not depend on the peer is made once and shared by all sessions: events, signals, local controls, the wished Local.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
@@ -21,7 +23,6 @@ from pcscf.h248.message import (
     Command,
     CommandName,
     ContextId,
-    Descriptor,
     Event,
     Events,
     LocalControl,
@@ -31,6 +32,7 @@ from pcscf.h248.message import (
     Signals,
     Stream,
     Value,
+    record,
 )
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
@@ -48,6 +50,11 @@ ACCESS_EVENTS, CORE_EVENTS, ROOT_EVENTS = 1, 2, 3
 HANGING_AFTER: Final = 3600
 """Seconds without a word about a termination after which the gateway asks whether it is still wanted (H.248.36)."""
 
+_ADD: Final = CommandName.ADD
+_MODIFY: Final = CommandName.MODIFY
+_NEW_CONTEXT: Final = ContextId.CHOOSE
+_INACTIVE: Final = Mode.INACTIVE
+_SEND_RECEIVE: Final = Mode.SEND_RECEIVE
 _PEER_SETUP: Final = {"accept": "active", "connect": "passive"}
 _SUBTRACT_ALL: Final = Command(CommandName.SUBTRACT, (ALL_TERMINATIONS,), (Audit(()),), wildcard_response=True)
 
@@ -78,7 +85,7 @@ def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
         raise ValueError("no line of the plan uses the gateway")
     access = _add([(line, leg) for line, leg, _ in lines], realms.access, realms.access_family, ACCESS_EVENTS)
     core = _add([(line, leg) for line, _, leg in lines], realms.core, realms.core_family, CORE_EVENTS)
-    return (Action(ContextId.CHOOSE, (access, core)),)
+    return (Action(_NEW_CONTEXT, (access, core)),)
 
 
 def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
@@ -127,7 +134,7 @@ def restoration() -> tuple[Action, ...]:
     return (Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, (ROOT,), (services,)),)),)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Side:
     """What a termination has been told so far."""
 
@@ -139,57 +146,59 @@ class _Side:
     @property
     def family(self) -> Family:
         """The family of the addresses that the termination has."""
-        return next((_family_of(stream.address, "IP4") for stream in self.streams.values()), "IP4")
+        for stream in self.streams.values():
+            return _family_of(stream.address, "IP4")
+        return "IP4"
 
 
 def _add(lines: list[tuple[LinePlan, Leg]], realm: str, family: Family, request_id: int) -> Command:
-    streams = tuple(_new_stream(line, leg, family, realm) for line, leg in lines)
-    descriptors: list[Descriptor] = [MediaDescriptor(streams), _events(request_id, (leg for _, leg in lines))]
-    signals = _establish((line.index, leg) for line, leg in lines)
-    if signals:
-        descriptors.append(Signals(signals))
-    return Command(CommandName.ADD, (CHOSEN_TERMINATION,), tuple(descriptors))
+    streams = tuple([_new_stream(line, leg, family, realm) for line, leg in lines])
+    events = _events(request_id, tuple([leg.transport for _, leg in lines]))
+    return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(lines)))
 
 
 def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) -> tuple[Command, ...]:
     """One Modify, or nothing."""
     streams: list[Stream] = []
-    signalled: list[tuple[int, Leg]] = []
+    signalled: list[tuple[LinePlan, Leg]] = []
     has_fresh = False
     for line, leg in lines:
         if is_fresh(line.index, leg, side.streams):
             has_fresh = True
-            streams.append(_new_stream(line, leg, side.family))
-            signalled.append((line.index, leg))
+            streams.append(_new_stream(line, leg, side.family, ""))
+            signalled.append((line, leg))
         elif leg.peer_address is not None:
             streams.append(_known_stream(line, leg, leg.peer_address, side))
             if line.index not in side.tls_clients:
-                signalled.append((line.index, leg))
-    live = {line.index for line, _ in lines}
-    streams += [Stream(stream_of(index), LocalControl(Mode.INACTIVE)) for index in side.streams if index not in live]
+                signalled.append((line, leg))
+    live = [line.index for line, _ in lines]
+    streams += [Stream(stream_of(index), _control(_INACTIVE, "")) for index in side.streams if index not in live]
     if not streams:
         return ()
-    descriptors: list[Descriptor] = [MediaDescriptor(tuple(streams))]
-    if has_fresh:
-        descriptors.append(_events(side.request_id, (leg for _, leg in lines)))
-    signals = _establish(signalled)
-    if signals:
-        descriptors.append(Signals(signals))
-    return (Command(CommandName.MODIFY, (termination,), tuple(descriptors)),)
+    media = MediaDescriptor(tuple(streams))
+    events = (_events(side.request_id, tuple([leg.transport for _, leg in lines])),) if has_fresh else ()
+    return (Command(_MODIFY, (termination,), (media, *events, *_signals(signalled))),)
 
 
-def _new_stream(line: LinePlan, leg: Leg, family: Family, realm: str = "") -> Stream:
+def _new_stream(line: LinePlan, leg: Leg, family: Family, realm: str) -> Stream:
     """A stream whose address, port and fingerprint the gateway chooses. `realm` at Add: the termination keeps it."""
-    properties = (Property(packages.REALM, Value((realm,), quoted=True)),) if realm else ()
-    peer = leg.peer_address
-    if peer is not None:
-        family = _family_of(peer[0], family)
-    local = f"v=0\r\nc=IN {family} $\r\nm={_media(line)} $ {leg.transport} -\r\n{_setup(told_setup(leg, None))}"
-    if is_protected(leg):
-        local += f"{packages.FINGERPRINT_REQUEST}\r\n"
-    mode = Mode.INACTIVE if peer is None else Mode.SEND_RECEIVE
-    remote = None if peer is None else _remote(line, leg, peer)
-    return Stream(stream_of(line.index), LocalControl(mode, properties=properties), local, remote)
+    number, media, setup, peer = stream_of(line.index), _media(line), told_setup(leg, None), leg.peer_address
+    if peer is None:
+        return Stream(number, _control(_INACTIVE, realm), _wished(family, media, leg.transport, setup))
+    local = _wished(_family_of(peer[0], family), media, leg.transport, setup)
+    return Stream(number, _control(_SEND_RECEIVE, realm), local, _remote(line, leg, peer))
+
+
+@lru_cache(maxsize=64)
+def _control(mode: Mode, realm: str) -> LocalControl:
+    return LocalControl(mode, properties=(Property(packages.REALM, Value((realm,), quoted=True)),) if realm else ())
+
+
+@lru_cache(maxsize=64)
+def _wished(family: Family, media: str, transport: str, setup: str) -> str:
+    """A Local that leaves address, port and fingerprint to the gateway."""
+    fingerprint = f"{packages.FINGERPRINT_REQUEST}\r\n" if is_protected(transport) else ""
+    return f"v=0\r\nc=IN {family} $\r\nm={media} $ {transport} -\r\n{_setup(setup)}{fingerprint}"
 
 
 def _known_stream(line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) -> Stream:
@@ -202,20 +211,20 @@ def _known_stream(line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) 
         where = f"c=IN {_family_of(own.address, side.family)} {own.address}"
         local = f"v=0\r\n{where}\r\nm={_media(line)} {own.port} {leg.transport} -\r\n{_setup(setup)}"
         local += _fingerprints(own.fingerprints)
-    return Stream(stream_of(line.index), LocalControl(Mode.SEND_RECEIVE), local, _remote(line, leg, peer))
+    return Stream(stream_of(line.index), _control(_SEND_RECEIVE, ""), local, _remote(line, leg, peer))
 
 
 def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
     host, port = peer
-    if is_tcp(leg):
+    if is_tcp(leg.transport):
         # An undecided actpass beside our own actpass would contradict itself: the role is said once it is settled.
         setup = _PEER_SETUP.get(leg.tcp or "") or ("holdconn" if leg.peer_setup == "holdconn" else "")
     else:
         setup = leg.peer_setup
-    return (
-        f"v=0\r\nc=IN {_family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {leg.transport} -\r\n"
-        f"{_setup(setup)}{_fingerprints(leg.peer_fingerprints)}"
-    )
+    where = f"v=0\r\nc=IN {_family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {leg.transport} -\r\n"
+    if setup:
+        where += f"a=setup:{setup}\r\n"
+    return where + _fingerprints(leg.peer_fingerprints) if leg.peer_fingerprints else where
 
 
 def _setup(value: str) -> str:
@@ -223,16 +232,13 @@ def _setup(value: str) -> str:
 
 
 def _fingerprints(values: tuple[Fingerprint, ...]) -> str:
-    return "".join(f"a=fingerprint:{name} {value}\r\n" for name, value in values)
-
-
-def _events(request_id: int, its_legs: Iterable[Leg]) -> Events:
-    """What is armed on every termination: released bearers of each layer in use, and the hanging termination."""
-    return _armed(request_id, tuple(dict.fromkeys(name for leg in its_legs for name in _bearer_changes(leg))))
+    return "".join([f"a=fingerprint:{name} {value}\r\n" for name, value in values])
 
 
 @lru_cache(maxsize=64)
-def _armed(request_id: int, bearer_changes: tuple[str, ...]) -> Events:
+def _events(request_id: int, transports: tuple[str, ...]) -> Events:
+    """What is armed on every termination: released bearers of each layer in use, and the hanging termination."""
+    bearer_changes = dict.fromkeys(name for transport in transports for name in _bearer_changes(transport))
     released = (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)
     return Events(
         request_id,
@@ -244,22 +250,22 @@ def _armed(request_id: int, bearer_changes: tuple[str, ...]) -> Events:
     )
 
 
-def _bearer_changes(leg: Leg) -> tuple[str, ...]:
-    if not is_tcp(leg):
-        return (packages.DTLS_CHANGE,) if is_protected(leg) else ()
-    return (packages.TCP_CHANGE, packages.TLS_CHANGE) if is_protected(leg) else (packages.TCP_CHANGE,)
+def _bearer_changes(transport: str) -> tuple[str, ...]:
+    if not is_tcp(transport):
+        return (packages.DTLS_CHANGE,) if is_protected(transport) else ()
+    return (packages.TCP_CHANGE, packages.TLS_CHANGE) if is_protected(transport) else (packages.TCP_CHANGE,)
 
 
-def _establish(lines: Iterable[tuple[int, Leg]]) -> tuple[Event, ...]:
-    """EstBNC for the streams where the gateway is the TLS or DTLS client."""
-    return tuple(
-        Event(
-            packages.TLS_ESTABLISH if is_tcp(leg) else packages.DTLS_ESTABLISH,
-            (_parameter(packages.STREAM, stream_of(index)),),
-        )
-        for index, leg in lines
-        if leg.tls == "client"
-    )
+def _signals(lines: list[tuple[LinePlan, Leg]]) -> tuple[Signals, ...]:
+    """EstBNC for the streams where the gateway is the TLS or DTLS client, if there are any."""
+    establish = tuple([_establish(leg.transport, stream_of(line.index)) for line, leg in lines if leg.tls == "client"])
+    return (Signals(establish),) if establish else ()
+
+
+@lru_cache(maxsize=64)
+def _establish(transport: str, stream: int) -> Event:
+    name = packages.TLS_ESTABLISH if is_tcp(transport) else packages.DTLS_ESTABLISH
+    return Event(name, (_parameter(packages.STREAM, stream),))
 
 
 def _parameter(name: str, value: int) -> Property:
@@ -270,6 +276,7 @@ def _media(line: LinePlan) -> str:
     return BY_NAME[line.medium].media if line.medium is not None else "application"
 
 
+@lru_cache(maxsize=1024)
 def _family_of(host: str, otherwise: Family) -> Family:
     if ":" in host:
         return "IP6"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -35,6 +34,8 @@ UNAVAILABLE: Final = frozenset({412, 432, 434, 502, 503, 505, 506, 510, 511, 526
 GONE: Final = frozenset({411, 430, 431, 435})
 """Errors that say there is nothing left to subtract."""
 
+_ADD: Final = CommandName.ADD
+_CHOOSE: Final = int(ContextId.CHOOSE)
 _FINGERPRINT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,31}) +((?:[0-9A-Fa-f]{2}:){15,63}[0-9A-Fa-f]{2})")
 _TERMINATION: Final = re.compile(r"[A-Za-z0-9_/@.-]{1,64}")
 _QUOTED_TEXT: Final = 120
@@ -51,8 +52,9 @@ def error_in(actions: Iterable[Action]) -> ErrorDescriptor | None:
     """The first Error descriptor anywhere in a reply."""
     for action in actions:
         for command in action.commands:
-            if command.error is not None:
-                return command.error
+            for descriptor in command.descriptors:
+                if isinstance(descriptor, ErrorDescriptor):
+                    return descriptor
         if action.error is not None:
             return action.error
     return None
@@ -60,8 +62,7 @@ def error_in(actions: Iterable[Action]) -> ErrorDescriptor | None:
 
 def contexts_in(actions: Iterable[Action]) -> tuple[int, ...]:
     """The contexts that a reply names: after a failed or abandoned reservation, what must be subtracted."""
-    contexts = (action.context for action in actions)
-    return tuple(dict.fromkeys(context for context in contexts if ContextId.NULL < context < ContextId.CHOOSE))
+    return tuple(dict.fromkeys([action.context for action in actions if 0 < action.context < _CHOOSE]))
 
 
 def read_reserved_untrusted(gateway: str, plan: MediaPlan, actions: tuple[Action, ...]) -> Media:
@@ -70,14 +71,14 @@ def read_reserved_untrusted(gateway: str, plan: MediaPlan, actions: tuple[Action
     contexts = contexts_in(actions)
     if len(actions) != 1 or len(contexts) != 1:
         raise InternalFailure(f"the gateway's reply names {len(contexts)} contexts where one was asked for")
-    commands = [command for command in actions[0].commands if command.name is CommandName.ADD]
+    commands = [command for command in actions[0].commands if command.name is _ADD]
     if len(commands) != 2:
         raise InternalFailure(f"the gateway's reply has {len(commands)} Add where two were asked for")
     access, core = commands
-    names = access.termination, core.termination
-    if same_name(*names) or not all(map(_TERMINATION.fullmatch, names)):
+    one, other = access.termination, core.termination
+    if same_name(one, other) or not _TERMINATION.fullmatch(one) or not _TERMINATION.fullmatch(other):
         raise InternalFailure("the gateway's reply does not name two terminations")
-    media = Media(gateway, contexts[0], *names)
+    media = Media(gateway, contexts[0], one, other)
     return _with_streams(media, plan, _locals_of(access), _locals_of(core))
 
 
@@ -87,8 +88,9 @@ def read_configured_untrusted(media: Media, plan: MediaPlan, actions: tuple[Acti
     given: dict[str, dict[int, str]] = {}
     for action in actions:
         for command in action.commands:
-            given.setdefault(command.termination.lower(), {}).update(_locals_of(command))
-    access, core = (given.get(name.lower(), {}) for name in (media.access_termination, media.core_termination))
+            if command.descriptors:
+                given.setdefault(command.termination.lower(), {}).update(_locals_of(command))
+    access, core = given.get(media.access_termination.lower(), {}), given.get(media.core_termination.lower(), {})
     return _with_streams(media, plan, access, core)
 
 
@@ -103,26 +105,23 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
 
     A line that ended keeps its stream, closed: a later fork or offer may open it again.
     """
-    sides = dict(media.access), dict(media.core)
-    setups = dict(media.access_setup), dict(media.core_setup)
-    clients = set(media.tls_clients)
-    for line, *both in legs(plan):
-        for leg, given, side, told in zip(both, (access, core), sides, setups, strict=True):
-            fresh = is_fresh(line.index, leg, side)
-            if fresh:
-                side[line.index] = _stream_media_untrusted(line.index, leg, given)
-            if fresh or leg.peer_address is not None:
-                told[line.index] = told_setup(leg, None if fresh else told.get(line.index))
+    sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
+    clients = media.tls_clients
+    for line, access_leg, core_leg in legs(plan):
+        index = line.index
+        for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
+            if is_fresh(index, leg, streams):
+                streams[index] = _stream_media_untrusted(index, leg, given)
+                told[index] = told_setup(leg, None)
+            elif leg.peer_address is not None:
+                told[index] = told_setup(leg, told.get(index))
             if leg.tls == "client":
-                clients.add(line.index)
-    return replace(
-        media,
-        access=sides[0],
-        core=sides[1],
-        access_setup=setups[0],
-        core_setup=setups[1],
-        tls_clients=frozenset(clients),
-    )
+                clients |= {index}
+    (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
+    return Media(
+        media.gateway, media.context, media.access_termination, media.core_termination,
+        access_streams, core_streams, access_setup, core_setup, clients,
+    )  # fmt: skip
 
 
 def _locals_of(command: Command) -> dict[int, str]:
@@ -141,17 +140,17 @@ def _stream_media_untrusted(index: int, leg: Leg, given: Mapping[int, str]) -> S
     if text is None:
         raise InternalFailure(f"the gateway's reply has no Local descriptor for stream {stream_of(index)}")
     address, port, fingerprints = "", 0, []
-    for raw in text.splitlines():
-        line = raw.strip()
-        if line.startswith("c="):
+    for line in map(str.strip, text.splitlines()):
+        kind = line[:2]
+        if kind == "c=":
             address = _address_untrusted(line)
-        elif line.startswith("m="):
+        elif kind == "m=":
             port = _port_untrusted(line)
-        elif line.startswith("a=fingerprint:"):
+        elif kind == "a=" and line.startswith("a=fingerprint:"):
             fingerprints.append(_fingerprint_untrusted(line))
     if not address or not port:
         raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(index)} has no address and port")
-    if not is_protected(leg):
+    if not is_protected(leg.transport):
         return StreamMedia(address, port)
     if not fingerprints:
         raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(index)} has no fingerprint")

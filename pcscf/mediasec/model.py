@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Literal, TypeAlias
 
+from pcscf.record import record
+
 TcpRole: TypeAlias = Literal["accept", "connect"]
 TlsRole: TypeAlias = Literal["server", "client"]
 PathMode: TypeAlias = Literal["agnostic", "sessmatch", ""]
@@ -44,7 +46,8 @@ class Mode(StrEnum):
     FAILED = "failed"
 
 
-LIVE = frozenset({Mode.TERMINATE, Mode.PROTECT, Mode.PASS, Mode.PLAIN})
+PROTECTED = frozenset({Mode.TERMINATE, Mode.PROTECT})
+LIVE = PROTECTED | {Mode.PASS, Mode.PLAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Capabilities:
     anchor: frozenset[str] = frozenset({"TCP"})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Leg:
     """What the gateway does on one side of one stream.
 
@@ -93,7 +96,7 @@ class Leg:
     transport: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinePlan:
     """What becomes of the m-line at `index`, by which `rule`, and why (`reason`, a sentence for a person).
 
@@ -117,7 +120,7 @@ class LinePlan:
     min_hash: str = "sha-256"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MediaPlan:
     """The decision about one offer, and after `settle` about its answer.
 
@@ -133,7 +136,7 @@ class MediaPlan:
     downgraded: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StreamMedia:
     """What the gateway gave for one side of one line: `port` is 1..65535, `fingerprints` empty on a plain side.
 

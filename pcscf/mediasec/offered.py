@@ -8,9 +8,9 @@ from pcscf.config.policy import MediaPolicy, MediumPolicy
 from pcscf.mediasec import legs
 from pcscf.mediasec.mechanisms import MSRP, Medium
 from pcscf.mediasec.model import (
+    PROTECTED,
     Agreed,
     Capabilities,
-    Direction,
     Fingerprint,
     Leg,
     LinePlan,
@@ -37,14 +37,9 @@ class Situation:
     policy: MediaPolicy
     agreed: Agreed
     offer: Sdp
-    direction: Direction
+    from_ue: bool
     capabilities: Capabilities
     previous: MediaPlan | None
-
-    @property
-    def from_ue(self) -> bool:
-        """Whether the UE made the offer."""
-        return self.direction is Direction.OFFER_FROM_UE
 
 
 class OfferedLine:
@@ -72,12 +67,15 @@ class OfferedLine:
     @property
     def requested(self) -> bool:
         """a=3ge2ae:requested; other tokens are ignored (TS 24.229 §7.5)."""
-        return any(value.lower() == "requested" for value in self.effective("3ge2ae"))
+        for value in self.effective("3ge2ae"):  # noqa: SIM110 - a generator costs more than the loop
+            if value.lower() == "requested":
+                return True
+        return False
 
     @property
     def was_protected(self) -> bool:
         """The line was protected to the edge by the exchange before."""
-        return self.before is not None and self.before.mode in {Mode.TERMINATE, Mode.PROTECT}
+        return self.before is not None and self.before.mode in PROTECTED
 
     @property
     def over_relay(self) -> bool:

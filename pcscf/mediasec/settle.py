@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from pcscf.mediasec import legs
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
@@ -10,6 +11,8 @@ from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import SETUP_COMPLEMENT
 from pcscf.sdp.views import effective_values, usable_fingerprints
+
+_FROM_UE: Final = Direction.OFFER_FROM_UE
 
 
 def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
@@ -20,7 +23,7 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
     """
     if plan.action != "forward":
         return plan
-    from_ue = plan.direction is Direction.OFFER_FROM_UE
+    from_ue = plan.direction is _FROM_UE
     lines: list[LinePlan] = []
     ended: list[str] = []   # why, of each line that the answer ended
     live = False
@@ -35,13 +38,14 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
             live = True
         else:
             settled = _answer_of_core(line, answer, section) if from_ue else _answer_of_ue(line, answer, section)
-            live = live or settled.mode in LIVE
-            if settled.mode not in LIVE:
+            if settled.mode in LIVE:
+                live = True
+            else:
                 ended.append(settled.reason)
         lines.append(settled)
     if ended and not live:
-        return replace(plan, lines=tuple(lines), action="release-session", warning="; ".join(ended))
-    return replace(plan, lines=tuple(lines))
+        return MediaPlan(plan.direction, tuple(lines), "release-session", plan.status, "; ".join(ended), plan.downgraded)
+    return MediaPlan(plan.direction, tuple(lines), plan.action, plan.status, plan.warning, plan.downgraded)
 
 
 def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -37,6 +38,9 @@ SWEEP = 5.0            # seconds between looks for what has expired
 SECRET_OCTETS = 32
 GATEWAY_PATIENCE = 15.0   # seconds that the embedded gateway may take to register at start
 
+ROUTINE = frozenset({"decided", "reserved"})
+"""What every session records when all is well: at debug, because a record costs as much as a message."""
+
 log = structlog.get_logger()
 
 
@@ -55,6 +59,7 @@ class Pcscf:
 
     def __init__(self, config: Config, taps: Taps) -> None:
         self._config = config
+        self._log = log.bind()   # bound once: the levels that are off cost nothing then
         self._store = MemoryStore()
         self._wheel = Wheel()
         loop = asyncio.get_running_loop()
@@ -126,6 +131,8 @@ class Pcscf:
                 watch.expire(self._calls)
                 watch.release_silent(self._calls)
                 self._net.close_idle(lambda flow: bool(self._store.bindings_on(flow)))
+            if not len(self._layer):
+                gc.collect()   # whatever errors have left; while there is work it would take too long
 
     async def close(self) -> None:
         if self._calls is not None:
@@ -172,6 +179,6 @@ class Pcscf:
         sys.stdout.flush()
 
     def _record(self, event: str, **facts: object) -> None:
-        log.info(event, **facts)
+        (self._log.debug if event in ROUTINE else self._log.info)(event, **facts)
         if event == "reserved" and self._taps.trace is not None:
             self._taps.trace.link(str(facts["call"]), int(str(facts["context"])))

@@ -28,6 +28,7 @@ from pcscf.mediasec.model import MediaPlan
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 """Octets of replies that may wait in the kernel while a call is worked on."""
 LAST_FIRST_ID: Final = 1 << 28
+_NEVER: Final = float("inf")
 
 log = structlog.get_logger()
 
@@ -83,7 +84,7 @@ class Gateways:
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._is_served = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = _NEVER  # of a timer that is armed
 
     @property
     def address(self) -> Peer:
@@ -127,6 +128,7 @@ class Gateways:
         if self._timer is not None:
             self._timer.cancel()
         self._transport = self._controller = self._timer = None
+        self._timer_at = _NEVER
         self._is_served.clear()
         waiting, self._waiting = self._waiting, {}
         for future in waiting.values():
@@ -222,16 +224,16 @@ class Gateways:
 
     def _pump(self) -> None:
         """Everything that the controller has to say, and its next timer."""
-        controller = self._controller
-        if controller is None or self._transport is None:
+        controller, transport, tap = self._controller, self._transport, self._tap
+        if controller is None or transport is None:
             return
         for data, peer in controller.take_output():
-            if self._tap is not None:
-                self._tap("out", data, peer)
-            self._transport.sendto(data, peer)
-        events = controller.take_events()
-        self._arm(controller.next_timer())
-        for event in events:
+            if tap is not None:
+                tap("out", data, peer)
+            transport.sendto(data, peer)
+        if controller.is_due_before(self._timer_at):
+            self._arm(controller.next_timer())
+        for event in controller.take_events():
             if isinstance(event, Done | Failed):
                 self._end(event)
             elif isinstance(event, Released):
@@ -261,7 +263,7 @@ class Gateways:
 
     def _arm(self, at: float | None) -> None:
         """One timer. A later need leaves it as it is: it then fires early and is armed again."""
-        if at is None or (self._timer is not None and self._timer_at <= at):
+        if at is None or self._timer_at <= at:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -271,6 +273,7 @@ class Gateways:
 
     def _handle_timer(self) -> None:
         self._timer = None
+        self._timer_at = _NEVER
         if self._controller is not None:
             self._controller.handle_timer(self._clock())
             self._pump()

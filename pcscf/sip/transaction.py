@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from pcscf.sip.flow import Destination, Flow, Hop, is_reliable
-from pcscf.sip.message import Request, Response
+from pcscf.sip.message import Request
 
 DEFAULT_PORTS: Final = MappingProxyType({"udp": 5060, "tcp": 5060, "tls": 5061})
 
@@ -25,24 +25,19 @@ class Timers:
     t2: float = 4.0
     t4: float = 5.0
     c: float = 190.0
+    lifetime: float = field(init=False)
+    """64*T1: timers B, F, H, J, L, M, and the wait after a CANCEL (RFC 3261 §9.1)."""
+    d: float = field(init=False)
+    trying: float = field(init=False)
+    """When a non-INVITE request must be answered 100: once Timer E of the peer reached T2 (RFC 4320 §4.1)."""
 
-    @property
-    def lifetime(self) -> float:
-        """64*T1: timers B, F, H, J, L, M, and the wait after a CANCEL (RFC 3261 §9.1)."""
-        return 64 * self.t1
-
-    @property
-    def d(self) -> float:
-        return max(32.0, 64 * self.t1)
-
-    @property
-    def trying(self) -> float:
-        """When a non-INVITE request must be answered 100: once Timer E of the peer reached T2 (RFC 4320 §4.1)."""
+    def __post_init__(self) -> None:
         elapsed, interval = 0.0, self.t1
         while interval < self.t2:
             elapsed += interval
             interval *= 2
-        return elapsed
+        for name, value in (("lifetime", 64 * self.t1), ("d", max(32.0, 64 * self.t1)), ("trying", elapsed)):
+            object.__setattr__(self, name, value)
 
 
 class Kind(StrEnum):
@@ -410,7 +405,9 @@ class ClientTransaction(Transaction):
 
 
 class ServerTransaction(Transaction):
-    """flow: where the request, or its ACK, came from. source: where its responses go. response: the last one sent."""
+    """flow: where the request, or its ACK, came from. source: where its responses go. response: the last one
+    sent, as octets: all that a retransmission needs of it.
+    """
 
     __slots__ = ("arrived", "flow", "response", "source")
 
@@ -419,7 +416,7 @@ class ServerTransaction(Transaction):
         super().__init__(kind, key, request, flow, timers)
         self.flow = flow
         self.source: Destination = response_flow(request, flow)
-        self.response: Response | None = None
+        self.response = b""
         self.arrived = now
 
     def fallback(self, realm: str) -> Hop:

@@ -447,7 +447,7 @@ async def test_a_slow_reader_is_waited_for_in_bounded_memory() -> None:
         block = os.urandom(1_000_000)
         for _ in range(total // len(block)):
             ue.send(block)
-        legs = list(gateway.gateway.relay._legs.values())
+        legs = gateway.gateway.relay.legs
         held = []
         for _ in range(60):
             await asyncio.sleep(0.01)
@@ -473,7 +473,7 @@ async def test_nothing_is_read_ahead_while_the_other_side_is_not_up() -> None:
         near = await dial(access_side.address)
         near.send(b"x" * 20_000_000)
         await asyncio.sleep(0.3)
-        [leg] = [leg for leg in gateway.gateway.relay._legs.values() if leg.connection is not None]
+        [leg] = [leg for leg in gateway.gateway.relay.legs if leg.connection is not None]
         assert leg.connection is not None
         assert 0 < sum(map(len, leg.connection._endpoint._plain)) <= 65_536
         assert near.writer.transport.get_write_buffer_size() > 5_000_000
@@ -629,7 +629,7 @@ async def test_dscp_marks_what_is_sent() -> None:
             add("core", ours="active", theirs="passive", peer=core.address, signals="tcpbcc/EstBNC", control=",ds/dscp=0x2E")
         )
         far = await core.accept()
-        [leg] = gateway.gateway.relay._legs.values()
+        [leg] = gateway.gateway.relay.legs
         while leg.connection is None or leg.connection._transport is None:
             await asyncio.sleep(0)
         raw = leg.connection._transport.get_extra_info("socket")

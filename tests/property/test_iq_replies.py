@@ -56,7 +56,7 @@ def test_reserve_ends_in_usable_media_or_a_sip_error(actions: tuple[Action, ...]
         for leg, side in ((access, media.access), (core, media.core)):
             assert not ip_address(side[line.index].address).is_multicast
             assert 0 < side[line.index].port < 65536
-            assert bool(side[line.index].fingerprints) == is_protected(leg)
+            assert bool(side[line.index].fingerprints) == is_protected(leg.transport)
 
 
 @given(replies)

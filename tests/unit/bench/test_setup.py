@@ -11,7 +11,8 @@ def test_the_installer_of_peers_takes_the_list_of_the_bench(tmp_path: Path) -> N
     person.write_text("#!/bin/sh\necho 1000\n")
     person.chmod(0o755)
     told = subprocess.run(
-        ["/bin/sh", str(SCRIPT), "sipp:sip-tester", "haproxy:haproxy"], env={"PATH": str(tmp_path)}, capture_output=True,
+        ["/bin/sh", str(SCRIPT), "no-such-sipp:sip-tester", "no-such-proxy:haproxy"],
+        env={"PATH": str(tmp_path)}, capture_output=True,
         text=True, check=True,
     ).stdout
     assert "peers: 2 missing: sip-tester haproxy\n" in told

@@ -15,6 +15,7 @@ from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.model import Address, Close, Configure, ControllerOrder, Effect, LegKey, LegPlan, TcpRole
+from pcscf.gateway.watch import SWEEP
 from pcscf.h248.codec import decode_untrusted, encode_compact
 from pcscf.h248.message import Action, Message, TransactionReply, TransactionRequest
 
@@ -527,6 +528,19 @@ def test_a_termination_nobody_speaks_of_is_notified() -> None:
     gateway.ask("Context=1001{W-Subtract=*}")
     assert watch.handle_timer(1000.0) == []
     assert watch.next_timer() is None
+
+
+def test_deadlines_of_ended_terminations_do_not_pile_up() -> None:
+    gateway = Gateway()
+    gateway.ask(f"Context=${{{add(CORE_LOCAL, events='hangterm/thb{timerx=3600}')}}}")
+    watch = gateway.table.watch
+    for number in range(1002, 1002 + 3 * SWEEP):
+        gateway.now += 0.1
+        gateway.ask(f"Context=${{{add(CORE_LOCAL, events='hangterm/thb{timerx=3600}')}}}")
+        gateway.ask(f"Context={number}{{W-Subtract=*}}")
+        assert len(watch) <= SWEEP + 1
+    [one] = watch.handle_timer(3600.0)
+    assert one.context == 1001
 
 
 def test_media_that_stopped_is_notified() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -379,3 +381,19 @@ def test_plain_passes_bytes_unchanged() -> None:
     plain.close()
     assert plain.take_network() == b"def"
     assert not plain.pending
+
+
+def test_a_discarded_endpoint_leaves_nothing_to_the_cyclic_collector() -> None:
+    client, server = pair()
+    settle(client, server)
+    kept = [weakref.ref(one._connection) for one in (client, server) if one._connection is not None]
+    assert len(kept) == 2
+    gc.disable()
+    try:
+        client.discard()
+        server.discard()
+        assert [one() for one in kept] == [None, None]
+    finally:
+        gc.enable()
+    assert not client.established
+    assert client.take_network() == client.take_plain() == b""
