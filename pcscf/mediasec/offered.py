@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
 from pcscf.mediasec import legs
@@ -19,7 +19,7 @@ from pcscf.mediasec.model import (
     PathMode,
 )
 from pcscf.sdp.lines import MediaSection, Sdp
-from pcscf.sdp.views import effective_values, path_uris, usable_fingerprints
+from pcscf.sdp.views import connection, effective_values, path_uris, usable_fingerprints
 
 _CAPABILITY_ATTRIBUTES = frozenset({"tcap", "acap", "pcfg", "csup", "creq"})  # RFC 5939 §3; acfg answers them
 
@@ -127,9 +127,9 @@ class OfferedLine:
             forbidden = "a=setup:holdconn is forbidden with DTLS (RFC 8842 §5.1)"
             return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {forbidden}")
         access, core = self._negotiated_legs(setup, fingerprints, path_mode, mapped=True)
-        return LinePlan(
+        return self._beside_standing(LinePlan(
             self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash
-        )
+        ))
 
     def passed(self, rule: str, reason: str) -> LinePlan:
         """A protected line that is not ours to end."""
@@ -154,7 +154,18 @@ class OfferedLine:
         else:
             near, far = legs.transparent_legs(medium.transport, situation.offer, self.section, path_mode)
             access, core = (near, far) if situation.from_ue else (far, near)
-        return LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode)
+        return self._beside_standing(
+            LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode))
+
+    def _beside_standing(self, line: LinePlan) -> LinePlan:
+        """The line with the connection that it has already, where a=connection decides what becomes of it (RFC 4145 §5)."""
+        before = self.before
+        if not self.medium.connection or before is None:
+            return line
+        if before.access is None or before.core is None or before.mapped is not line.mapped:
+            return replace(line, connection=before.connection + 1)   # it was closed, or protected otherwise
+        return replace(line, connection=before.connection, renewal=connection(self.situation.offer, self.section),
+                       standing=(before.access, before.core))  # fmt: skip
 
     def _offered_setup(self) -> str:
         if not self.secure and self.medium.transport == "UDP":

@@ -174,7 +174,9 @@ def _other(situation: Situation, index: int) -> LinePlan:
 def _unused(one: OfferedLine) -> LinePlan:
     rule = "A9" if one.situation.from_ue else "C7"
     mapped = one.before is not None and one.before.mapped
-    return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=mapped)
+    connection = one.before.connection if one.before is not None else 1
+    return LinePlan(
+        one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=mapped, connection=connection)
 
 
 def _from_ue_plain(one: OfferedLine) -> LinePlan:

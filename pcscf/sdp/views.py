@@ -28,6 +28,12 @@ def setup(sdp: Sdp, section: MediaSection) -> str:
     return value.lower() if value else ""
 
 
+def connection(sdp: Sdp, section: MediaSection) -> str:
+    """The effective a=connection, "new" or "existing"; "": none, or neither (RFC 4145 §5)."""
+    value = (effective_values(sdp, section, "connection") or ("",))[0].lower()
+    return value if value in {"new", "existing"} else ""
+
+
 def connection_host(sdp: Sdp, section: MediaSection) -> str | None:
     """Address or name in the effective c= line, without TTL and count; None: no usable c= (legal with port 0)."""
     value = section.field("c") or sdp.session.field("c")
