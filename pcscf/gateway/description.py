@@ -15,8 +15,8 @@ from typing import Final
 from pcscf.errors import H248Error
 from pcscf.gateway.certificate import OFFERED, STRENGTH, Fingerprint
 from pcscf.gateway.items import unsupported_value
-from pcscf.h248.message import record
 from pcscf.h248.packages import DEFAULT_HASH, NEW_CONNECTION, requested_hash
+from pcscf.record import record
 
 MAX_LINES: Final = 64
 REMEMBERED: Final = 1024

@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
-from pcscf.h248.message import Events, Mode, Property, Services, record
+from pcscf.h248.message import Events, Mode, Property, Services
+from pcscf.record import record
 
 Address: TypeAlias = tuple[str, int]
 

@@ -7,8 +7,8 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Final
 
-from pcscf.h248.message import record
 from pcscf.mediasec.model import Leg, LinePlan, MediaPlan, StreamMedia
+from pcscf.record import record
 
 _OWN_SETUP: Final = {"accept": "passive", "connect": "active"}
 

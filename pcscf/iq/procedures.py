@@ -33,12 +33,12 @@ from pcscf.h248.message import (
     Signals,
     Stream,
     Value,
-    record,
 )
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
+from pcscf.record import record
 
 Family: TypeAlias = Literal["IP4", "IP6"]
 

@@ -49,12 +49,18 @@ def arrive(ports: Ports, request: Request) -> Arrival:
     if routes and _undo_strict_routing(ports, onward, routes):
         routes = onward.values("Route")
     named: str | None = None
+    ours = 0
     for route in routes:
         uri = parse_name_addr(route).uri_parsed
         if not ports.site.is_our_uri(uri) or (named is not None and uri.user != named):
             break
         named = uri.user
-        onward.remove_first_value("Route")
+        ours += 1
+    if ours == len(routes):
+        onward.remove("Route")
+    else:
+        for _ in range(ours):
+            onward.remove_first_value("Route")
     token = named or ""
     kind = ports.tokens.kind_untrusted(token) if token else None
     return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, steering)
@@ -62,9 +68,8 @@ def arrive(ports: Ports, request: Request) -> Arrival:
 
 def next_hop_uri(request: Request) -> str:
     """The URI that decides where `request` goes: its topmost Route, else its Request-URI (RFC 3261 §16.6 step 7)."""
-    if "Route" not in request:
-        return request.uri
-    return parse_name_addr(request.values("Route")[0]).uri
+    routes = request.values("Route")
+    return parse_name_addr(routes[0]).uri if routes else request.uri
 
 
 def is_of(ports: Ports, session: Session) -> Callable[[Uri], bool]:

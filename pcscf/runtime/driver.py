@@ -130,7 +130,7 @@ class Driver:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self.future = self._loop.create_future
-        self._known_ways: dict[Hop, tuple[Hop, ...]] = {}
+        self._known_ways: dict[tuple[Hop, str], Hop] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -180,8 +180,7 @@ class Driver:
         settled = self._with_via(request, destination, branch)
         stream = ResponseStream(self, request)
         if settled is not destination and settled.transport == "tcp" and isinstance(destination, Hop):
-            datagram = self._ways(destination)[0]
-            stream.fallback = datagram if datagram is not settled else None
+            stream.fallback = self._way(destination, "udp")
         stream.client = self._layer.request(request, settled, self._now())
         stream.client.user = stream
         if request.method != "INVITE":
@@ -205,9 +204,10 @@ class Driver:
     async def locate(self, uri: str, realm: str) -> Hop:
         """Raises NextHopTimeout as well where no socket of ours leads there."""
         hop = await self._resolver.locate(uri, realm)
-        if not self._ways(hop):
-            raise NextHopTimeout(f"no socket of ours reaches {hop.host} over {hop.transport or 'any transport'}")
-        return hop
+        for transport in TRANSPORTS:
+            if self._way(hop, transport) is not None:
+                return hop
+        raise NextHopTimeout(f"no socket of ours reaches {hop.host} over {hop.transport or 'any transport'}")
 
     # Tasks
 
@@ -256,10 +256,8 @@ class Driver:
         return destination
 
     def _way_for(self, request: Request, hop: Hop) -> Hop:
-        ways = self._ways(hop)
-        if not ways:
-            return hop._replace(transport=TRANSPORTS[0])
-        return ways[-1 if len(ways) > 1 and request.length > LARGEST_DATAGRAM else 0]
+        first, second = TRANSPORTS if request.length <= LARGEST_DATAGRAM else TRANSPORTS[::-1]
+        return self._way(hop, first) or self._way(hop, second) or hop._replace(transport=first)
 
     def _falls_back(self, client: ClientTransaction) -> bool:
         """Send once more as a datagram what went over TCP for its size alone and met nobody there (RFC 3261 §18.1.1)."""
@@ -274,24 +272,18 @@ class Driver:
         stream.client.user = stream
         return True
 
-    def _ways(self, hop: Hop) -> tuple[Hop, ...]:
-        """`hop` over each transport that it allows and that a listener of ours serves, UDP first. Listeners only come."""
-        ways = self._known_ways.get(hop)
-        if ways is None:
-            ways = tuple([way for transport in TRANSPORTS if (way := self._way(hop, transport)) is not None])
+    def _way(self, hop: Hop, transport: str) -> Hop | None:
+        """`hop` over `transport`, if it allows that and a listener of ours serves it. None goes: what was found stays."""
+        way = self._known_ways.get((hop, transport))
+        if way is None and hop.transport in ("", transport):
+            way = Hop(transport, hop.realm, hop.host, hop.port)
+            try:
+                self._net.socket_for(way)
+            except KeyError:
+                return None
             if len(self._known_ways) >= MAX_WAYS:
                 self._known_ways.clear()
-            self._known_ways[hop] = ways
-        return ways
-
-    def _way(self, hop: Hop, transport: str) -> Hop | None:
-        if hop.transport not in ("", transport):
-            return None
-        way = Hop(transport, hop.realm, hop.host, hop.port)
-        try:
-            self._net.socket_for(way)
-        except KeyError:
-            return None
+            self._known_ways[hop, transport] = way
         return way
 
     def _pump(self) -> None:

@@ -18,6 +18,8 @@ MAX_HEADER_LINES: Final = 256
 MAX_HEADER_LINE: Final = 8192
 MAX_DIGITS: Final = 16
 MAX_MAX_FORWARDS: Final = 255
+FEW: Final = 256
+"""Results that are kept of what has few values: status lines, lengths, hops."""
 
 KNOWN_METHODS: Final = frozenset({
     "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE",
@@ -199,7 +201,7 @@ def _request_line(text: str) -> tuple[str, str, str]:
     return method, uri, version
 
 
-@lru_cache(KEPT)
+@lru_cache(FEW)
 def _status_line(text: str) -> tuple[str, int, str]:
     """Version, status, reason phrase."""
     version, _, rest = text.partition(" ")
@@ -218,7 +220,7 @@ def _check_version(version: str) -> None:
     raise MalformedMessage(f"not a SIP version: {version[:80]!r}")
 
 
-@lru_cache(KEPT)
+@lru_cache(FEW)
 def _length_of_line(line: str) -> int:
     text = value_of_line(line)
     if len(text) > MAX_DIGITS or not is_number(text):
@@ -280,7 +282,7 @@ def check_request(request: Request) -> None:
         raise MalformedMessage("header fields in the Request-URI")
 
 
-@lru_cache(KEPT)
+@lru_cache(FEW)
 def _check_hops(line: str) -> None:
     hops = value_of_line(line)
     if not is_number(hops) or len(hops) > MAX_DIGITS or int(hops) > MAX_MAX_FORWARDS:
