@@ -20,7 +20,8 @@ from pcscf.h248.packages import DEFAULT_HASH, requested_hash
 
 MAX_LINES: Final = 64
 REMEMBERED: Final = 1024
-"""Descriptions that are not read again when they come again. What a controller asks for is the same in all its calls."""
+"""Descriptions that are not read again when they come again. What a controller asks for is the same in all its calls, but for
+the paths of MSRP."""
 MAX_REMEMBERED: Final = 2048
 """Characters of the longest description that is remembered."""
 CHOOSE: Final = "$"
@@ -78,7 +79,7 @@ def parse_description_untrusted(text: str) -> Description:
 
     Raises H248Error: 474 what is not SDP, 515 a transport that the gateway does not serve, 449 a hash it does not know.
     """
-    return _remembered(text) if len(text) <= MAX_REMEMBERED else _read(text)
+    return _read(text) if len(text) > MAX_REMEMBERED or _PATH in text else _remembered(text)
 
 
 def _read(text: str) -> Description:
