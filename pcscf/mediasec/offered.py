@@ -107,7 +107,7 @@ class OfferedLine:
         """None: no way of standing in the path of MSRP applies. in_clear: the gateway can read the frames."""
         if self.medium is not MSRP:
             return ""
-        mappable = in_clear and self.knobs.aware and paths.is_readable(self.section)
+        mappable = in_clear and self.knobs.aware and paths.is_readable(self.section) and not self._over_tls_relay
         if mappable and self.before is not None and self.before.path_mode == "aware":
             return "aware"   # an end that offers CEMA again does not change what its peer can do
         if self.section.has("msrp-cema"):
@@ -115,6 +115,11 @@ class OfferedLine:
         if self.knobs.sessmatch and not self.over_relay:
             return "sessmatch"
         return "aware" if mappable else None
+
+    @property
+    def _over_tls_relay(self) -> bool:
+        """The nearest hop is a relay that speaks TLS, whatever the m-line says (RFC 4976 §8)."""
+        return self.over_relay and not path_uris(self.section)[0].lower().startswith("msrp:")
 
     @property
     def _no_way(self) -> str:
@@ -158,7 +163,7 @@ class OfferedLine:
             return self.without_gateway(mode, rule, reason)
         path_mode = self.path_mode(in_clear=mode is Mode.PLAIN)
         if path_mode is None:
-            if self.knobs.sessmatch:  # the path of a relay, which only its owner could rewrite
+            if self.over_relay and (self.knobs.sessmatch or self.knobs.aware):  # the path of a relay, which only its owner could rewrite
                 return self.without_gateway(mode, rule, f"{reason}; {OVER_RELAY}, so the line is left as it is")
             return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {self._no_way}")
         if mode is Mode.PLAIN:
