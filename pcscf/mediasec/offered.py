@@ -163,7 +163,7 @@ class OfferedLine:
             return self.without_gateway(mode, rule, reason)
         path_mode = self.path_mode(in_clear=mode is Mode.PLAIN)
         if path_mode is None:
-            if self.over_relay and (self.knobs.sessmatch or self.knobs.aware):  # the path of a relay, which only its owner could rewrite
+            if self.over_relay and (self.knobs.sessmatch or self.knobs.aware):   # only its owner could rewrite its path
                 return self.without_gateway(mode, rule, f"{reason}; {OVER_RELAY}, so the line is left as it is")
             return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {self._no_way}")
         if mode is Mode.PLAIN:

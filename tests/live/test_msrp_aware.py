@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from pcscf.lab.call import Manners
 from pcscf.lab.party import Party
 from pcscf.lab.ue import Ue
 from pcscf.lab.useragent import CallRefusedError
