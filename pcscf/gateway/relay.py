@@ -138,6 +138,9 @@ class Relay:
                 touched.append(leg)
         for leg in touched:
             leg.drive()
+            partner = self.partner_of(leg.plan)
+            if leg.plan.aware and partner is not None and partner not in touched:
+                partner.drive()   # its frames are mapped to the paths of this leg
 
     @property
     def legs(self) -> list[Leg]:
