@@ -107,7 +107,7 @@ class OfferedLine:
         """None: no way of standing in the path of MSRP applies. in_clear: the gateway can read the frames."""
         if self.medium is not MSRP:
             return ""
-        mappable = in_clear and self.knobs.aware and paths.is_readable(self.section) and not self._over_tls_relay
+        mappable = in_clear and self.knobs.aware and paths.is_mappable(self.section)
         if mappable and self.before is not None and self.before.path_mode == "aware":
             return "aware"   # an end that offers CEMA again does not change what its peer can do
         if self.section.has("msrp-cema"):
@@ -117,14 +117,9 @@ class OfferedLine:
         return "aware" if mappable else None
 
     @property
-    def _over_tls_relay(self) -> bool:
-        """The nearest hop is a relay that speaks TLS, whatever the m-line says (RFC 4976 §8)."""
-        return self.over_relay and not path_uris(self.section)[0].lower().startswith("msrp:")
-
-    @property
     def _no_way(self) -> str:
         """Why there is no path mode."""
-        return NO_CEMA if not self.knobs.aware or paths.is_readable(self.section) else NO_PATH
+        return NO_CEMA if not self.knobs.aware or paths.is_mappable(self.section) else NO_PATH
 
     def without_gateway(self, mode: Mode, rule: str, reason: str) -> LinePlan:
         """A line that the gateway has no part in."""
@@ -190,6 +185,7 @@ class OfferedLine:
         far = legs.far_leg(medium, offering, protected=protects_far)
         near = legs.near_leg(medium, setup, peer, protected=mapped) if from_ue else legs.undecided_near_leg(medium, setup, peer)
         # With CEMA the answer may still ask for it.
-        if path_mode == "aware" or (path_mode == "agnostic" and self.knobs.aware and not self.knobs.sessmatch):
+        fallback = path_mode == "agnostic" and self.knobs.aware and not self.knobs.sessmatch
+        if path_mode == "aware" or (fallback and paths.is_mappable(self.section)):
             near, far = paths.with_offer(near, far, self.section, mapped=mapped, moved=path_mode == "aware")
         return (near, far) if from_ue else (far, near)

@@ -21,10 +21,15 @@ _URI = re.compile(
 )
 
 
-def is_readable(section: MediaSection) -> bool:
-    """Whether the path names an MSRP URI that can be mapped and reached."""
+def is_mappable(section: MediaSection) -> bool:
+    """Whether the gateway can map the path: MSRP URIs, and no relay whose TLS, which is its own, it would have to end.
+
+    A relay is spoken to as its scheme says, whatever the m-line does (RFC 4976 §8).
+    """
     uris = path_uris(section)
-    return bool(uris) and all(_URI.fullmatch(uri) is not None and msrp_uri_address(uri) is not None for uri in uris)
+    if not uris or (len(uris) > 1 and not uris[0].lower().startswith("msrp:")):
+        return False
+    return all(_URI.fullmatch(uri) is not None and msrp_uri_address(uri) is not None for uri in uris)
 
 
 def with_offer(near: Leg, far: Leg, section: MediaSection, *, mapped: bool, moved: bool) -> tuple[Leg, Leg]:

@@ -102,13 +102,13 @@ def _without_cema(line: LinePlan, near: Leg, section: MediaSection, answered: st
     """
     if line.path_mode != "agnostic" or not near.peer_path or answered != "passive":
         return line
-    if section.has("msrp-cema") or not paths.is_readable(section):
+    if section.has("msrp-cema") or not paths.is_mappable(section):
         return line
     return replace(line, path_mode="aware")
 
 
 def _lacks_path(line: LinePlan, section: MediaSection) -> bool:
-    return line.path_mode == "aware" and not paths.is_readable(section)
+    return line.path_mode == "aware" and not paths.is_mappable(section)
 
 
 def _answer_of_core(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
