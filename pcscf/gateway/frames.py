@@ -115,7 +115,8 @@ class FrameReader:
             if not begun or data.count(b"\r\n", at) >= 3:
                 raise FrameError("no MSRP frame with To-Path and From-Path begins here")
             return _wait(data, at)
-        after, transaction = head.end(), head["transaction"]
+        after = head.end()
+        transaction, status = head.group("transaction", "status")
         if after - at > MAX_HEADER:
             raise FrameError(f"a header section of more than {MAX_HEADER} octets")
         end, has_body = after, data.startswith(b"\r\n", after)
@@ -126,11 +127,12 @@ class FrameReader:
             end = line_end + 2
             if not data.startswith(_DASHES + transaction, after) or data[after + 7 + len(transaction):end] not in _ENDS:
                 raise FrameError("neither a header field nor the end-line of the frame")
-        self._dropping = head["status"] is not None and transaction in self._bindings
-        if self._dropping:
+        self._dropping = False
+        if status is not None and transaction in self._bindings:
+            self._dropping = True
             self._bindings.discard(transaction)
-            if head["status"] != b"200":
-                raise FrameError(f"the peer answered {head['status'].decode()} to the SEND that binds the session")
+            if status != b"200":
+                raise FrameError(f"the peer answered {status.decode()} to the SEND that binds the session")
         else:
             self._map(data, at, head, end, out)
         if has_body:
@@ -142,7 +144,7 @@ class FrameReader:
         paths = self._paths
         if paths is None:
             raise ValueError("frames before both paths are known")
-        to, origin = head["to"], head["from"]
+        to, origin = head.group("to", "from")
         if to != self._to:
             if not same_uri(to, paths.own):
                 raise FrameError("To-Path is not the path that the peer was given")
@@ -151,10 +153,9 @@ class FrameReader:
             if not same_uri(origin, paths.peer):
                 raise FrameError("From-Path is not the path that the peer gave")
             self._from = origin
-        out += (
-            data[at:head.start("to")], paths.far_peer, data[head.end("to"):head.start("from")], paths.far_own,
-            data[head.end("from"):end],
-        )  # fmt: skip
+        to_starts, to_ends = head.span("to")
+        from_starts, from_ends = head.span("from")
+        out += (data[at:to_starts], paths.far_peer, data[to_ends:from_starts], paths.far_own, data[from_ends:end])
 
     def _pass_body(self, data: bytes, at: int, out: list[bytes]) -> int:
         """Passes what is certain; the marker is empty afterwards when the end-line was among it."""
