@@ -16,7 +16,7 @@ Every error knows what the peer gets: a SIP status, or an H.248 error code. `hin
     │   ├── UserUnknown                 404
     │   ├── FlowFailed                  430
     │   ├── DialogUnknown               481
-    │   ├── BodyNotSupported            415  + Accept
+    │   ├── BodyNotSupported            415  + Accept, Accept-Encoding
     │   ├── MalformedSdp                400
     │   ├── MediaNotAcceptable          488
     │   ├── SecurityAgreementRequired   494
@@ -124,7 +124,7 @@ class BodyNotSupported(SipError):
     status, reason = 415, "Unsupported Media Type"
 
     def headers(self) -> list[tuple[str, str]]:
-        return [("Accept", "application/sdp")]
+        return [("Accept", "application/sdp, multipart/mixed"), ("Accept-Encoding", "identity")]
 
 
 class MalformedSdp(SipError):

@@ -16,7 +16,7 @@ from pcscf.config.tree import Node, Place
 from pcscf.config.values import Block, File, Listed, Name, OneOrMore, Transport, fault, own_default
 from pcscf.errors import ConfigError, MalformedSdp
 from pcscf.mediasec.explain import Explanation, explain
-from pcscf.mediasec.model import Agreed, Direction
+from pcscf.mediasec.model import Agreed, Direction, MediaPlan
 from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
 
 Mechanism = Literal["msrp-tls", "bfcp-tls", "udptl-dtls"]
@@ -85,6 +85,15 @@ class PreviousOffer(Block):
     """Its SDP."""
 
 
+class Said(Block):
+    """An offer or answer that came before, as it was received."""
+
+    direction: CaseDirection
+    """offer-from-ue, answer-to-ue, offer-from-core or answer-to-core."""
+    sdp: str
+    """Its SDP."""
+
+
 class Case(Binding):
     """One offer or answer to explain. Other keys are for the reader."""
 
@@ -98,6 +107,17 @@ class Case(Binding):
     """The resolved policy: {default, msrp, bfcp, fax}."""
     previous_offer: PreviousOffer | None = None
     """With an answer: the offer that it answers."""
+    history: Listed[Said] = ()
+    """Offers and answers of the session before that, in order. An offer without an answer after it was refused."""
+
+    @model_validator(mode="after")
+    def _history_alternates(self) -> Case:
+        for number, said in enumerate(self.history):
+            offered = _OFFER_OF.get(said.direction)
+            before = self.history[number - 1].direction if number else "nothing"
+            if offered is not None and before != offered.value:
+                raise fault(f"history.{number}.direction: {said.direction} after {before}", f"write {offered.value} before it")
+        return self
 
     @model_validator(mode="after")
     def _answers(self) -> Case:
@@ -118,10 +138,29 @@ class Case(Binding):
         """The decision by the case's own policy, or by that of `config`. Raises CaseError."""
         policy = media_policy(PolicyRule(media=self.policy)) if config is None else self.policy_in(config)
         agreed, received = self.agreed(config), read_sdp("in", self.sdp)
+        standing = self._standing(policy, agreed)
         if self.previous_offer is None:
-            return explain(policy, agreed, Direction(self.direction), received)
+            return explain(policy, agreed, Direction(self.direction), received, previous=standing)
         offer = read_sdp("previous_offer.sdp", self.previous_offer.sdp)
-        return explain(policy, agreed, Direction(self.previous_offer.direction), offer, received)
+        return explain(policy, agreed, Direction(self.previous_offer.direction), offer, received, previous=standing)
+
+    def _standing(self, policy: MediaPolicy, agreed: Agreed) -> MediaPlan | None:
+        """What the history settled: its last answer that did not end the session. Raises CaseError."""
+        standing: MediaPlan | None = None
+        for number, said in enumerate(self.history):
+            offered = _OFFER_OF.get(said.direction)
+            if offered is None:
+                continue
+            offer = read_sdp(f"history.{number - 1}.sdp", self.history[number - 1].sdp)
+            answer = read_sdp(f"history.{number}.sdp", said.sdp)
+            settled = explain(policy, agreed, offered, offer, answer, previous=standing).plan
+            if settled.action == "reject":
+                raise CaseError(f"history.{number - 1}", f"this offer is refused: {settled.warning}", "take its answer out")
+            if settled.action == "release-session":
+                what = f"this answer ends the session: {settled.warning}"
+                raise CaseError(f"history.{number}", what, "end the history before it")
+            standing = settled
+        return standing
 
 
 class Offer(Block):

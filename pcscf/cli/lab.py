@@ -1,4 +1,4 @@
-"""`pcscf lab`: a SIP core, an MSRP party and a UE as processes of their own, to try a P-CSCF with.
+"""`pcscf lab`: a SIP core, a party and a UE as processes of their own, to try a P-CSCF with, by MSRP, BFCP or T.38.
 
 Each tells what happens to it as one JSON object per line on standard output.
 """
@@ -22,7 +22,7 @@ from pcscf.errors import ConfigError, PcscfError
 from pcscf.lab import tls
 from pcscf.lab.call import Call, Habits, Manners
 from pcscf.lab.core import Core, CoreConfig
-from pcscf.lab.media import MediaFailedError
+from pcscf.lab.medium import MediaFailedError
 from pcscf.lab.net import Target, host_port, target_of
 from pcscf.lab.party import Party
 from pcscf.lab.tap import NoTap, Tap
@@ -31,7 +31,7 @@ from pcscf.lab.useragent import CallRefusedError, UserAgent, Witness
 from pcscf.observe.trace import TraceWriter
 from pcscf.sip.uri import Uri, parse_uri
 
-app = typer.Typer(help="Far ends to try a P-CSCF with: a SIP core, an MSRP party, a UE.", no_args_is_help=True)
+app = typer.Typer(help="Far ends to try a P-CSCF with: a SIP core, a party behind it, a UE.", no_args_is_help=True)
 
 LAB_WORD = "secret"   # the lab keeps no secrets: whoever reads this may register
 
@@ -67,6 +67,21 @@ class Talk:
     stay: bool
     patience: float
     cancel_after: float | None = None
+
+
+class Kind(StrEnum):
+    MSRP = "msrp"
+    BFCP = "bfcp"
+    T38 = "t38"
+
+
+class FloorControl(StrEnum):
+    CLIENT = "c-only"
+    SERVER = "s-only"
+
+
+Medium = Annotated[Kind, typer.Option("--medium", help="What its calls carry: messages, floor requests, or fax pages.")]
+FloorRole = Annotated[FloorControl, typer.Option("--floorctrl", help="Of BFCP: what it offers to be.")]
 
 
 class Lines(StrEnum):
@@ -117,6 +132,14 @@ def party(
     core: Annotated[str, typer.Option(metavar="SIP-URI", help="Where its own calls go.")] = "sip:127.0.0.1:5080",
     setup: Annotated[Setup, typer.Option(help="What it answers where the offer leaves the choice.")] = Setup.PASSIVE,
     cema: Annotated[bool, typer.Option(help="Speak CEMA (RFC 6714).")] = True,
+    medium: Medium = Kind.MSRP,
+    floorctrl: FloorRole = FloorControl.SERVER,
+    secure: Annotated[
+        bool, typer.Option("--tls/--plain", help="Have a certificate, and offer media over TLS (fax: DTLS) from end to end.")
+    ] = False,
+    offered: Annotated[
+        OfferedSetup | None, typer.Option("--offer-setup", help="a=setup of its offers; as for the UE by itself.")
+    ] = None,
     reject: Annotated[int, typer.Option(metavar="STATUS", help="Refuse every call; 0 answers.")] = 0,
     ring: Annotated[bool, typer.Option("--ring", help="Send 180 before the answer.")] = False,
     delay: Annotated[float, typer.Option(metavar="SECONDS", help="Wait before the answer.")] = 0.0,
@@ -129,15 +152,18 @@ def party(
     patience: Patience = 10.0,
     trace: Trace = None,
 ) -> None:
-    """An MSRP user behind the core, without TLS."""
+    """A user behind the core, whose media are in the clear by itself."""
     manners = Manners(reject, ring, delay, reply, hang_up_after)
     talk = Talk(say or [], replies, stay, patience)
+    habits = Habits(
+        secure=secure, setup=_setup(offered, medium), choice=setup.value, cema=cema,
+        identity=tls.self_signed(uri) if secure else None, medium=medium.value, floorctrl=floorctrl.value,
+    )
 
     async def run() -> None:
         with _tap(trace, "party") as tap:
             element = Party(
-                uri, target(core), tap, habits=Habits(choice=setup.value, cema=cema), manners=manners, host=host,
-                witness=_Teller(),
+                uri, target(core), tap, habits=habits, manners=manners, host=host, witness=_Teller(),
             )
             address = await element.start(port)
             try:
@@ -170,8 +196,12 @@ def ue(
     stay: Stay = False,
     answer: Annotated[int, typer.Option(metavar="CALLS", help="Wait for calls and answer so many before it ends.")] = 0,
     reply: Reply = "",
-    setup: Annotated[OfferedSetup, typer.Option(help="a=setup of the offer.")] = OfferedSetup.ACTIVE,
-    secure: Annotated[bool, typer.Option("--tls/--plain", help="Offer TCP/TLS/MSRP or TCP/MSRP.")] = True,
+    medium: Medium = Kind.MSRP,
+    floorctrl: FloorRole = FloorControl.CLIENT,
+    setup: Annotated[
+        OfferedSetup | None, typer.Option(help="a=setup of the offer; by itself actpass for T.38, active otherwise.")
+    ] = None,
+    secure: Annotated[bool, typer.Option("--tls/--plain", help="Offer media over TLS (fax: DTLS), or in the clear.")] = True,
     cema: Annotated[bool, typer.Option(help="Speak CEMA (RFC 6714).")] = True,
     wrong_certificate: Annotated[
         bool, typer.Option("--wrong-certificate", help="Show a certificate that the fingerprint in the SDP does not name.")
@@ -186,9 +216,9 @@ def ue(
     """A UE: registers, calls if told whom, and answers calls if told how many."""
     identity = tls.self_signed(f"{user}@{domain}") if secure else None
     habits = Habits(
-        secure=secure, setup="" if setup is OfferedSetup.NONE else setup.value, choice="active" if secure else "passive",
+        secure=secure, setup=_setup(setup, medium), choice="active" if secure else "passive",
         cema=cema, identity=tls.self_signed("somebody else") if wrong_certificate else identity, announced=identity,
-        e2ae="requested" if secure else "",
+        e2ae="requested" if secure else "", medium=medium.value, floorctrl=floorctrl.value,
     )
     known = tuple(name for name in mechanisms if name != "none") if mechanisms else MEDIA_MECHANISMS
     security = SecurityHabits(known, security_lines.value, security_verify.value)
@@ -214,6 +244,12 @@ def ue(
                 await element.close()
 
     _run(run())
+
+
+def _setup(told: OfferedSetup | None, medium: Kind) -> str:
+    """Of our offers. RFC 8842 §5.2 has DTLS offered with actpass."""
+    setup = told or (OfferedSetup.ACTPASS if medium is Kind.T38 else OfferedSetup.ACTIVE)
+    return "" if setup is OfferedSetup.NONE else setup.value
 
 
 class _Teller(Witness):

@@ -37,7 +37,7 @@ COMMANDS = {
     "gateway": Command("pcscf.cli.gateway", "gateway", "Run a media gateway (IMS-AGW) on its own."),
     "scenario": Command("pcscf.cli.scenario.command", "app", "Run SIPp scenarios against a P-CSCF of their own."),
     "demo": Command("pcscf.cli.demo", "demo", "Show the main job on this machine; nothing else is needed."),
-    "lab": Command("pcscf.cli.lab", "app", "Far ends to try a P-CSCF with: a SIP core, an MSRP party, a UE."),
+    "lab": Command("pcscf.cli.lab", "app", "Far ends to try a P-CSCF with: a SIP core, a party behind it, a UE."),
     "version": Command("pcscf.cli.version", "version", "Tell the versions of pcscf and of what it stands on."),
 }
 

@@ -17,6 +17,7 @@ from pcscf.errors import ConfigError
 
 MAX_SIZE = 1_048_576
 MAX_DEPTH = 32
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 MAX_VALUES = 50_000
 
 Scalar: TypeAlias = str | int | float | bool | None
@@ -143,13 +144,15 @@ def _complaint(text: str, line: int, error: yaml.MarkedYAMLError) -> tuple[str, 
         if "\t" in found[: len(found) - len(found.lstrip())]:
             return "a tab stands where YAML wants blanks", "indent with blanks only"
     what = ", ".join(part for part in (error.context, error.problem) if part)
+    if "nesting depth" in what:   # PyYAML has a limit of its own, which what is read ahead can meet before ours
+        return TOO_DEEP, ""
     return f"is not YAML: {what}", "look at the indentation, and put texts with : # { [ * & ! in quotes"
 
 
 def _node(event: Any, events: Iterator[Any], anchors: dict[str, Node], file: str, depth: int) -> Node:
     place = Place(file, event.start_mark.line + 1)
     if depth > MAX_DEPTH:
-        raise ConfigError(f"is nested deeper than {MAX_DEPTH} levels", file=file, line=place.line)
+        raise ConfigError(TOO_DEEP, file=file, line=place.line)
     if isinstance(event, yaml.AliasEvent):
         if event.anchor not in anchors:
             raise ConfigError(f"*{event.anchor} names nothing above", file=file, line=place.line)

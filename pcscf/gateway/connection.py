@@ -15,6 +15,7 @@ from typing import Final, Protocol, cast
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.endpoint import Endpoint, Established, Failed
 from pcscf.gateway.frames import FrameError, FrameReader
+from pcscf.gateway.yielding import YieldingEndpoint
 
 READ_SIZE: Final = 65536
 """Bytes read at once. Below glibc's mmap threshold, so that no read maps and unmaps memory."""
@@ -102,6 +103,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=self._write_buffer)
         if not self._endpoint.established:
             self._timer = self._loop.call_later(self._handshake_timeout, self._fail, Cause.HANDSHAKE_TIMEOUT, "")
+        if isinstance(self._endpoint, YieldingEndpoint):
+            self._loop.call_later(self._endpoint.patience, self._begin, self._endpoint)
         self._advance()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -149,6 +152,11 @@ class Connection(asyncio.BufferedProtocol):
         self._owner.connection_ended(self, cause, "")
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _begin(self, endpoint: YieldingEndpoint) -> None:
+        if not self._over:
+            endpoint.begin()
+            self._advance()
 
     def _advance(self) -> None:
         """After the endpoint has taken something in."""

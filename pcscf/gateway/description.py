@@ -16,7 +16,7 @@ from pcscf.errors import H248Error
 from pcscf.gateway.certificate import OFFERED, STRENGTH, Fingerprint
 from pcscf.gateway.items import unsupported_value
 from pcscf.h248.message import record
-from pcscf.h248.packages import DEFAULT_HASH, requested_hash
+from pcscf.h248.packages import DEFAULT_HASH, NEW_CONNECTION, requested_hash
 
 MAX_LINES: Final = 64
 REMEMBERED: Final = 1024
@@ -61,6 +61,11 @@ class Description:
     @property
     def chooses(self) -> bool:
         return CHOOSE in (self.address, self.port) or bool(self.wanted) or _CHOOSE_AUTHORITY in self.path
+
+    @property
+    def is_new(self) -> bool:
+        """Whether another connection is asked for (RFC 4145 §5)."""
+        return any(line.lower() == NEW_CONNECTION for line in self.lines)
 
     @property
     def target(self) -> tuple[str, int] | None:

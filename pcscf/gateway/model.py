@@ -47,6 +47,7 @@ class LegPlan:
     remote: None while unknown; fingerprints: those of the strongest usable hash of the Remote descriptor.
     receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
+    generation: how many times a=connection:new asked for another connection.
     own_path, peer_path: a=path of Local and of Remote; "" while unknown, and both where the gateway does not read MSRP.
     """
 
@@ -59,6 +60,7 @@ class LegPlan:
     receives: bool
     sends: bool
     triggers: int = 0
+    generation: int = 0
     source: SourceFilter | None = None
     dscp: int | None = None
     partner: LegKey | None = None
@@ -78,7 +80,9 @@ class LegPlan:
     @property
     def association(self) -> tuple[object, ...]:
         """What a connection depends on: when this changes, the connection is replaced (RFC 7345 §4.5)."""
-        return (self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.aware)
+        return (
+            self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation, self.aware
+        )  # fmt: skip
 
 
 @record
@@ -134,13 +138,14 @@ class Stream:
     mode: Mode = Mode.SEND_RECEIVE
     tls_client: bool = False
     triggers: int = 0
+    generation: int = 0
     tcp: TcpRole | None = None
     properties: dict[str, Property] = field(default_factory=dict)
 
     def copy(self) -> Stream:
         """One to try a change on."""
-        return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers, self.tcp,
-                      self.properties)  # fmt: skip
+        return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers,
+                      self.generation, self.tcp, self.properties)  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -24,11 +24,12 @@ from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Identity
 from pcscf.gateway.config import GatewayConfig, Realm
 from pcscf.gateway.connection import READ_SIZE, Connection
-from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsContext, TlsEndpoint
+from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsContext, TlsEndpoint, TlsRole
 from pcscf.gateway.frames import FrameReader, Paths
 from pcscf.gateway.model import Address, Close, Configure, Effect, LegKey, LegPlan, TcpRole
 from pcscf.gateway.statistics import Statistics
 from pcscf.gateway.trace import GatewayTraceEvent, Trace, TraceKind
+from pcscf.gateway.yielding import YieldingEndpoint
 
 BACKLOG: Final = 8
 """Connections that may wait unseen in the kernel until the controller has configured the leg."""
@@ -186,6 +187,7 @@ class Leg:
         self._frames: FrameReader | None = None
         self._task: asyncio.Task[None] | None = None
         self._watching = False
+        self._awaited: asyncio.TimerHandle | None = None
         self._ended = False
         self._remote: Address | None = None
         self._created = relay.loop.time()
@@ -233,6 +235,9 @@ class Leg:
             elif self._may_dial(partner):
                 self._relay.stop_listening(plan.local)
                 self._task = self._relay.spawn(self._dial())
+        if partner is not None:
+            self._limit_wait(partner)
+            partner._limit_wait(self)
 
     def _reads_frames(self, partner: Leg | None) -> bool:
         """Whether frames can be mapped, or need not be: the paths of both legs are known, or neither leg has one."""
@@ -274,6 +279,20 @@ class Leg:
         self._watching = True
         self._relay.loop.add_reader(listener, self._acceptable, listener)
 
+    def _limit_wait(self, partner: Leg) -> None:
+        """Once both ends are known, the one that is to connect must do so: nobody waits for ever."""
+        if self._watching and self._awaited is None and partner.plan.complete:
+            limit = self._relay.config.timers.tcp_accept
+            self._awaited = self._relay.loop.call_later(limit, self._nobody_connected)
+
+    def _nobody_connected(self) -> None:
+        self._awaited = None
+        if not (self.plan.receives or self.plan.sends):
+            return
+        self._unwatch()
+        self._note("tcp-failed", Cause.NOBODY_CONNECTED.text, cause=Cause.NOBODY_CONNECTED.name)
+        self._give_up(Cause.NOBODY_CONNECTED)
+
     def _acceptable(self, listener: socket.socket) -> None:
         try:
             accepted, source = listener.accept()
@@ -288,7 +307,7 @@ class Leg:
             self._relay.note("tcp-refused", self, f"{_spell(remote)} is not an allowed source", {"remote": _spell(remote)})
             _refuse(accepted)
             return
-        self._watching = False
+        self._unwatch()
         self._relay.stop_listening(self.plan.local)
         self._remote = remote
         accepted.setblocking(False)
@@ -302,6 +321,9 @@ class Leg:
         if self._watching and listener is not None:
             self._relay.loop.remove_reader(listener)
         self._watching = False
+        if self._awaited is not None:
+            self._awaited.cancel()
+            self._awaited = None
 
     def _admits(self, remote: Address) -> bool:
         source = self.plan.source
@@ -379,7 +401,9 @@ class Leg:
     def _new_connection(self) -> Connection:
         relay, plan = self._relay, self.plan
         endpoint: Endpoint
-        if plan.secure:
+        if plan.secure and plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
+            endpoint = YieldingEndpoint(relay.tls, plan.fingerprints, relay.config.timers.tls_yield)
+        elif plan.secure:
             endpoint = TlsEndpoint(relay.tls, plan.tls, plan.fingerprints)
         elif relay.capture is not None and self._remote is not None:
             endpoint = CapturedEndpoint(relay.capture, plan.local, self._remote)

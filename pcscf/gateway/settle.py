@@ -102,6 +102,7 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         receives=stream.mode in _RECEIVES,
         sends=stream.mode in _SENDS,
         triggers=stream.triggers,
+        generation=stream.generation,
         source=source_filter(stream.properties, remote),
         dscp=dscp(stream.properties),
         partner=partner,

@@ -51,10 +51,10 @@ def long_token(symbol: str) -> str | None:
 SAFE_CHARS: Final = r"A-Za-z0-9+\-&!_/'?@^`~*$\\()%|."
 """SafeChar of the ABNF, for use inside a character class."""
 
-LWSP: Final = r"[ \t\r\n]*+(?:;[^\r\n]*+[ \t\r\n]*+)*+"
+LWSP: Final = r"[ \t\r\n]*+(?>(?:;[^\r\n]*+[ \t\r\n]*+)*)"
 """White space, ends of line and comments, matched without backtracking."""
-_LOCAL_OR_REMOTE: Final = r"[LlRr](?:[Oo][Cc][Aa][Ll]|[Ee][Mm][Oo][Tt][Ee])?+"
-OCTETS: Final = r"[^}]*+(?:(?<=\\)\}[^}]*+)*+"
+_LOCAL_OR_REMOTE: Final = r"[LlRr](?>(?:[Oo][Cc][Aa][Ll]|[Ee][Mm][Oo][Tt][Ee])?)"
+OCTETS: Final = r"[^}]*+(?>(?:(?<=\\)\}[^}]*+)*)"
 """What stands between the braces of Local or Remote: a brace that closes is not behind a backslash."""
 _TOKEN: Final = re.compile(
     LWSP

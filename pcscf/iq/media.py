@@ -23,6 +23,7 @@ class Media:
     access, core                          the gateway's address, port and fingerprints
     access_setup, core_setup              the a=setup that Local has told the gateway
     tls_clients                           lines where the gateway was told to be the TLS or DTLS client
+    connections                           which connection of its line the gateway was told to make, where it is not the first
     """
 
     gateway: str
@@ -34,6 +35,11 @@ class Media:
     access_setup: Mapping[int, str] = field(default_factory=dict)
     core_setup: Mapping[int, str] = field(default_factory=dict)
     tls_clients: frozenset[int] = frozenset()
+    connections: Mapping[int, int] = field(default_factory=dict)
+
+    def renews(self, line: LinePlan) -> bool:
+        """Whether the plan wants another connection of the line than the gateway was told to make."""
+        return line.connection != self.connections.get(line.index, 1)
 
 
 def stream_of(index: int) -> int:
@@ -47,10 +53,11 @@ def line_of(stream: int) -> int:
 
 
 def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
-    """(line, access leg, core leg) of every m-line that uses the gateway."""
+    """(line, access leg, core leg) of every m-line that uses the gateway; while an answer is open, those that stand."""
     for line in plan.lines:
         if line.gateway and line.access is not None and line.core is not None:
-            yield line, line.access, line.core
+            access, core = line.standing or (line.access, line.core)
+            yield line, access, core
 
 
 @lru_cache(maxsize=64)

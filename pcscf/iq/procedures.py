@@ -4,7 +4,8 @@ A session has one context with two terminations, access and core, and one stream
 StreamID is the index of the m-line plus one. Three transactions make a session: `reserve`, `configure`, `release`.
 
 TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's). The TLS or
-DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the stream.
+DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the connection.
+a=connection:new in Remote ends the connection that stands and asks for another, whose TLS role is said anew (RFC 4145 §5).
 
 A stream is application-agnostic, `TCP -`, unless the gateway shall read it (TS 23.334 §6.2.18): then it is `TCP/MSRP *`, and
 a=path in Local is the gateway's own, of which it chooses host and port (`$:$`), in Remote that of the peer.
@@ -98,8 +99,9 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     A line that has no stream yet (a further offer) gets one. Empty when there is nothing to tell.
     """
     lines = list(legs(plan))
-    access = _Side(media.access, media.access_setup, media.tls_clients, ACCESS_EVENTS)
-    core = _Side(media.core, media.core_setup, media.tls_clients, CORE_EVENTS)
+    renewed = frozenset([line.index for line, _, _ in lines if media.renews(line)])
+    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
+    core = _Side(media.core, media.core_setup, media.tls_clients, renewed, CORE_EVENTS)
     commands = (
         *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
         *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),
@@ -140,11 +142,12 @@ def restoration() -> tuple[Action, ...]:
 
 @record
 class _Side:
-    """What a termination has been told so far."""
+    """What a termination has been told so far. `renewed`: lines whose connection gives way to a new one."""
 
     streams: Mapping[int, StreamMedia]
     setup: Mapping[int, str]
     tls_clients: frozenset[int]
+    renewed: frozenset[int]
     request_id: int
 
     @property
@@ -173,7 +176,7 @@ def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) ->
             signalled.append((line, leg))
         elif leg.peer_address is not None:
             streams.append(_known_stream(line, leg, leg.peer_address, side))
-            if line.index not in side.tls_clients:
+            if line.index not in side.tls_clients or line.index in side.renewed:
                 signalled.append((line, leg))
     live = [line.index for line, _ in lines]
     streams += [Stream(stream_of(index), _control(_INACTIVE, "")) for index in side.streams if index not in live]
@@ -223,7 +226,10 @@ def _known_stream(line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) 
         local += _fingerprints(own.fingerprints)
         if path:
             local += f"a=path:{paths.placed(path, own.address, own.port)}\r\n"
-    return Stream(stream_of(line.index), _control(_SEND_RECEIVE, ""), local, _remote(line, leg, peer))
+    remote = _remote(line, leg, peer)
+    if line.index in side.renewed:
+        remote += packages.NEW_CONNECTION + "\r\n"
+    return Stream(stream_of(line.index), _control(_SEND_RECEIVE, ""), local, remote)
 
 
 def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""What a person needs to try the product: a UE, a SIP core and an MSRP party, with endpoints of their own.
+"""What a person needs to try the product: a UE, a SIP core and a party behind it, with endpoints of their own.
 
 Nothing here shares code with the gateway: the far ends judge the product, so they must not repeat its mistakes.
 """

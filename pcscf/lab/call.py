@@ -1,4 +1,4 @@
-"""One call of a user agent: its SIP dialog (RFC 3261 §12) and its MSRP session."""
+"""One call of a user agent: its SIP dialog (RFC 3261 §12) and its media."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Literal
 from pcscf.errors import PcscfError
 from pcscf.lab import media
 from pcscf.lab.agent import token
-from pcscf.lab.media import MsrpListener, MsrpMedia
-from pcscf.lab.msrp_session import MsrpSession, SendRefusedError, SessionClosedError
+from pcscf.lab.media import MsrpMedia
+from pcscf.lab.medium import End, MediaFailedError, MediaLine, NotTakenError, Session, SessionClosedError
 from pcscf.lab.tap import Tap
-from pcscf.lab.tls import Identity, TlsFacts
+from pcscf.lab.tls import Fingerprint, Identity, TlsFacts
 from pcscf.sip.headers import NameAddr, parse_name_addr
 from pcscf.sip.message import Request, Response
 from pcscf.sip.uri import Uri, parse_uri
@@ -23,13 +23,16 @@ MAX_FORWARDS = "70"
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """How a user agent does MSRP.
+    """How a user agent does its media.
 
+    medium       what it offers, and takes
     setup        what it writes in an offer; "" leaves the attribute out (RFC 4975 alone)
     choice       what it answers where the offer leaves the choice
     identity     the certificate that it shows; None without TLS
     announced    the certificate whose fingerprint stands in its SDP: `identity`, unless a fault is wanted
     e2ae         value of a=3ge2ae in its offers
+    cema         of MSRP: whether it speaks RFC 6714
+    floorctrl    of BFCP: what it offers to be, c-only or s-only; an answer complements the offer
     """
 
     secure: bool = False
@@ -39,13 +42,19 @@ class Habits:
     identity: Identity | None = None
     announced: Identity | None = None
     e2ae: str = ""
+    medium: Literal["msrp", "bfcp", "t38"] = "msrp"
+    floorctrl: Literal["c-only", "s-only"] = "c-only"
+
+    def shown(self, *, secure: bool) -> tuple[Fingerprint, ...]:
+        """The fingerprints of our SDP."""
+        announced = self.announced or self.identity
+        return (announced.fingerprint(),) if secure and announced else ()
 
     def describe(self, host: str, port: int, *, setup: str, secure: bool, e2ae: str = "") -> MsrpMedia:
-        """What stands in our SDP; `secure` follows the offer when we answer."""
-        announced = self.announced or self.identity
+        """Our MSRP line; `secure` follows the offer when we answer."""
         return MsrpMedia(
             address=host, port=port, path=(media.new_uri(host, port, secure=secure),), secure=secure, setup=setup,
-            cema=self.cema, fingerprints=(announced.fingerprint(),) if secure and announced else (), e2ae=e2ae,
+            cema=self.cema, fingerprints=self.shown(secure=secure), e2ae=e2ae,
         )
 
 
@@ -125,11 +134,9 @@ class Call:
     """A call that was answered. `hang_up_by` sends the BYE; `on_end` lets the user agent forget the call."""
 
     dialog: Dialog
-    local: MsrpMedia
-    remote: MsrpMedia
-    identity: Identity | None
+    media_end: End
+    remote: MediaLine
     tap: Tap
-    listener: MsrpListener | None
     hang_up_by: Callable[[Call, str], Awaitable[None]]
     on_end: Callable[[Call], None]
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)   # the ACK was sent or came: media may start
@@ -137,52 +144,49 @@ class Call:
     ended_by: Literal["", "us", "peer"] = ""
     reason: str = ""            # the Reason of the BYE (RFC 3326)
     tls: TlsFacts | None = None
-    failure: str = ""           # why there is no MSRP session
-    _session: MsrpSession | None = None
+    failure: str = ""           # why there is no media session
+    _session: Session | None = None
     _media: asyncio.Task[None] | None = None
 
+    @property
+    def local(self) -> MediaLine:
+        return self.media_end.local
+
     def start_media(self) -> None:
-        """Open the MSRP session in the background, once confirmed: dial as the active side, wait as the passive one."""
+        """Open the media in the background, once confirmed."""
         self._media = asyncio.create_task(self._open())
 
     async def _open(self) -> None:
         await self.confirmed.wait()
         try:
-            if self.listener is not None and self.local.secure:
-                raise media.MediaFailedError("the peer wants to dial, but the lab is no TLS server")
-            if self.listener is not None:
-                self._session = await self.listener.accept(self.local, self.remote, self.tap, self.dialog.call_id)
-                return
-            self._session, self.tls = await media.connect(
-                self.local, self.remote, self.identity, self.tap, self.dialog.call_id,
-            )
-            await self._session.bind()
+            self._session, self.tls = await self.media_end.open(self.remote, self.tap, self.dialog.call_id)
+            await self._session.greet()
         except (PcscfError, TimeoutError) as error:
-            self.failure = str(error) or "no answer to the first SEND"
+            self.failure = str(error) or "no answer to what we said first"
 
-    async def session(self) -> MsrpSession:
-        """The bound session. Raises MediaFailedError."""
+    async def session(self) -> Session:
+        """The session that stands. Raises MediaFailedError."""
         if self._media is not None:
             await asyncio.wait([self._media])   # which ends cancelled where the call ends first
         if self._session is None or self.failure:
-            raise media.MediaFailedError(self.failure or "the call ended without an MSRP session")
+            raise MediaFailedError(self.failure or "the call ended without a media session")
         return self._session
 
-    async def send_text(self, text: str, *, success_report: bool = False) -> None:
+    async def send_text(self, text: str) -> None:
         """Raises MediaFailedError, where the session closes or the peer refuses as well."""
         session = await self.session()
         try:
-            await session.send(text, success_report=success_report)
-        except (SendRefusedError, SessionClosedError, TimeoutError) as error:
-            raise media.MediaFailedError(str(error) or "no response to SEND") from error
+            await session.send_text(text)
+        except (NotTakenError, SessionClosedError, TimeoutError) as error:
+            raise MediaFailedError(str(error) or "no answer to what we sent") from error
 
     async def receive_text(self) -> str:
-        """The next message as text. Raises MediaFailedError once none can come any more."""
+        """The next text of the peer. Raises MediaFailedError once none can come any more."""
         session = await self.session()
         try:
-            return (await session.receive()).content.decode(errors="replace")
+            return await session.receive_text()
         except SessionClosedError as error:
-            raise media.MediaFailedError(str(error)) from error
+            raise MediaFailedError(str(error)) from error
 
     async def hang_up(self, reason: str = "") -> None:
         """Close the session, then send BYE, with `reason` as its Reason."""
@@ -209,8 +213,7 @@ class Call:
             await asyncio.gather(self._media, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
-        if self.listener is not None:
-            await self.listener.close()
+        await self.media_end.close()
 
 
 def new_call_id() -> str:

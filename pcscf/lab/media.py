@@ -9,22 +9,19 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 
-from pcscf.errors import MalformedSdp, MediaNotAcceptable, PcscfError
+from pcscf.errors import MalformedSdp, MediaNotAcceptable
 from pcscf.lab import tls
+from pcscf.lab.description import Section, fingerprint_attributes, read_sections_untrusted, write_section
+from pcscf.lab.medium import MediaFailedError
 from pcscf.lab.msrp import MsrpError, MsrpUri, parse_uri_untrusted
 from pcscf.lab.msrp_session import MsrpSession
+from pcscf.lab.streams import show_tls
 from pcscf.lab.tap import Address, Tap
 
 PLAIN, SECURE = "TCP/MSRP", "TCP/TLS/MSRP"
 CONNECT_TIMEOUT = 10.0     # seconds
 ACCEPT_TIMEOUT = 20.0      # seconds that the passive side waits for the peer's first SEND
 DISCARD_PORT = 9           # what the active side writes (RFC 4145 §4.1)
-
-COMPLEMENT = {"active": "passive", "passive": "active"}
-
-
-class MediaFailedError(PcscfError):
-    """The MSRP connection did not come about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +41,9 @@ class MsrpMedia:
     def own_uri(self) -> MsrpUri:
         return self.path[-1]
 
+    def to_sdp(self, session: int) -> bytes:
+        return write_sdp(self, session=session)
+
     def described_address(self) -> Address:
         """The address of c= and m=, the one that counts with CEMA."""
         return self.address, self.port
@@ -61,78 +61,43 @@ def new_uri(host: str, port: int, *, secure: bool) -> MsrpUri:
 
 def write_sdp(media: MsrpMedia, *, session: int, version: int = 1) -> bytes:
     """A session description with this one line."""
-    family = "IP6" if ":" in media.address else "IP4"
-    lines = [
-        "v=0",
-        f"o=- {session} {version} IN {family} {media.address}",
-        "s=-",
-        f"c=IN {family} {media.address}",
-        "t=0 0",
-        f"m=message {media.port} {SECURE if media.secure else PLAIN} *",
-        "a=accept-types:text/plain message/cpim",
-        "a=path:" + " ".join(map(str, media.path)),
-    ]
+    attributes = ["accept-types:text/plain message/cpim", "path:" + " ".join(map(str, media.path))]
     if media.setup:
-        lines.append(f"a=setup:{media.setup}")
+        attributes.append(f"setup:{media.setup}")
     if media.cema:
-        lines.append("a=msrp-cema")
+        attributes.append("msrp-cema")
     if media.e2ae:
-        lines.append(f"a=3ge2ae:{media.e2ae}")
-    lines += [f"a=fingerprint:{name} {value}" for name, value in media.fingerprints]
-    return ("\r\n".join(lines) + "\r\n").encode()
+        attributes.append(f"3ge2ae:{media.e2ae}")
+    attributes += fingerprint_attributes(media.fingerprints)
+    line = f"message {media.port} {SECURE if media.secure else PLAIN} *"
+    return write_section(media.address, line, attributes, session=session, version=version)
 
 
 def read_sdp_untrusted(body: bytes) -> MsrpMedia:
     """The first MSRP line that is in use. Raises MalformedSdp, or MediaNotAcceptable where there is none."""
-    try:
-        lines = [line.strip() for line in body.decode().splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise MalformedSdp("not UTF-8") from error
-    starts = [index for index, line in enumerate(lines) if line.startswith("m=")]
-    session = lines[:starts[0]] if starts else lines
-    for start, end in zip(starts, [*starts, len(lines)][1:], strict=True):
-        words = lines[start][2:].split()
-        if len(words) >= 4 and words[0] == "message" and words[2].upper() in {PLAIN, SECURE} and words[1] != "0":
-            return _read_line(words, lines[start + 1:end], session)
+    for section in read_sections_untrusted(body):
+        if section.in_use and section.kind in {("message", PLAIN), ("message", SECURE)}:
+            return _read_line(section)
     raise MediaNotAcceptable("the session description has no MSRP line in use")
 
 
-def _read_line(words: list[str], section: list[str], session: list[str]) -> MsrpMedia:
-    def attributes(name: str) -> list[str]:
-        """Of the media section, else of the session (RFC 8122 §5, RFC 4145 §4)."""
-        for place in (section, session):
-            found = [line[2:].partition(":")[2].strip() for line in place if line[2:].partition(":")[0] == name]
-            if found:
-                return found
-        return []
-
-    connection = next((line[2:].split() for place in (section, session) for line in place if line.startswith("c=")), [])
+def _read_line(section: Section) -> MsrpMedia:
     try:
-        path = tuple(parse_uri_untrusted(uri) for uri in " ".join(attributes("path")).split())
-        port = int(words[1])
-    except (MsrpError, ValueError) as error:
+        path = tuple(parse_uri_untrusted(uri) for uri in " ".join(section.all("path")).split())
+    except MsrpError as error:
         raise MalformedSdp(str(error)) from error
-    if not path or len(connection) != 3:
-        raise MalformedSdp("an MSRP line needs a=path and c=")
-    fingerprints = [value.split() for value in attributes("fingerprint")]
-    setup = (attributes("setup") or [""])[0].lower()
+    if not path:
+        raise MalformedSdp("an MSRP line needs a=path")
     return MsrpMedia(
-        address=connection[2],
-        port=port,
+        address=section.address,
+        port=section.port,
         path=path,
-        secure=words[2].upper() == SECURE,
-        setup="" if setup == "holdconn" else setup,   # RFC 6135 §4.2.1
-        cema=bool(attributes("msrp-cema")),
-        fingerprints=tuple((pair[0].lower(), pair[1].upper()) for pair in fingerprints if len(pair) == 2),
-        e2ae=(attributes("3ge2ae") or [""])[0].lower(),
+        secure=section.kind[1] == SECURE,
+        setup=section.setup,
+        cema=bool(section.all("msrp-cema")),
+        fingerprints=section.fingerprints,
+        e2ae=section.e2ae,
     )
-
-
-def answer_setup(offered: str, wanted: str) -> str:
-    """Our setup in the answer (RFC 4145 §4.1); `wanted` counts where the offer leaves the choice."""
-    if offered == "actpass":
-        return wanted
-    return COMPLEMENT[offered or "active"]
 
 
 def check_cema_offer(offer: MsrpMedia, *, cema: bool) -> None:
@@ -214,7 +179,9 @@ async def connect(
             if identity is None:
                 raise MediaFailedError("no certificate for TLS")
             reader, writer, facts = await tls.connect(host, port, identity, remote.fingerprints)
-            _show_tls(tap, flow, writer, facts)
+            show_tls(
+                tap, "TLS", facts, "out", flow, writer.get_extra_info("sockname")[:2], writer.get_extra_info("peername")[:2],
+            )
         else:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 reader, writer = await asyncio.open_connection(host, port)
@@ -222,11 +189,3 @@ async def connect(
         raise MediaFailedError(f"{host} port {port}: {error}") from error
     session = MsrpSession(reader, writer, local=local.own_uri, remote=remote.path, tap=tap, flow=flow)
     return session, facts
-
-
-def _show_tls(tap: Tap, flow: str, writer: asyncio.StreamWriter, facts: tls.TlsFacts) -> None:
-    tap.event(
-        "TLS", "out", f"{facts.version} {facts.cipher}, certificate as in SDP", flow=flow,
-        local=writer.get_extra_info("sockname")[:2], peer=writer.get_extra_info("peername")[:2],
-        facts={"version": facts.version, "cipher": facts.cipher, "fingerprint": facts.peer_fingerprint},
-    )

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pcscf.errors import PcscfError
+from pcscf.lab.medium import NotTakenError, SessionClosedError
 from pcscf.lab.msrp import (
     Assembler,
     ByteRange,
@@ -28,11 +28,7 @@ CHUNK_BYTES = 2_048          # what may go in one uninterruptible chunk (RFC 497
 READ_BYTES = 65_536
 
 
-class SessionClosedError(PcscfError):
-    """The connection is gone; `what` says why."""
-
-
-class SendRefusedError(PcscfError):
+class SendRefusedError(NotTakenError):
     """The peer answered a SEND with `status`."""
 
     def __init__(self, status: int, comment: str) -> None:
@@ -69,6 +65,7 @@ class MsrpSession:
         self._reader = reader
         self._tap = tap
         self._flow = flow
+        self._opens = claim is None
         self._claim = claim
         self._assembler = Assembler()
         self._waiting: dict[str, asyncio.Future[Response]] = {}
@@ -82,6 +79,17 @@ class MsrpSession:
     async def bind(self) -> None:
         """Send the empty SEND by which the active side binds the connection (RFC 4975 §5.4, RFC 6135 §4.2.2)."""
         await self._transact("SEND", (("Message-ID", _token()), ("Byte-Range", "1-0/0")), None)
+
+    async def greet(self) -> None:
+        """The active side binds; the passive one was bound before it came to be a session."""
+        if self._opens:
+            await self.bind()
+
+    async def send_text(self, text: str) -> None:
+        await self.send(text)
+
+    async def receive_text(self) -> str:
+        return (await self.receive()).content.decode(errors="replace")
 
     async def send(self, text: str, *, content_type: str = "text/plain", success_report: bool = False) -> str:
         """Send `text`, in as many chunks as it needs; returns its Message-ID once every chunk was answered with 200.

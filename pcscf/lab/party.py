@@ -1,4 +1,4 @@
-"""The MSRP party behind the core: plain TCP/MSRP with CEMA, its own SIP user agent."""
+"""The party behind the core: a SIP user agent of its own whose media are not protected."""
 
 from __future__ import annotations
 

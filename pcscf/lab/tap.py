@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 from pcscf.sip.message import Message
 
 Direction = Literal["in", "out"]
+Proto = Literal["TLS", "DTLS", "MSRP", "BFCP", "T.38"]
 Address = tuple[str, int]
 
 
@@ -17,7 +18,7 @@ class Tap(Protocol):
     def sip(self, direction: Direction, message: Message, wire: bytes, *, local: Address, peer: Address) -> None: ...
 
     def event(
-        self, proto: Literal["TLS", "MSRP"], direction: Direction, text: str, *,
+        self, proto: Proto, direction: Direction, text: str, *,
         flow: str, local: Address, peer: Address, facts: Mapping[str, object],
     ) -> None:
         """`flow` is the Call-ID; `text` one line for a person."""
@@ -30,7 +31,7 @@ class NoTap:
         return
 
     def event(
-        self, proto: Literal["TLS", "MSRP"], direction: Direction, text: str, *,
+        self, proto: Proto, direction: Direction, text: str, *,
         flow: str, local: Address, peer: Address, facts: Mapping[str, object],
     ) -> None:
         return

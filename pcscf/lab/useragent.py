@@ -6,19 +6,11 @@ import asyncio
 import itertools
 import secrets
 
-from pcscf.errors import MediaNotAcceptable, PcscfError, SipError
+from pcscf.errors import PcscfError, SipError
 from pcscf.lab.agent import Agent, ClientTransaction, NoResponseError, token
 from pcscf.lab.call import MAX_FORWARDS, Call, Dialog, Habits, Manners, new_call_id
-from pcscf.lab.media import (
-    DISCARD_PORT,
-    MediaFailedError,
-    MsrpListener,
-    MsrpMedia,
-    answer_setup,
-    check_cema_offer,
-    read_sdp_untrusted,
-    write_sdp,
-)
+from pcscf.lab.media_kinds import medium_of
+from pcscf.lab.medium import End, MediaFailedError, MediaLine
 from pcscf.lab.net import Link
 from pcscf.lab.tap import Tap
 from pcscf.sip.headers import NameAddr
@@ -46,17 +38,17 @@ class Witness:
         """We said 200."""
 
     def connected(self, call: Call) -> None:
-        """The MSRP session stands."""
+        """The media session stands."""
 
     def received(self, call: Call, text: str) -> None:
-        """A message came."""
+        """A text came."""
 
     def ended(self, call: Call) -> None:
         """It is over, whoever ended it."""
 
 
 class UserAgent(Agent):
-    """A user agent for MSRP calls.
+    """A user agent for calls with one medium: MSRP, BFCP or T.38.
 
     uri       its address of record
     host      the IP address of its media
@@ -104,26 +96,22 @@ class UserAgent(Agent):
         Raises CallRefusedError, NoResponseError or UnreachableError.
         """
         link = await self.link_to(next_hop)
-        listener = await MsrpListener.open(self.host) if self.habits.setup in {"passive", "actpass"} else None
-        local = self.habits.describe(
-            self.host, listener.address[1] if listener else DISCARD_PORT, setup=self.habits.setup,
-            secure=self.habits.secure, e2ae=self.habits.e2ae,
-        )
-        invite = self._invite(target, link, local)
+        end = await medium_of(self.habits).offer(self.host)
+        invite = self._invite(target, link, end.local)
         transaction = self.send_request(invite, link)
         if cancel_after is not None:
             self.spawn(self._cancel_later(transaction, cancel_after))
         try:
             response = await transaction.final_response()
         except NoResponseError:
-            await _close(listener)
+            await end.close()
             raise
         if response.status >= 300:
-            await _close(listener)
+            await end.close()
             raise CallRefusedError(response)
-        return await self._accepted(transaction, response, local, listener)
+        return await self._accepted(transaction, response, end)
 
-    def _invite(self, target: str, link: Link, local: MsrpMedia) -> Request:
+    def _invite(self, target: str, link: Link, local: MediaLine) -> Request:
         invite = Request("INVITE", target, [
             ("Max-Forwards", MAX_FORWARDS),
             *(("Route", route) for route in self.preloaded_routes()),
@@ -135,7 +123,7 @@ class UserAgent(Agent):
             ("Allow", ALLOW),
         ])
         self.decorate(invite)
-        invite.set_body(write_sdp(local, session=secrets.randbelow(2**31)), SDP_TYPE)
+        invite.set_body(local.to_sdp(secrets.randbelow(2**31)), SDP_TYPE)
         return invite
 
     async def _cancel_later(self, transaction: ClientTransaction, delay: float) -> None:
@@ -144,30 +132,23 @@ class UserAgent(Agent):
         if transaction.final is None:
             self.send_cancel(transaction)
 
-    async def _accepted(
-        self, transaction: ClientTransaction, response: Response, local: MsrpMedia, listener: MsrpListener | None,
-    ) -> Call:
+    async def _accepted(self, transaction: ClientTransaction, response: Response, end: End) -> Call:
         dialog = Dialog.of_caller(transaction.request, response)
         self.send_ack(dialog.request("ACK"), transaction)
         try:
-            remote = read_sdp_untrusted(response.body)
+            remote = medium_of(self.habits).read_untrusted(response.body)
         except SipError:
-            await _close(listener)
+            await end.close()
             bye = dialog.request("BYE")
             self.decorate(bye)
             await self.send_request(bye, transaction.link).final_response()
             raise
-        if remote.setup != "active":
-            await _close(listener)
-            listener = None
-        call = self._new_call(dialog, local, remote, listener)
+        call = self._new_call(dialog, end, remote)
         call.confirmed.set()
         return call
 
-    def _new_call(self, dialog: Dialog, local: MsrpMedia, remote: MsrpMedia, listener: MsrpListener | None) -> Call:
-        call = Call(
-            dialog, local, remote, self.habits.identity, self.tap, listener, hang_up_by=self._bye, on_end=self._forget,
-        )
+    def _new_call(self, dialog: Dialog, end: End, remote: MediaLine) -> Call:
+        call = Call(dialog, end, remote, self.tap, hang_up_by=self._bye, on_end=self._forget)
         self.calls[dialog.call_id, dialog.local_tag] = call
         call.start_media()
         return call
@@ -212,25 +193,20 @@ class UserAgent(Agent):
     async def _answer(self, invite: Request, link: Link) -> Call | None:
         tag = token()
         try:
-            offer = read_sdp_untrusted(invite.body)
-            check_cema_offer(offer, cema=self.habits.cema)
+            medium = medium_of(self.habits)
+            offer = medium.read_untrusted(invite.body)
             if self.manners is not None:
                 await self._alert(self.manners, invite, tag, link)
                 if self.manners.reject:
                     self.respond(invite, response_to(invite, self.manners.reject, to_tag=tag), link)
                     return None
-            setup = answer_setup(offer.setup, self.habits.choice)
-            self._check_tls(offer, setup)
-            listener = await MsrpListener.open(self.host) if setup == "passive" else None
+            end = await medium.answer(offer, self.host)
         except SipError as error:
             response = response_to(invite, error.status, error.reason, to_tag=tag)
             response.add("Warning", f'399 lab "{error.what}"')
             self.respond(invite, response, link)
             return None
-        local = self.habits.describe(
-            self.host, listener.address[1] if listener else DISCARD_PORT, setup=setup, secure=offer.secure,
-        )
-        call = self._new_call(Dialog.of_callee(invite, tag), local, offer, listener)
+        call = self._new_call(Dialog.of_callee(invite, tag), end, offer)
         self._respond_with_sdp(invite, call, link)
         self._witness.answered(call)
         return call
@@ -263,13 +239,6 @@ class UserAgent(Agent):
         self.ended.append(call)
         self._witness.ended(call)
 
-    def _check_tls(self, offer: MsrpMedia, setup: str) -> None:
-        """We are a TLS client or nothing: the standard library's server cannot ask for a self-signed certificate."""
-        if offer.secure and self.habits.identity is None:
-            raise MediaNotAcceptable("no certificate for TLS here")
-        if offer.secure and setup == "passive":
-            raise MediaNotAcceptable("TLS only with the active role here")
-
     def on_ack(self, ack: Request) -> None:
         if (call := self.calls.get((ack.call_id, ack.to_tag))) is not None:
             call.confirmed.set()
@@ -279,7 +248,7 @@ class UserAgent(Agent):
         response.copy_lines(request, "Record-Route")
         response.add("Contact", self.contact(link))
         response.add("Allow", ALLOW)
-        response.set_body(write_sdp(call.local, session=1), SDP_TYPE)
+        response.set_body(call.local.to_sdp(1), SDP_TYPE)
         self.respond(request, response, link)
 
     def _on_cancel(self, cancel: Request, link: Link) -> None:
@@ -305,8 +274,3 @@ class UserAgent(Agent):
         for call in list(self.calls.values()):
             await call.end("us", "")
         await super().close()
-
-
-async def _close(listener: MsrpListener | None) -> None:
-    if listener is not None:
-        await listener.close()

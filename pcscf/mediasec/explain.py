@@ -39,10 +39,14 @@ class Explanation:
 
 
 def explain(
-    policy: MediaPolicy, agreed: Agreed, direction: Direction, offer: Sdp, answer: Sdp | None = None
+    policy: MediaPolicy, agreed: Agreed, direction: Direction, offer: Sdp, answer: Sdp | None = None,
+    *, previous: MediaPlan | None = None,
 ) -> Explanation:
-    """Decide about `offer`, and about `answer` to it where one is given, with a gateway that can do every medium."""
-    plan = decide(policy, agreed, offer, direction, CAPABILITIES)
+    """Decide about `offer`, and about `answer` to it where one is given, with a gateway that can do every medium.
+
+    previous: what the exchange before settled in the same session.
+    """  # fmt: skip
+    plan = decide(policy, agreed, offer, direction, CAPABILITIES, previous=previous)
     offered_by_ue = direction is Direction.OFFER_FROM_UE
     if answer is None:
         sent = None

@@ -46,7 +46,8 @@ class Mode(StrEnum):
     FAILED = "failed"
 
 
-LIVE = frozenset({Mode.TERMINATE, Mode.PROTECT, Mode.PASS, Mode.PLAIN})
+PROTECTED = frozenset({Mode.TERMINATE, Mode.PROTECT})
+LIVE = PROTECTED | {Mode.PASS, Mode.PLAIN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,9 @@ class LinePlan:
                and the gateway maps the paths of frames; "" not MSRP
     mapped     the UE sees the protected transport, the core the plain one
     min_hash   weakest hash that counts in the answer's fingerprints
+    connection the number of the line's connection in the session, from 1; a further exchange that replaces it counts on
+    renewal    a=connection of a further offer on a line that has a connection, "" where it is missing; None: no such offer
+    standing   (access, core) of that connection: they hold until the answer decides (RFC 4145 §5)
     """
 
     index: int
@@ -123,6 +127,9 @@ class LinePlan:
     path_mode: PathMode = ""
     mapped: bool = False
     min_hash: str = "sha-256"
+    connection: int = 1
+    renewal: str | None = None
+    standing: tuple[Leg, Leg] | None = None
 
 
 @record

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
 from pcscf.mediasec import legs, paths
 from pcscf.mediasec.mechanisms import MSRP, Medium
 from pcscf.mediasec.model import (
+    PROTECTED,
     Agreed,
     Capabilities,
-    Direction,
     Fingerprint,
     Leg,
     LinePlan,
@@ -19,7 +19,7 @@ from pcscf.mediasec.model import (
     PathMode,
 )
 from pcscf.sdp.lines import MediaSection, Sdp
-from pcscf.sdp.views import effective_values, path_uris, usable_fingerprints
+from pcscf.sdp.views import connection, effective_values, path_uris, usable_fingerprints
 
 _CAPABILITY_ATTRIBUTES = frozenset({"tcap", "acap", "pcfg", "csup", "creq"})  # RFC 5939 §3; acfg answers them
 
@@ -38,14 +38,9 @@ class Situation:
     policy: MediaPolicy
     agreed: Agreed
     offer: Sdp
-    direction: Direction
+    from_ue: bool
     capabilities: Capabilities
     previous: MediaPlan | None
-
-    @property
-    def from_ue(self) -> bool:
-        """Whether the UE made the offer."""
-        return self.direction is Direction.OFFER_FROM_UE
 
 
 class OfferedLine:
@@ -73,12 +68,15 @@ class OfferedLine:
     @property
     def requested(self) -> bool:
         """a=3ge2ae:requested; other tokens are ignored (TS 24.229 §7.5)."""
-        return any(value.lower() == "requested" for value in self.effective("3ge2ae"))
+        for value in self.effective("3ge2ae"):  # noqa: SIM110 - a generator costs more than the loop
+            if value.lower() == "requested":
+                return True
+        return False
 
     @property
     def was_protected(self) -> bool:
         """The line was protected to the edge by the exchange before."""
-        return self.before is not None and self.before.mode in {Mode.TERMINATE, Mode.PROTECT}
+        return self.before is not None and self.before.mode in PROTECTED
 
     @property
     def over_relay(self) -> bool:
@@ -140,9 +138,9 @@ class OfferedLine:
             forbidden = "a=setup:holdconn is forbidden with DTLS (RFC 8842 §5.1)"
             return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {forbidden}")
         access, core = self._negotiated_legs(setup, fingerprints, path_mode, mapped=True)
-        return LinePlan(
+        return self._beside_standing(LinePlan(
             self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash
-        )
+        ))
 
     def passed(self, rule: str, reason: str) -> LinePlan:
         """A protected line that is not ours to end."""
@@ -167,7 +165,18 @@ class OfferedLine:
         else:
             near, far = legs.transparent_legs(medium.transport, situation.offer, self.section, path_mode)
             access, core = (near, far) if situation.from_ue else (far, near)
-        return LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode)
+        return self._beside_standing(
+            LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode))
+
+    def _beside_standing(self, line: LinePlan) -> LinePlan:
+        """The line with the connection that it has already, where a=connection decides what becomes of it (RFC 4145 §5)."""
+        before = self.before
+        if not self.medium.connection or before is None:
+            return line
+        if before.access is None or before.core is None or before.mapped is not line.mapped:
+            return replace(line, connection=before.connection + 1)   # it was closed, or protected otherwise
+        return replace(line, connection=before.connection, renewal=connection(self.situation.offer, self.section),
+                       standing=(before.access, before.core))  # fmt: skip
 
     def _offered_setup(self) -> str:
         if not self.secure and self.medium.transport == "UDP":

@@ -28,6 +28,8 @@ Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
 
 from __future__ import annotations
 
+from typing import Final
+
 from pcscf.config.policy import MediaPolicy
 from pcscf.mediasec import legs
 from pcscf.mediasec.mechanisms import MEDIA, MSRP, is_protected, medium_of
@@ -64,6 +66,11 @@ __all__ = [
 
 _TODAY = Capabilities()
 
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_FROM_UE: Final = Direction.OFFER_FROM_UE
+_TERMINATE: Final = Mode.TERMINATE
+_PROTECT: Final = Mode.PROTECT
+
 _ENDS = {m.name: f"{'TLS' if m.transport == 'TCP' else 'DTLS'} ends at the gateway" for m in MEDIA}
 _RUNS = {m.name: f"{'TLS' if m.transport == 'TCP' else 'DTLS'} runs between gateway and UE" for m in MEDIA}
 _A1 = {
@@ -92,7 +99,8 @@ def decide(
     `previous` is the settled plan of the exchange before, of either direction: a line protected there stays protected
     when the core offers it plain again, or when the UE repeats it with the same certificate but without asking.
     """
-    situation = Situation(policy, agreed, offer, direction, capabilities, previous)
+    from_ue = direction is _FROM_UE
+    situation = Situation(policy, agreed, offer, from_ue, capabilities, previous)
     lines: list[LinePlan] = []
     downgraded: list[int] = []
     refusals: list[str] = []
@@ -106,24 +114,31 @@ def decide(
         if section.port == 0:
             lines.append(_unused(one))
             continue
-        if situation.from_ue:
+        if from_ue:
             line = _from_ue_protected(one) if secure else _from_ue_plain(one)
         else:
             line = _from_core_protected(one) if secure else _from_core_plain(one)
         lines.append(line)
-        if secure or line.mode is Mode.PROTECT:
+        if secure or line.mode is _PROTECT:
             continue
-        if situation.from_ue and one.agreed:
+        if from_ue and one.agreed:
             downgraded.append(index)
             if one.knobs.downgrade == "refuse":
                 refusals.append(f"the UE agreed {medium.mechanism} at registration and offered plain {section.proto}")
         if one.knobs.require:
             refusals.append(f"{medium.name} must be protected to the edge, but the offer is plain {section.proto}")
-    if not refusals and not any(line.mode in LIVE for line in lines):
+    if not refusals and not _live(lines):
         refusals = [line.reason for line in lines if line.mode is Mode.DISABLED]
     if refusals:
         return MediaPlan(direction, tuple(lines), "reject", 488, refusals[0], tuple(downgraded))
     return MediaPlan(direction, tuple(lines), downgraded=tuple(downgraded))
+
+
+def _live(lines: list[LinePlan]) -> bool:
+    for line in lines:  # noqa: SIM110 - a generator costs more than the loop
+        if line.mode in LIVE:
+            return True
+    return False
 
 
 def _other(situation: Situation, index: int) -> LinePlan:
@@ -159,7 +174,9 @@ def _other(situation: Situation, index: int) -> LinePlan:
 def _unused(one: OfferedLine) -> LinePlan:
     rule = "A9" if one.situation.from_ue else "C7"
     mapped = one.before is not None and one.before.mapped
-    return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=mapped)
+    connection = one.before.connection if one.before is not None else 1
+    return LinePlan(
+        one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=mapped, connection=connection)
 
 
 def _from_ue_plain(one: OfferedLine) -> LinePlan:
@@ -178,10 +195,10 @@ def _from_ue_protected(one: OfferedLine) -> LinePlan:
     if not one.requested:
         if one.was_protected and _same_certificate(one, fingerprints):
             again = f"the line is protected to the edge already and the UE kept its certificate: {_ENDS[medium.name]}"
-            return one.ended_at_gateway(Mode.TERMINATE, "A1", again, fingerprints)
+            return one.ended_at_gateway(_TERMINATE, "A1", again, fingerprints)
         if knobs.terminate_unrequested and fingerprints and one.terminable and not one.over_relay:
             unasked = f"policy ends the protection of {medium.name} unasked: {_ENDS[medium.name]}"
-            return one.ended_at_gateway(Mode.TERMINATE, "A4", unasked, fingerprints)
+            return one.ended_at_gateway(_TERMINATE, "A4", unasked, fingerprints)
         return one.passed("A4", "the UE did not ask for protection to the edge: its protection is end to end")
     if one.over_relay:
         return one.passed("A4", f"the UE asked for protection to the edge, but {OVER_RELAY}")
@@ -190,9 +207,9 @@ def _from_ue_protected(one: OfferedLine) -> LinePlan:
         return one.without_gateway(Mode.DISABLED, "A3", f"the UE asked for protection to the edge {weak}")
     if one.agreed or one.was_protected:
         rule = "A13" if one.offers_capabilities else "A1"
-        return one.ended_at_gateway(Mode.TERMINATE, rule, _A1[medium.name], fingerprints)
+        return one.ended_at_gateway(_TERMINATE, rule, _A1[medium.name], fingerprints)
     if knobs.honour_request_without_registration:
-        return one.ended_at_gateway(Mode.TERMINATE, "A2", _A2[medium.name], fingerprints)
+        return one.ended_at_gateway(_TERMINATE, "A2", _A2[medium.name], fingerprints)
     not_agreed = f"{medium.mechanism} was not agreed at registration: end to end"
     return one.passed("A2", f"the UE asked for protection to the edge, but {not_agreed}")
 
@@ -212,11 +229,11 @@ def _from_core_plain(one: OfferedLine) -> LinePlan:
     medium = one.medium
     if one.agreed:
         rule = "C6" if one.offers_capabilities else "C2" if one.effective("fingerprint") else "C1"
-        return one.ended_at_gateway(Mode.PROTECT, rule, _C1[medium.name])
+        return one.ended_at_gateway(_PROTECT, rule, _C1[medium.name])
     if one.was_protected:
         again = f"the line is protected to the edge already and stays so: {_RUNS[medium.name]}"
-        return one.ended_at_gateway(Mode.PROTECT, "C1", again)
+        return one.ended_at_gateway(_PROTECT, "C1", again)
     if one.knobs.offer_tls_to_unindicated and one.terminable:
         unasked = f"policy offers protection to a UE that did not list {medium.mechanism}: {_RUNS[medium.name]}"
-        return one.ended_at_gateway(Mode.PROTECT, "C9", unasked)
+        return one.ended_at_gateway(_PROTECT, "C9", unasked)
     return one.plain("C3", f"{medium.mechanism} was not agreed with the UE: the line stays plain {one.section.proto}")

@@ -6,17 +6,18 @@ What no plan names leaves as it came, octet by octet and in order; a description
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from pcscf.mediasec import paths
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, SideMedia, StreamMedia
 from pcscf.record import record
-from pcscf.sdp.lines import MediaSection, Sdp
+from pcscf.sdp.lines import MediaSection, Sdp, Section
 from pcscf.sdp.offer import DISCARD_PORT, pair
 from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
 
-__all__ = ["LegSdp", "SideMedia", "StreamMedia", "next_body", "rewrite_answer", "rewrite_offer"]
+__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer"]
 
 _E2AE = "3ge2ae"
 _PUSHED = ("fingerprint", "setup", "tls-id")
@@ -28,6 +29,12 @@ _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ic
 _CAPABILITIES = {"tcap", "acap", "pcfg", "acfg", "csup", "creq"}
 _FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
 _FROM_UNPROTECTED = _FROM_ALL | {"fingerprint", "tls-id"}
+_FROM_SESSION = _FROM_ALL.union(_PUSHED)
+
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_OFFER_FROM_UE: Final = Direction.OFFER_FROM_UE
+_PLAIN: Final = Mode.PLAIN
+_UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED})
 
 
 def rewrite_offer(plan: MediaPlan, offer: Sdp, media: SideMedia) -> Sdp:
@@ -48,6 +55,13 @@ def rewrite_answer(plan: MediaPlan, answer: Sdp, offer: Sdp, media: SideMedia) -
     return _Rewriter(plan, answer, offer, media).run()
 
 
+def decline(offer: Sdp, address: str) -> Sdp:
+    """The answer that closes every line of `offer`, which is as the answerer's side got it. `address`: ours on that side."""
+    kind = connection_value(address)
+    session = ["v=0", f"o=- 0 0 {kind}", "s=-", f"c={kind}", "t=0 0"]
+    return Sdp(Section(session), [section.closed() for section in offer.media])
+
+
 class _Rewriter:
     __slots__ = ("edited", "is_answer", "lines", "media", "offered", "source", "to_ue")
 
@@ -55,7 +69,7 @@ class _Rewriter:
         self.lines = plan.lines
         self.source = source
         self.is_answer = offer is not None
-        self.to_ue = (plan.direction is Direction.OFFER_FROM_UE) == self.is_answer
+        self.to_ue = (plan.direction is _OFFER_FROM_UE) == self.is_answer
         self.media = media
         self.offered: Sequence[MediaSection] = source.media if offer is None else offer.media
         self.edited = source
@@ -84,6 +98,8 @@ class _Rewriter:
     def _edit_session_attributes(self) -> None:
         """A session-level value holds for lines that we unprotect as well: give it to those that need it alone."""
         session = self.source.session
+        if _FROM_SESSION.isdisjoint(session.places):
+            return
         if session.has(_E2AE):
             self._editable().session.set_attributes({_E2AE: _NONE})
         present = [name for name in _PUSHED if session.has(name)]
@@ -110,7 +126,7 @@ class _Rewriter:
             changes |= _removals(section, _FROM_UNPROTECTED)
         if line.mapped:
             self._map_protection(line, section, leg, ours, changes)
-        elif line.mode is Mode.PLAIN and line.medium is not None and leg.transport == "TCP":
+        elif line.mode is _PLAIN and line.medium is not None and leg.transport == "TCP":
             changes["setup"] = (leg.setup,)
         else:
             role = setup(self.edited, section)
@@ -177,31 +193,43 @@ class _Rewriter:
 
     def _rewrite_addresses(self) -> None:
         """c= of every line that the gateway stands in; the session's c= only where it speaks for no line but those."""
-        addresses: dict[int, str] = {}
+        connections: dict[int, str] = {}
         for line in self.lines:
             if line.gateway and connection_host(self.source, self.source.media[line.index]) not in UNSPECIFIED:
-                addresses[line.index] = self.media[line.index].address
-        if not addresses:
+                connections[line.index] = connection_value(self.media[line.index].address)
+        if not connections:
             return
         edited = self.edited
-        common = set(addresses.values())
         shared = False
-        if len(common) == 1 and all(index in addresses or not m.port for index, m in enumerate(edited.media)):
-            shared = edited.session.replace_field("c", connection_value(common.pop()))
-        for index, address in addresses.items():
-            value = connection_value(address)
+        common = _common(connections.values())
+        if common and self._speak_for_all(connections):
+            shared = edited.session.replace_field("c", common)
+        for index, connection in connections.items():
             section = edited.media[index]
-            if not (section.replace_field("c", value) or shared):
-                section.set_connection(value)
+            if not (section.replace_field("c", connection) or shared):
+                section.set_connection(connection)
+
+    def _speak_for_all(self, connections: dict[int, str]) -> bool:
+        """Whether no line in use is left out."""
+        for index, section in enumerate(self.edited.media):  # noqa: SIM110 - a generator costs more than the loop
+            if section.port and index not in connections:
+                return False
+        return True
+
+
+def _common(connections: Iterable[str]) -> str:
+    """What all of them are; "": they differ."""
+    first, *others = connections
+    return first if others.count(first) == len(others) else ""
 
 
 def _is_bare(line: LinePlan) -> bool:
     """A line of our media without protection on either side: a certificate has no business there."""
-    return line.mode in {Mode.PLAIN, Mode.DISABLED} and line.medium is not None
+    return line.mode in _UNPROTECTED and line.medium is not None
 
 
 def _removals(section: MediaSection, names: frozenset[str]) -> dict[str, Sequence[str]]:
-    return {name: _NONE for name in section.places if name in names}
+    return dict.fromkeys(names.intersection(section.places), _NONE)
 
 
 @record
@@ -228,18 +256,13 @@ def next_body(leg: LegSdp, sdp: Sdp) -> tuple[LegSdp, bytes]:
     fields = origin.split(" ") if origin is not None else []
     if len(fields) != 6 or not (fields[2].isascii() and fields[2].isdigit()) or len(fields[2]) > 20:
         return leg, sdp.to_bytes()
-    hasher = hashlib.blake2b(digest_size=16)
-    for section in (sdp.session, *sdp.media):
-        for line in section.lines:
-            if line[0] != "o":
-                hasher.update(f"{line}\n".encode("latin-1"))
-    digest = hasher.hexdigest()
+    others = "\n".join([line for line in sdp.lines() if line[0] != "o"])
+    digest = hashlib.blake2b(f"{others}\n".encode("latin-1"), digest_size=16).hexdigest()
     if leg.version < 0:
-        kept = LegSdp(" ".join(fields[:2]), int(fields[2]), " ".join(fields[3:]), digest)
-        return kept, sdp.to_bytes()
-    version = leg.version if digest == leg.digest else leg.version + 1
-    kept = LegSdp(leg.before, version, leg.after, digest)
-    ours = f"{kept.before} {version} {kept.after}"
+        name, session, version, *after = fields
+        return LegSdp(f"{name} {session}", int(version), " ".join(after), digest), sdp.to_bytes()
+    kept = LegSdp(leg.before, leg.version if digest == leg.digest else leg.version + 1, leg.after, digest)
+    ours = f"{kept.before} {kept.version} {kept.after}"
     if ours != origin:
         sdp = sdp.copy()
         sdp.session.replace_field("o", ours)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from pcscf.mediasec import legs, paths
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import SETUP_COMPLEMENT
-from pcscf.sdp.views import effective_values, usable_fingerprints
+from pcscf.sdp.views import connection, effective_values, usable_fingerprints
+
+_FROM_UE: Final = Direction.OFFER_FROM_UE
 
 _NO_PATH = "without an a=path that could be mapped (RFC 4975 §8.2)"
 
@@ -22,7 +25,7 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
     """
     if plan.action != "forward":
         return plan
-    from_ue = plan.direction is Direction.OFFER_FROM_UE
+    from_ue = plan.direction is _FROM_UE
     lines: list[LinePlan] = []
     ended: list[str] = []   # why, of each line that the answer ended
     live = False
@@ -40,10 +43,12 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
             live = live or settled.mode in LIVE
             if settled.mode not in LIVE:
                 ended.append(settled.reason)
+        if section is not None and settled.standing is not None:
+            settled = _kept_or_renewed(settled, connection(answer, section))
         lines.append(settled)
     if ended and not live:
-        return replace(plan, lines=tuple(lines), action="release-session", warning="; ".join(ended))
-    return replace(plan, lines=tuple(lines))
+        return MediaPlan(plan.direction, tuple(lines), "release-session", plan.status, "; ".join(ended), plan.downgraded)
+    return MediaPlan(plan.direction, tuple(lines), plan.action, plan.status, plan.warning, plan.downgraded)
 
 
 def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
@@ -57,7 +62,9 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
 
 
 def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:
-    return LinePlan(line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped)
+    return LinePlan(
+        line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped, connection=line.connection
+    )  # fmt: skip
 
 
 def _settled(
@@ -68,8 +75,35 @@ def _settled(
         near, far = paths.with_answer(near, far, offered, section, mapped=line.mapped)
     access, core = (near, far) if from_ue else (far, near)
     return LinePlan(
-        line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash
+        line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash,
+        line.connection, line.renewal, line.standing,
     )  # fmt: skip
+
+
+def _kept_or_renewed(line: LinePlan, answered: str) -> LinePlan:
+    """The line with the connection that the exchange leaves it: the one that stands, or the next one (RFC 4145 §5).
+
+    The answer's a=connection decides. Where a side does not say, the connection is kept as long as both ends and their
+    certificates are: a refresh by a UE without the attribute must not cost the connection.
+    """
+    standing = line.standing
+    if standing is None or line.access is None or line.core is None:
+        return line
+    access, core = standing
+    says = {line.renewal, answered}
+    stands = access.tcp is not None and core.tcp is not None   # not so after holdconn
+    agreed = says == {"existing"} or (_same_peer(access, line.access) and _same_peer(core, line.core))
+    if "new" in says or not stands or not agreed:
+        return replace(line, connection=line.connection + 1, renewal=None, standing=None)
+    # What this exchange says of addresses and roles holds for nothing; only our own a=setup goes into the answer.
+    return replace(line, access=replace(access, setup=line.access.setup), core=replace(core, setup=line.core.setup),
+                   renewal=None, standing=None)  # fmt: skip
+
+
+def _same_peer(before: Leg, after: Leg) -> bool:
+    """Whether the peer is where it was, with the certificate that it had."""
+    unchanged = after.peer_address in (None, before.peer_address)
+    return unchanged and after.peer_fingerprints == before.peer_fingerprints
 
 
 def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from_ue: bool) -> LinePlan:

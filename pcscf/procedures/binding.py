@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.mediasec.model import Agreed
+from pcscf.sip.dialog import Dialog
 from pcscf.sip.flow import Flow
 
 NOTHING_AGREED = Agreed(frozenset(), frozenset())
@@ -29,6 +30,7 @@ class Binding:
     sent        the Security-Server entries that this UE was sent: what Security-Verify must repeat
     agreed      the mechanisms that the UE listed and that we announced
     identities  P-Associated-URI in order, the first is the default identity
+    dialogs     of SUBSCRIBE and REFER, the one used last at the end; their requests follow the routes that stand here
     """
 
     token: str
@@ -43,6 +45,7 @@ class Binding:
     agreed: Agreed = NOTHING_AGREED
     expires_at: float = 0.0
     attempt: Attempt | None = field(default=None)
+    dialogs: dict[tuple[str, str, str], Dialog] = field(default_factory=dict)
 
     def is_registered(self, now: float) -> bool:
         return self.expires_at > now

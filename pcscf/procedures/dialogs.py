@@ -1,14 +1,15 @@
-"""The dialogs of a session: which one a request belongs to, what it teaches, and where it goes on."""
+"""Dialogs: which one a request belongs to, what it teaches, and where it goes on – in sessions, and those without media."""
 
 from __future__ import annotations
 
+from pcscf.errors import DialogUnknown
 from pcscf.procedures.forward import destination_towards, is_of, next_hop_uri
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.session import Session
 from pcscf.procedures.site import Side
 from pcscf.sip.dialog import Dialog
-from pcscf.sip.flow import Destination, Flow
-from pcscf.sip.message import Request
+from pcscf.sip.flow import Destination, Flow, Hop
+from pcscf.sip.message import Request, Response
 
 
 def dialog_of(session: Session | None, request: Request, source: Side) -> Dialog | None:
@@ -42,6 +43,59 @@ async def steer(ports: Ports, session: Session, dialog: Dialog, onward: Request,
         return await destination_towards(ports, session, Side.ACCESS, onward)
     from_caller = source is session.caller
     routes = (dialog.routes_to_callee if from_caller else dialog.routes_to_caller)(is_of(ports, session))
+    onward.set_values("Route", routes)
+    target = (dialog.callee if from_caller else dialog.caller).target
+    return await ports.sip.locate(next_hop_uri(onward) if routes else target or onward.uri, ports.site.core_realm)
+
+
+OPENS_DIALOG = frozenset({"SUBSCRIBE", "REFER"})
+DIALOGS_PER_BINDING = 32
+
+
+def remember(ports: Ports, token: str, request: Request, response: Response) -> None:
+    """What a 2xx to a request outside sessions teaches: a new dialog without media, or new targets of one.
+
+    A binding keeps so many; the one that was longest without a word is forgotten, and its next request meets 481.
+    """
+    binding = ports.store.binding(token)
+    if binding is None or not 200 <= response.status < 300:
+        return
+    if request.to_tag:
+        dialog = remembered(ports, token, request)
+        if dialog is not None:
+            dialog.observe_response(request, response)
+            ports.store.save_binding(binding)
+    elif request.method in OPENS_DIALOG:
+        while len(binding.dialogs) >= DIALOGS_PER_BINDING:
+            del binding.dialogs[next(iter(binding.dialogs))]
+        binding.dialogs[request.call_id, request.from_tag, response.to_tag] = Dialog.of(request, response)
+        ports.store.save_binding(binding)
+
+
+def remembered(ports: Ports, token: str, request: Request) -> Dialog | None:
+    """The dialog without media that `request` belongs to, among those of the binding with this token."""
+    binding = ports.store.binding(token)
+    if binding is None:
+        return None
+    for key in ((request.call_id, request.from_tag, request.to_tag), (request.call_id, request.to_tag, request.from_tag)):
+        dialog = binding.dialogs.pop(key, None)
+        if dialog is not None:
+            binding.dialogs[key] = dialog   # to the end: it is in use
+            return dialog
+    return None
+
+
+async def follow(ports: Ports, token: str, request: Request, onward: Request) -> Hop:
+    """Where a request of the UE in a dialog without media goes on to: along the dialog's routes, whatever it says itself.
+
+    Raises DialogUnknown, NextHopTimeout.
+    """
+    dialog = remembered(ports, token, request)
+    if dialog is None or request.method == "INVITE":
+        raise DialogUnknown("no dialog of ours goes by these routes")
+    from_caller = dialog.sender(request) is dialog.caller
+    routes = (dialog.routes_to_callee if from_caller else dialog.routes_to_caller)(
+        lambda uri: uri.user == token and ports.site.is_our_uri(uri))
     onward.set_values("Route", routes)
     target = (dialog.callee if from_caller else dialog.caller).target
     return await ports.sip.locate(next_hop_uri(onward) if routes else target or onward.uri, ports.site.core_realm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from pcscf.errors import FlowFailed, LoopDetected, MalformedMessage, SipError, TooManyHops
@@ -11,8 +12,8 @@ from pcscf.procedures.session import Session
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import TokenKind, has_looped, loop_hash
 from pcscf.sip.flow import Destination
-from pcscf.sip.headers import parse_name_addr, quote
-from pcscf.sip.message import Message, Request, Response, response_to
+from pcscf.sip.headers import parse_name_addr, quote, value_of_line
+from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 from pcscf.sip.uri import Uri
 
@@ -92,12 +93,6 @@ def onward_response(response: Response) -> Response:
     return onward
 
 
-def replace_body(onward: Message, body: bytes) -> None:
-    """Put a rewritten body in. One that came out as it was leaves the message as it came, Content-Length included."""
-    if body != onward.body:
-        onward.set_body(body)
-
-
 def refuse(ports: Ports, server: ServerTransaction, error: SipError) -> None:
     """Answer with the status of `error`, its header fields, and its sentence as a Warning."""
     response = response_to(server.request, error.status, error.reason, to_tag=ports.tokens.tag())
@@ -118,25 +113,22 @@ def reason(status: int, text: str) -> str:
     return f"SIP;cause={status};text={quote(text)}"
 
 
-def carries_sdp(message: Message) -> bool:
-    """Whether the body is a session description and nothing else."""
-    if not message.body:
-        return False
-    content_type = (message.get("Content-Type") or "").partition(";")[0].strip().lower()
-    return content_type == "application/sdp" and not message.get("Content-Encoding")
-
-
 def _count_hop(request: Request) -> None:
-    field = request.get("Max-Forwards")
-    if field is None:
+    if "Max-Forwards" in request:
+        request.rewrite_first_line("Max-Forwards", _one_hop_less)
+    else:
         request.add("Max-Forwards", str(DEFAULT_MAX_FORWARDS))
-        return
+
+
+@lru_cache
+def _one_hop_less(line: str) -> str:
+    field = value_of_line(line)
     if not field.isascii() or not field.isdigit():
         raise MalformedMessage(f"Max-Forwards is not a number: {field[:20]!r}")
     left = int(field)
     if left == 0:
         raise TooManyHops("Max-Forwards is used up")
-    request.set("Max-Forwards", str(left - 1))
+    return f"{line.partition(':')[0]}: {left - 1}"
 
 
 def _undo_strict_routing(ports: Ports, request: Request, routes: list[str]) -> bool:

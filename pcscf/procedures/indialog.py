@@ -1,4 +1,4 @@
-"""Requests inside a session: ACK, BYE, PRACK, INFO, MESSAGE, REFER, NOTIFY, and INVITE and UPDATE with a further offer.
+"""Requests inside a session: ACK, BYE, INFO, MESSAGE, REFER, NOTIFY, and INVITE, UPDATE and PRACK with what they say of media.
 
 They are admitted by the token in our Record-Route and by the dialog they name, not only by the flow they arrive on: a NAT
 rebinding must not kill a call (TS 24.229 §5.2.6.3.5).
@@ -7,15 +7,16 @@ rebinding must not kill a call (TS 24.229 §5.2.6.3.5).
 from __future__ import annotations
 
 from pcscf.errors import DialogUnknown, NextHopTimeout, RequestTimeout, SipError
-from pcscf.procedures import change
+from pcscf.procedures import offers
 from pcscf.procedures.calls import Calls, Invitation
 from pcscf.procedures.dialogs import dialog_of, observe, steer
-from pcscf.procedures.forward import Arrival, carries_sdp, onward_response, refuse
+from pcscf.procedures.forward import Arrival, onward_response, refuse
 from pcscf.procedures.ports import Exchange, Ports
-from pcscf.procedures.release import end, release
+from pcscf.procedures.release import end, release, release_unanswered
 from pcscf.procedures.screen import strip_to_ue
 from pcscf.procedures.session import Session, State
 from pcscf.procedures.site import Side
+from pcscf.procedures.timer import observe_timer
 from pcscf.sip.dialog import Dialog
 from pcscf.sip.flow import Flow
 from pcscf.sip.message import Request, Response, response_to
@@ -49,16 +50,15 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
                 ports.sip.trying(server)
                 calls.invitations[key] = invitation
                 server.user = key
-            offers = request.method == "INVITE" or carries_sdp(request)
-            if offers:
-                await change.offer(calls, session, request, arrival.onward, source, dialog.callee.tag)
+            if request.method in offers.CARRIERS:
+                await _negotiate(calls, session, request, arrival.onward, source, dialog.callee.tag)
             exchange = invitation.exchange = ports.sip.request(
                 arrival.onward, destination, ports.tokens.branch(session.token, arrival.loop_hash))
         if invitation.was_cancelled:
             exchange.cancel()
         async for response in exchange:
             async with calls.mailbox(arrival.token):
-                await _response(calls, arrival.token, server, exchange, source, response, offers=offers)
+                await _response(calls, arrival.token, server, exchange, source, response)
     finally:
         if calls.invitations.get(key) is invitation:
             del calls.invitations[key]
@@ -67,22 +67,38 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
 async def acknowledge(calls: Calls, arrival: Arrival, source: Side, flow: Flow) -> None:
     """The ACK to a 2xx: through to the other side. One that fits no session is dropped: an ACK is never answered."""
     ports, ack = calls.ports, arrival.onward
-    session = ports.store.session(arrival.token)
-    dialog = dialog_of(session, ack, source)
-    if session is None or dialog is None or session.state is State.ENDED:
-        ports.record("ack-dropped", call=ack.call_id)
-        return
+    async with calls.mailbox(arrival.token):
+        session = ports.store.session(arrival.token)
+        dialog = dialog_of(session, ack, source)
+        if session is None or dialog is None or session.state is State.ENDED:
+            ports.record("ack-dropped", call=ack.call_id)
+            return
+        try:
+            observe(ports, session, dialog, ack, source, flow)
+            destination = await steer(ports, session, dialog, ack, source)
+        except SipError as error:
+            ports.record("undeliverable", call=ack.call_id, method="ACK", why=error.what)
+            return
+        try:
+            await offers.ack_passes(ports, session, ack, source, dialog.callee.tag)
+        except SipError as error:   # nobody can refuse an ACK: both ends are told to leave
+            calls.start(release(calls, session.token, error))
+        ports.sip.send(ack, destination, ports.tokens.branch(session.token, arrival.loop_hash))
+
+
+async def _negotiate(calls: Calls, session: Session, request: Request, onward: Request, source: Side, tag: str) -> None:
+    """What the request says of media. An answer that cannot be served ends the session, an offer only its request."""
+    is_answer = offers.answered_by(session, request, source, tag) is not None
     try:
-        observe(ports, session, dialog, ack, source, flow)
-        destination = await steer(ports, session, dialog, ack, source)
+        await offers.request_passes(calls.ports, session, request, onward, source, tag)
     except SipError as error:
-        ports.record("undeliverable", call=ack.call_id, method="ACK", why=error.what)
-        return
-    ports.sip.send(ack, destination, ports.tokens.branch(session.token, arrival.loop_hash))
+        if is_answer:
+            calls.start(release(calls, session.token, error))
+        raise
 
 
 async def _response(
-    calls: Calls, token: str, server: ServerTransaction, exchange: Exchange, source: Side, response: Response, *, offers: bool,
+    calls: Calls, token: str, server: ServerTransaction, exchange: Exchange, source: Side, response: Response,
 ) -> None:
     """One response, back to the side that asked. The mailbox is held."""
     ports, request = calls.ports, server.request
@@ -90,7 +106,7 @@ async def _response(
     onward = onward_response(response)
     if session is not None and session.state is not State.ENDED:
         try:
-            await _follow(calls, session, request, onward, source, response, offers=offers)
+            await _follow(calls, session, request, onward, source, response)
         except SipError as error:
             # The far end accepted what cannot be served: there is no way back from a 2xx but the end.
             refuse(ports, server, error)
@@ -105,19 +121,25 @@ async def _response(
 
 
 async def _follow(
-    calls: Calls, session: Session, request: Request, onward: Response, source: Side, response: Response, *, offers: bool,
+    calls: Calls, session: Session, request: Request, onward: Response, source: Side, response: Response,
 ) -> None:
-    """What a response means for the session: the dialog's targets, the exchange of an offer, the end. The mailbox is held."""
+    """What a response means for the session: its dialog's targets, its media, its timer, its end. The mailbox is held."""
+    ports = calls.ports
     dialog = dialog_of(session, request, source)
     if dialog is not None and 200 <= response.status < 300:
         dialog.observe_response(request, response)
-        calls.ports.store.save_session(session)
+        observe_timer(session, request, response, ports.now())
+        ports.store.save_session(session)
     if request.method == "BYE" and response.status >= 200 and response.status not in KEEPS_SESSION:
         await _one_dialog_less(calls, session, dialog)
-    elif offers and response.status >= 300:
-        await change.roll_back(calls, session)
-    elif offers and dialog is not None:
-        await change.answer(calls, session, onward, response, dialog.callee.tag)
+    elif request.method in offers.CARRIERS and dialog is not None:
+        tag = dialog.callee.tag
+        if response.status >= 300:
+            await offers.roll_back(ports, session, request, source, tag)
+            return
+        await offers.response_passes(ports, session, request, response, onward, source, tag)
+        if response.status >= 200 and session.is_negotiating(tag):   # it offered: the ACK has the answer
+            ports.later(ports.site.deadlines.ack, lambda: release_unanswered(calls, session.token, source, request.cseq[0], tag))
 
 
 async def _one_dialog_less(calls: Calls, session: Session, dialog: Dialog | None) -> None:

@@ -5,8 +5,6 @@ TS 33.328 §7.2.1 (the UE offers) and §7.3.1 (the core offers), TS 24.229 §6.7
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pcscf.errors import (
     GatewayUnavailable,
     NextHopTimeout,
@@ -15,20 +13,23 @@ from pcscf.errors import (
     SipError,
     TemporarilyUnavailable,
 )
-from pcscf.iq.procedures import Realms, needs_gateway
+from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
-from pcscf.procedures.forward import Arrival, onward_response, replace_body
-from pcscf.procedures.negotiation import decide_offer, emit_offer, pass_answer, read_offer
+from pcscf.procedures.forward import Arrival, onward_response
+from pcscf.procedures.negotiation import decide_offer, description_of, emit_offer, realms
+from pcscf.procedures.offers import response_passes
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import acknowledge_and_bye, end, give_up, release_unacknowledged
 from pcscf.procedures.screen import strip_to_ue
-from pcscf.procedures.session import Negotiation, Passed, Session, State
+from pcscf.procedures.session import Session, State, carrier
 from pcscf.procedures.site import Side
+from pcscf.procedures.timer import observe_timer
 from pcscf.procedures.token import TokenKind
-from pcscf.sdp.lines import Sdp
+from pcscf.sdp.lines import parse_sdp_untrusted
+from pcscf.sip.body import put_description
 from pcscf.sip.dialog import Dialog
-from pcscf.sip.flow import Destination, Flow
+from pcscf.sip.flow import Destination
 from pcscf.sip.message import Request, Response
 from pcscf.sip.transaction import ServerTransaction
 
@@ -42,8 +43,12 @@ async def invite(
     """
     ports = calls.ports
     ports.sip.trying(server)
-    offer = read_offer(server.request)
-    plan = decide_offer(ports, binding.policy, binding.agreed, server.request, caller, offer, previous=None)
+    request = server.request
+    found = description_of(request)
+    offer = plan = None
+    if found is not None:   # else the callee offers, and the gateway is asked when it does
+        offer = parse_sdp_untrusted(found.sdp)
+        plan = decide_offer(ports, binding.policy, binding.agreed, request, caller, offer, previous=None)
     if ports.store.session_count() >= ports.site.limits.sessions:
         raise GatewayUnavailable("no room for another session")
 
@@ -51,11 +56,10 @@ async def invite(
     invitation = calls.invitations[token] = Invitation(server)
     server.user = token
     try:
-        media = await ports.media.reserve(plan, realms(ports, binding.flow)) if needs_gateway(plan) else None
+        media = await ports.media.reserve(plan, realms(ports, binding.flow)) if plan and needs_gateway(plan) else None
         session = Session(
-            token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=server.request.call_id,
-            invite_cseq=server.request.cseq[0], policy=binding.policy, agreed=binding.agreed,
-            negotiation=Negotiation(caller, Passed(server.request.body, b""), plan), media=media, heard=ports.now())
+            token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=request.call_id,
+            invite_cseq=request.cseq[0], policy=binding.policy, agreed=binding.agreed, media=media, heard=ports.now())
         ports.store.save_session(session)
         if media is not None:
             ports.record("reserved", call=session.call_id, gateway=media.gateway, context=media.context)
@@ -66,7 +70,12 @@ async def invite(
             if ports.store.binding(binding.token) is None:
                 await give_up(calls, session, TemporarilyUnavailable("the registration of the served user has ended"))
                 return
-            onward = _onward(ports, arrival.onward, session, offer)
+            onward = arrival.onward
+            if found is not None and offer is not None and plan is not None:
+                key = carrier(caller, session.invite_cseq, "")   # the offer of all dialogs that this INVITE makes
+                put_description(onward, found, emit_offer(session, key, caller, found.sdp, offer, plan))
+                ports.store.save_session(session)
+            _record_route(ports, onward, session)
             invitation.exchange = ports.sip.request(onward, destination, ports.tokens.branch(token, arrival.loop_hash))
         async for response in invitation.exchange:
             async with calls.mailbox(token):
@@ -91,26 +100,12 @@ def cancel(calls: Calls, server: ServerTransaction, cause: str) -> None:
         invitation.exchange.cancel(cause)
 
 
-def realms(ports: Ports, flow: Flow) -> Realms:
-    """The two IP realms of a session, each with the address family that its SIP side speaks."""
-    access, core = ports.site.interface(flow.listener), ports.site.core
-    return Realms(access.realm, core.realm, _family(access.host), _family(core.host))
-
-
-def _family(host: str) -> Literal["IP4", "IP6"]:
-    return "IP6" if ":" in host else "IP4"
-
-
-def _onward(ports: Ports, onward: Request, session: Session, offer: Sdp) -> Request:
-    """Record-Route on both sides, the callee's side on top (RFC 5658 §5), and the rewritten offer."""
-    emitted = emit_offer(session, session.negotiation, offer)
-    ports.store.save_session(session)
+def _record_route(ports: Ports, onward: Request, session: Session) -> None:
+    """Our URIs for both sides, the callee's on top (RFC 5658 §5)."""
     access = ports.site.interface(session.flow.listener).uri(session.token)
     core = ports.site.core.uri(session.token)
     for entry in (access, core) if session.caller is Side.ACCESS else (core, access):
         onward.prepend("Record-Route", entry)
-    replace_body(onward, emitted)
-    return onward
 
 
 async def _response(
@@ -126,17 +121,17 @@ async def _response(
         if 200 <= response.status < 300:
             await acknowledge_and_bye(calls, session, response, RequestTerminated("the session was given up"))
         return
+    onward = onward_response(response)
     try:
-        body = await pass_answer(ports, session, session.negotiation, response, response.to_tag)
+        if response.status < 300:
+            await response_passes(ports, session, server.request, response, onward, session.caller, response.to_tag)
     except SipError as error:
         await give_up(calls, session, error)
         if 200 <= response.status < 300:
             await acknowledge_and_bye(calls, session, response, error)
         return
-    onward = onward_response(response)
     if session.callee is Side.CORE:
         strip_to_ue(onward)
-    replace_body(onward, body)
     if 200 <= response.status < 300 and session.state is State.EARLY:
         session.state = State.CONFIRMED
         ports.later(ports.site.deadlines.ack, lambda: release_unacknowledged(calls, session.token))
@@ -155,9 +150,11 @@ def _observe(ports: Ports, session: Session, request: Request, response: Respons
     dialog = session.dialogs.get(tag)
     if dialog is None:
         session.dialogs[tag] = Dialog.of(request, response)
+        session.before[carrier(session.caller, session.invite_cseq, tag)] = None
     else:
         dialog.observe_response(request, response)
     session.heard = ports.now()
+    observe_timer(session, request, response, session.heard)
 
 
 async def _nothing_came(calls: Calls, session: Session, response: Response) -> None:

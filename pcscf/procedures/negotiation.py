@@ -1,41 +1,56 @@
-"""Offer and answer through the gateway: what invite and change have in common (RFC 3264, TS 33.328 §7.2 and §7.3)."""
+"""One offer and its answer through the gateway, whichever messages carry them (RFC 3264, TS 33.328 §7.2 and §7.3)."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable
 from pcscf.iq.media import Media, legs
-from pcscf.iq.procedures import needs_gateway
+from pcscf.iq.procedures import Realms, needs_gateway
 from pcscf.mediasec.model import Agreed, Direction, MediaPlan, SideMedia
 from pcscf.mediasec.plan import decide, settle
-from pcscf.mediasec.rewrite import LegSdp, next_body, rewrite_answer, rewrite_offer
-from pcscf.procedures.forward import carries_sdp
+from pcscf.mediasec.rewrite import LegSdp, decline, next_body, rewrite_answer, rewrite_offer
 from pcscf.procedures.ports import Ports
-from pcscf.procedures.session import Negotiation, Passed, Session
+from pcscf.procedures.session import Answer, Negotiation, Passed, Session
 from pcscf.procedures.site import Side
 from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
+from pcscf.sip.body import Description, description_untrusted
+from pcscf.sip.flow import Flow
 from pcscf.sip.message import Message, Request, Response
 
 DIRECTION = {Side.ACCESS: Direction.OFFER_FROM_UE, Side.CORE: Direction.OFFER_FROM_CORE}
 
 
-def read_offer(request: Request) -> Sdp:
-    """The offer of a request. Raises BodyNotSupported, MalformedSdp, and MediaNotAcceptable where there is none."""
-    if not request.body:
-        raise MediaNotAcceptable("an INVITE without an offer cannot be protected at the access edge; offer in the INVITE")
-    if not carries_sdp(request):
-        raise BodyNotSupported("the body of an INVITE must be application/sdp without a content encoding")
-    return parse_sdp_untrusted(request.body)
+def description_of(request: Request) -> Description | None:
+    """The session description of a request, None where it has none: then the far end offers.
+
+    Raises BodyNotSupported where a session description may be hidden.
+    """
+    found = description_untrusted(request)
+    kind = (request.get("Content-Type") or "").strip().lower()
+    if found is None and request.body and request.method == "INVITE" and not kind.startswith("multipart/"):
+        raise BodyNotSupported("the body of an INVITE must be application/sdp, or a multipart with one part of that kind")
+    return found
+
+
+def description_in(response: Response) -> Description | None:
+    """The session description of a response. Raises BadAnswer where one may be hidden."""
+    try:
+        return description_untrusted(response)
+    except BodyNotSupported as error:
+        raise BadAnswer(f"the answer cannot be read: {error.what}") from error
 
 
 def decide_offer(
-    ports: Ports, policy: MediaPolicy, agreed: Agreed, request: Request, offerer: Side, offer: Sdp, *, previous: MediaPlan | None,
+    ports: Ports, policy: MediaPolicy, agreed: Agreed, message: Message, offerer: Side, offer: Sdp, *, previous: MediaPlan | None,
 ) -> MediaPlan:
     """The plan for an offer, written down with its reasons. Raises MediaNotAcceptable where it is refused."""
     plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous)
-    explain(ports, request, plan)
+    explain(ports, message, plan)
     for index in plan.downgraded:
-        ports.record("downgrade", call=request.call_id, line=index)
+        ports.record("downgrade", call=message.call_id, line=index)
     if plan.action == "reject":
         raise MediaNotAcceptable(plan.warning)
     return plan
@@ -47,54 +62,117 @@ def explain(ports: Ports, message: Message, plan: MediaPlan) -> None:
         ports.record("decided", call=message.call_id, line=line.index, mode=line.mode.value, rule=line.rule, why=line.reason)
 
 
-def emit_offer(session: Session, negotiation: Negotiation, offer: Sdp, tag: str = "") -> bytes:
-    """The offer as the other side gets it. tag: To-tag of the dialog, "" before there is one."""
-    receiver = negotiation.offerer.other
-    rewritten = rewrite_offer(negotiation.plan, offer, towards(receiver, session.media))
-    emitted = _emit(session, _leg(session, receiver, tag), rewritten)
-    negotiation.offer = Passed(negotiation.offer.received, emitted)
+def emit_offer(session: Session, key: str, offerer: Side, received: bytes, offer: Sdp, plan: MediaPlan) -> bytes:
+    """The offer as the other side gets it, kept under `key`, the transaction that carries it."""
+    rewritten = rewrite_offer(plan, offer, towards(offerer.other, session.media))
+    emitted = _emit(session, offerer.other, key.rpartition(" ")[2], rewritten)
+    session.negotiations[key] = Negotiation(offerer, Passed(received, emitted), plan)
     return emitted
 
 
-async def pass_answer(ports: Ports, session: Session, negotiation: Negotiation, response: Response, tag: str) -> bytes:
-    """The answer as the offerer gets it. The same answer again leaves as the same octets, with no gateway in between.
+async def pass_offer(ports: Ports, session: Session, message: Message, found: Description, offerer: Side, key: str) -> bytes:
+    """An offer inside a session: decide, tell the gateway, rewrite. The mailbox is held; `key`: the transaction it travels in.
 
-    tag: To-tag of the dialog. Raises BadAnswer, MediaNotAcceptable, GatewayUnavailable, InternalFailure.
+    Raises MediaNotAcceptable, MalformedSdp, GatewayUnavailable, InternalFailure; then what stands stands.
     """
-    if not carries_sdp(response):
-        return response.body
-    passed = negotiation.answers.get(tag)
-    if passed is not None and passed.received == response.body:
-        return passed.emitted
+    offer = parse_sdp_untrusted(found.sdp)
+    standing = session.standing.get(key.rpartition(" ")[2])
+    plan = decide_offer(ports, session.policy, session.agreed, message, offerer, offer, previous=standing)
+    if needs_gateway(plan):
+        await tell(ports, session, plan)
+    emitted = emit_offer(session, key, offerer, found.sdp, offer, plan)
+    ports.store.save_session(session)
+    return emitted
+
+
+async def pass_answer(
+    ports: Ports, session: Session, negotiation: Negotiation, message: Message, found: Description, tag: str, *, counts: bool,
+) -> bytes:
+    """The answer as the offerer gets it. The mailbox is held; `tag`: the To-tag of the dialog.
+
+    The same answer again leaves as the same octets, with no gateway in between, and so does whatever comes after one that
+    counts: its receiver must ignore it (RFC 3261 §13.2.1).
+    Raises BadAnswer, MediaNotAcceptable, GatewayUnavailable, InternalFailure.
+    """
+    answer = negotiation.answers.get(tag)
+    if answer is None or (answer.passed.received != found.sdp and not answer.counts):
+        answer = await _answered(ports, session, negotiation, message, found.sdp, tag)
+    if counts and not answer.counts:
+        answer = replace(answer, counts=True)
+        session.standing[tag] = answer.plan
+    negotiation.answers[tag] = answer
+    ports.store.save_session(session)
+    return answer.passed.emitted
+
+
+async def _answered(
+    ports: Ports, session: Session, negotiation: Negotiation, message: Message, received: bytes, tag: str,
+) -> Answer:
     try:
-        answer = parse_sdp_untrusted(response.body)
+        answer = parse_sdp_untrusted(received)
     except MalformedSdp as error:
         raise BadAnswer(f"the answer cannot be read: {error.what}") from error
-    offer = parse_sdp_untrusted(negotiation.offer.received)
     settled = settle(negotiation.plan, answer)
-    explain(ports, response, settled)
+    explain(ports, message, settled)
     if settled.action == "release-session":
         raise MediaNotAcceptable(settled.warning)
-    media = session.media
-    if media is not None and needs_gateway(settled):
-        if moved(session.negotiation.settled, settled):
-            media = session.media = await ports.media.configure(media, settled)
-    elif media is not None and response.status >= 200:
-        session.media = None   # the answer closed every line of ours; a preview of another far end might not
-        await ports.media.release(media)
-    rewritten = rewrite_answer(settled, answer, offer, towards(negotiation.offerer, media))
-    emitted = _emit(session, _leg(session, negotiation.offerer, tag), rewritten)
-    negotiation.answers[tag] = Passed(response.body, emitted)
-    negotiation.settled = settled
-    return emitted
+    if needs_gateway(settled):
+        await tell(ports, session, settled)
+    offer = parse_sdp_untrusted(negotiation.offer.received)
+    rewritten = rewrite_answer(settled, answer, offer, towards(negotiation.offerer, session.media))
+    return Answer(Passed(received, _emit(session, negotiation.offerer, tag, rewritten)), settled, counts=False)
+
+
+def declined(ports: Ports, session: Session, offerer: Side, received: bytes) -> bytes:
+    """An answer of ours that closes every line of an offer, as it came from `offerer`: a BYE follows (RFC 3261 §13.2.2.4).
+
+    Empty where the offer cannot be read.
+    """
+    ours = ports.site.core if offerer is Side.CORE else ports.site.interface(session.flow.listener)
+    try:
+        return decline(parse_sdp_untrusted(received), ours.host).to_bytes()
+    except MalformedSdp:
+        return b""
+
+
+async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
+    """Make the gateway serve `plan`, which needs it. The mailbox is held. Raises GatewayUnavailable, InternalFailure."""
+    if session.media is None:
+        session.media = await ports.media.reserve(plan, realms(ports, session.flow))
+        session.told = None
+        ports.record("reserved", call=session.call_id, gateway=session.media.gateway, context=session.media.context)
+    elif moved(session.told, plan):
+        session.told = None   # until the gateway says so, nobody knows what it serves
+        session.media = await ports.media.configure(session.media, plan)
+        session.told = plan
+    ports.store.save_session(session)
+
+
+async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
+    """Make the gateway serve what stands in this dialog; it gets its context back where that needs none.
+
+    The mailbox is held. Raises GatewayUnavailable, InternalFailure.
+    """
+    standing = session.standing.get(tag)
+    if session.media is None:
+        return
+    if standing is not None and needs_gateway(standing):
+        await tell(ports, session, standing)
+        return
+    media, session.media, session.told = session.media, None, None
+    ports.store.save_session(session)
+    await ports.media.release(media)
 
 
 def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
-    """Whether the gateway must be told: a line came or went, or a peer that is known has another address or certificate.
+    """Whether the gateway must be told: a line came or went, a connection is to be made anew, or a peer that is known has
+    another address or certificate.
 
     A repeated exchange may name other roles; they are those of a connection yet to be made, so what runs is left alone.
     """
     if before is None:
+        return True
+    if any(line.connection != old.connection for line, old in zip(after.lines, before.lines, strict=False)):
         return True
     known = {line.index: (access, core) for line, access, core in legs(before)}
     fresh = {line.index: (access, core) for line, access, core in legs(after)}
@@ -104,6 +182,16 @@ def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
         for index, pair in fresh.items() for leg, old in zip(pair, known[index], strict=True))
 
 
+def realms(ports: Ports, flow: Flow) -> Realms:
+    """The two IP realms of a session, each with the address family that its SIP side speaks."""
+    access, core = ports.site.interface(flow.listener), ports.site.core
+    return Realms(access.realm, core.realm, _family(access.host), _family(core.host))
+
+
+def _family(host: str) -> Literal["IP4", "IP6"]:
+    return "IP6" if ":" in host else "IP4"
+
+
 def towards(side: Side, media: Media | None) -> SideMedia:
     """The addresses of ours that `side` gets to see."""
     if media is None:
@@ -111,11 +199,10 @@ def towards(side: Side, media: Media | None) -> SideMedia:
     return media.access if side is Side.ACCESS else media.core
 
 
-def _leg(session: Session, receiver: Side, tag: str) -> str:
-    """The key of a leg in `sent`: one towards the callee, one towards the caller for every dialog."""
-    return "callee" if receiver is session.callee else f"caller {tag}"
-
-
-def _emit(session: Session, leg: str, sdp: Sdp) -> bytes:
-    session.sent[leg], body = next_body(session.sent.get(leg, LegSdp()), sdp)
+def _emit(session: Session, receiver: Side, tag: str, sdp: Sdp) -> bytes:
+    """The octets for `receiver` in the dialog `tag`, whose o= line goes on from what it was sent there, or in the INVITE."""
+    role = "callee" if receiver is session.callee else "caller"
+    leg = f"{role} {tag}"
+    last = session.sent.get(leg) or session.sent.get(f"{role} ") or LegSdp()
+    session.sent[leg], body = next_body(last, sdp)
     return body

@@ -5,13 +5,15 @@ TS 24.229 §5.2.8.1 (network-initiated release), RFC 3326 (Reason).
 
 from __future__ import annotations
 
-from pcscf.errors import RequestTimeout, SipError
+from pcscf.errors import BodyNotSupported, RequestTimeout, SipError
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.forward import destination_towards, is_of, reason, refuse
+from pcscf.procedures.negotiation import declined
 from pcscf.procedures.ports import Exchange
-from pcscf.procedures.session import Session, State
+from pcscf.procedures.session import Session, State, carrier
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import loop_hash
+from pcscf.sip.body import SDP, description_untrusted
 from pcscf.sip.dialog import Dialog
 from pcscf.sip.message import Request, Response
 
@@ -40,6 +42,14 @@ def release_unacknowledged(calls: Calls, token: str) -> None:
         calls.start(release(calls, token, RequestTimeout("the ACK never came")))
 
 
+def release_unanswered(calls: Calls, token: str, asker: Side, cseq: int, tag: str) -> None:
+    """The ACK to a re-INVITE, with the answer to the offer of its 2xx, never came (RFC 3261 §13.3.1.4)."""
+    session = calls.ports.store.session(token)
+    negotiation = session.negotiation(asker, cseq, tag) if session is not None else None
+    if negotiation is not None and negotiation.offerer is not asker and negotiation.is_open(tag):
+        calls.start(release(calls, token, RequestTimeout("the ACK never came")))
+
+
 async def give_up(calls: Calls, session: Session, error: SipError) -> None:
     """End an early session: CANCEL towards the callee, `error` to the caller, the context back. The mailbox is held.
 
@@ -59,6 +69,8 @@ async def acknowledge_and_bye(calls: Calls, session: Session, response: Response
     if dialog is None:
         return
     ack = dialog.ack_towards_callee(is_of(calls.ports, session), session.invite_cseq)
+    if carrier(session.caller, session.invite_cseq, "") not in session.negotiations:   # then the 2xx may offer
+        _decline(calls, session, response, ack)
     await _send(calls, session, ack, session.callee)
     if dialog.callee.tag not in session.dismissed:
         session.dismissed.add(dialog.callee.tag)
@@ -77,6 +89,16 @@ async def end(calls: Calls, session: Session) -> None:
     ports.later(ports.site.deadlines.tombstone, lambda: ports.store.drop_session(session.token))
     if media is not None:
         await ports.media.release(media)
+
+
+def _decline(calls: Calls, session: Session, response: Response, ack: Request) -> None:
+    try:
+        found = description_untrusted(response)
+    except BodyNotSupported:
+        return
+    body = declined(calls.ports, session, session.callee, found.sdp) if found is not None else b""
+    if body:
+        ack.set_body(body, SDP)
 
 
 async def _bye(calls: Calls, session: Session, dialog: Dialog, side: Side, error: SipError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pcscf.errors import DialogUnknown, FlowFailed, Forbidden, NotRegistered, SipError, UserUnknown
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls
+from pcscf.procedures.dialogs import OPENS_DIALOG, follow
 from pcscf.procedures.forward import Arrival, arrive, next_hop_uri, refuse
 from pcscf.procedures.indialog import acknowledge, in_dialog
 from pcscf.procedures.invite import cancel, invite
@@ -26,7 +27,6 @@ from pcscf.sip.parse import check_request
 from pcscf.sip.transaction import ServerTransaction
 from pcscf.sip.uri import parse_uri
 
-OPENS_DIALOG = frozenset({"SUBSCRIBE", "REFER"})
 ALLOWED = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER, PUBLISH, OPTIONS, REGISTER"
 
 
@@ -85,9 +85,12 @@ class Router:
         if request.to_tag and arrival.kind is None:
             raise DialogUnknown("no dialog of ours goes by these routes")
         self._screen(arrival.onward, request, binding)
-        if not request.to_tag:
-            arrival.onward.set_values("Route", list(binding.service_route))
-        first = next_hop_uri(arrival.onward) if arrival.onward.get("Route") else ports.site.core_hop
+        if request.to_tag:
+            hop = await follow(ports, arrival.token, request, arrival.onward)
+            await relay(self.calls, server, arrival, arrival.token, Side.ACCESS, hop)
+            return
+        arrival.onward.set_values("Route", list(binding.service_route))
+        first = next_hop_uri(arrival.onward) if binding.service_route else ports.site.core_hop
         hop = await ports.sip.locate(first, ports.site.core_realm)
         if request.method == "INVITE":
             await invite(self.calls, server, arrival, binding, Side.ACCESS, hop)
@@ -167,5 +170,5 @@ class Router:
     def _answer_options(self, server: ServerTransaction) -> None:
         response = response_to(server.request, 200, "OK", to_tag=self.calls.ports.tokens.tag())
         response.add("Allow", ALLOWED)
-        response.add("Accept", "application/sdp")
+        response.add("Accept", "application/sdp, multipart/mixed")
         self.calls.ports.sip.respond(server, response)

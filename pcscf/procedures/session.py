@@ -33,35 +33,59 @@ class Passed:
     emitted: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer to an offer, and the plan that was settled by it.
+
+    counts  it came in a message that counts: a 2xx, a reliable provisional response, PRACK or ACK. Another one is a preview
+    """
+
+    passed: Passed
+    plan: MediaPlan
+    counts: bool
+
+
 @dataclass(slots=True)
 class Negotiation:
     """One offer and its answers (RFC 3264).
 
     plan     the decision about the offer; every answer is settled against it, whichever far end it comes from
-    settled  what the last answer made of it; None until there is one
     answers  per To-tag of the dialog
     """
 
     offerer: Side
     offer: Passed
     plan: MediaPlan
-    settled: MediaPlan | None = None
-    answers: dict[str, Passed] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
+
+    def is_open(self, tag: str) -> bool:
+        """Whether the dialog with this To-tag has no answer yet that counts."""
+        answer = self.answers.get(tag)
+        return answer is None or not answer.counts
+
+
+def carrier(sender: Side, cseq: int, tag: str) -> str:
+    """The key of a transaction as one that carries an offer: who sent its request, and the To-tag of its dialog ("": of all)."""
+    return f"{sender.value} {cseq} {tag}"
 
 
 @dataclass(slots=True)
 class Session:
     """One half-call.
 
-    caller       the side that the INVITE came from
-    flow         the flow of the access leg
-    agreed       what UE and network had agreed when the session began: a later registration does not change it
-    media        what the session has on a gateway
-    negotiation  the last offer/answer exchange that stands; `change` is one under way beside it
-    sent         what each leg was last sent, for its o= line
-    acknowledged an ACK to a 2xx passed
-    dismissed    To-tags of callees whose 2xx came too late and were sent BYE
-    heard        when something was last signalled (monotonic seconds)
+    caller        the side that the INVITE came from
+    flow          the flow of the access leg
+    agreed        what UE and network had agreed when the session began: a later registration does not change it
+    media         what the session has on a gateway
+    told          the plan that the gateway was told last; None while what it has was only reserved
+    negotiations  by the transaction that carried the offer: those that are open, and those whose messages may be repeated
+    standing      per To-tag what its last complete negotiation settled
+    before        per re-INVITE under way what stood when it came: a refusal leads back to it (RFC 6141 §3.4)
+    sent          what each leg was last sent, for its o= line
+    acknowledged  an ACK to a 2xx passed
+    dismissed     To-tags of callees whose 2xx came too late and were sent BYE
+    heard         when something was last signalled (monotonic seconds)
+    expires       when the session timer of its ends runs out (monotonic seconds), 0.0: there is none (RFC 4028)
     """
 
     token: str
@@ -72,16 +96,27 @@ class Session:
     invite_cseq: int
     policy: MediaPolicy
     agreed: Agreed
-    negotiation: Negotiation
     media: Media | None = None
     state: State = State.EARLY
-    change: Negotiation | None = None
+    told: MediaPlan | None = None
+    negotiations: dict[str, Negotiation] = field(default_factory=dict)
+    standing: dict[str, MediaPlan] = field(default_factory=dict)
+    before: dict[str, MediaPlan | None] = field(default_factory=dict)
     sent: dict[str, LegSdp] = field(default_factory=dict)
     dialogs: dict[str, Dialog] = field(default_factory=dict)
     acknowledged: bool = False
     dismissed: set[str] = field(default_factory=set)
     heard: float = 0.0
+    expires: float = 0.0
 
     @property
     def callee(self) -> Side:
         return self.caller.other
+
+    def negotiation(self, sender: Side, cseq: int, tag: str) -> Negotiation | None:
+        """The one whose offer travels in the transaction that `sender` began with this CSeq, in this dialog or in all."""
+        return self.negotiations.get(carrier(sender, cseq, tag)) or self.negotiations.get(carrier(sender, cseq, ""))
+
+    def is_negotiating(self, tag: str) -> bool:
+        """Whether an offer of this dialog is still without answer."""
+        return any(each.is_open(tag) for key, each in self.negotiations.items() if key.rpartition(" ")[2] in ("", tag))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pcscf.errors import NextHopTimeout
 from pcscf.procedures.calls import Calls
+from pcscf.procedures.dialogs import remember
 from pcscf.procedures.forward import Arrival, onward_response, refuse
 from pcscf.procedures.screen import strip_to_ue
 from pcscf.procedures.site import Side
@@ -22,6 +23,7 @@ async def relay(
             # RFC 4320 §4.2: the requester's own timer has run out as well; a 504 frees what is left of the transaction.
             refuse(ports, server, NextHopTimeout("the far end did not answer"))
             continue
+        remember(ports, token, server.request, response)
         onward = onward_response(response)
         if source is Side.ACCESS:
             strip_to_ue(onward)

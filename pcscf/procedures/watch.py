@@ -8,6 +8,7 @@ from pcscf.procedures.calls import Calls
 from pcscf.procedures.register import forget
 from pcscf.procedures.release import release
 from pcscf.procedures.session import State
+from pcscf.procedures.timer import has_expired
 
 
 def bearer_released(calls: Calls, gateway: str, bearer: BearerReleased) -> None:
@@ -49,10 +50,14 @@ def expire(calls: Calls) -> None:
 
 
 def release_silent(calls: Calls) -> None:
-    """End confirmed sessions in which nothing was signalled for too long."""
+    """End confirmed sessions whose timer ran out (RFC 4028 §10), and those in which nothing was signalled for too long."""
     ports = calls.ports
-    oldest = ports.now() - ports.site.deadlines.session
+    now = ports.now()
+    oldest = now - ports.site.deadlines.session
     for session in ports.store.sessions():
-        if session.state is State.CONFIRMED and session.heard < oldest:
+        if session.state is not State.CONFIRMED:
+            continue
+        if has_expired(session, now):
+            calls.start(release(calls, session.token, RequestTimeout("nobody refreshed the session before it expired")))
+        elif session.heard < oldest:
             calls.start(release(calls, session.token, RequestTimeout("nothing was signalled in this session for too long")))
-

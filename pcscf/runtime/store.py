@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from pcscf.iq.media import Media
 from pcscf.procedures.binding import Binding
-from pcscf.procedures.session import Session
+from pcscf.procedures.session import Session, State
 from pcscf.sip.flow import Flow
 
 Key = TypeVar("Key", Flow, str)
@@ -19,7 +20,9 @@ class MemoryStore:
         self._flow_of: dict[str, Flow] = {}
         self._on_flow: dict[Flow, dict[str, None]] = {}
         self._sessions: dict[str, Session] = {}
+        self._live: set[str] = set()
         self._of_binding: dict[str, dict[str, None]] = {}
+        self._media: dict[str, Media | None] = {}
         self._in_context: dict[tuple[str, int], str] = {}
         self._contexts: dict[str, tuple[str, int]] = {}
 
@@ -52,7 +55,7 @@ class MemoryStore:
         return list(self._sessions.values())
 
     def session_count(self) -> int:
-        return len(self._sessions)
+        return len(self._live)
 
     def sessions_of(self, binding_token: str) -> list[Session]:
         return [self._sessions[token] for token in self._of_binding.get(binding_token, ())]
@@ -62,7 +65,12 @@ class MemoryStore:
 
     def save_session(self, session: Session) -> None:
         token = session.token
+        lives = session.state is not State.ENDED
+        if self._sessions.get(token) is session and self._media.get(token) is session.media and lives is (token in self._live):
+            return   # nothing that it is found by or counted by has changed
         self._sessions[token] = session
+        self._media[token] = session.media
+        (self._live.add if lives else self._live.discard)(token)
         self._of_binding.setdefault(session.binding, {})[token] = None
         here = (session.media.gateway, session.media.context) if session.media is not None else None
         if self._contexts.get(token) != here:
@@ -75,6 +83,8 @@ class MemoryStore:
         session = self._sessions.pop(token, None)
         if session is None:
             return
+        self._live.discard(token)
+        del self._media[token]
         _discard(self._of_binding, session.binding, token)
         self._leave_context(token)
 

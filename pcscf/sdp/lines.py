@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 
 from pcscf.errors import MalformedSdp
 
@@ -18,7 +17,7 @@ MAX_MEDIA = 64
 MAX_PORT = 65_535
 
 _NONE: tuple[str, ...] = ()
-_CRLF_LINES = re.compile(r"(?:[a-z]=[^\r\n\0]*\r\n)*[a-z]=[^\r\n\0]*")
+_CRLF_LINES = re.compile(r"(?>(?:[a-z]=[^\r\n\0]*+\r\n)*)[a-z]=[^\r\n\0]*+")
 _LINE = re.compile(r"[a-z]=[^\r\n\0]*\r?")
 
 
@@ -29,58 +28,74 @@ class Section:
     them. Edit `lines` only through the methods.
     """
 
-    __slots__ = ("_places", "lines")
+    __slots__ = ("_fields", "_places", "lines")
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
         self._places: dict[str, list[int]] | None = None
+        self._fields: dict[str, int] = {}
 
     @property
     def places(self) -> Mapping[str, Sequence[int]]:
         """Indexes in `lines` of the a= lines, by name in lower case."""
-        if self._places is None:
-            places: dict[str, list[int]] = {}
-            for place, line in enumerate(self.lines):
-                if line[0] == "a":
-                    name = line[2:].partition(":")[0].rstrip().lower()
-                    if name in places:
-                        places[name].append(place)
-                    else:
-                        places[name] = [place]
-            self._places = places
-        return self._places
+        return self._places if self._places is not None else self._find_places()
+
+    def _find_places(self) -> dict[str, list[int]]:
+        """Read the names of all lines once. Copies share what is found, so it is replaced and never changed."""
+        places: dict[str, list[int]] = {}
+        fields: dict[str, int] = {}
+        for place, line in enumerate(self.lines):
+            letter = line[0]
+            if letter == "a":
+                name = line[2:].partition(":")[0].rstrip().lower()
+                if name in places:
+                    places[name].append(place)
+                else:
+                    places[name] = [place]
+            elif letter not in fields:
+                fields[letter] = place
+        self._places, self._fields = places, fields
+        return places
 
     def has(self, name: str) -> bool:
         """Whether there is an attribute `name` (lower case)."""
-        return name in self.places
+        return name in (self._places if self._places is not None else self._find_places())
 
     def values(self, name: str) -> tuple[str, ...]:
         """All values of attribute `name` (lower case), in order; that of a flag is ""."""
-        places = self.places.get(name)
+        places = (self._places if self._places is not None else self._find_places()).get(name)
         if places is None:
             return _NONE
+        if len(places) == 1:
+            return (self.lines[places[0]].partition(":")[2].strip(),)
         return tuple([self.lines[place].partition(":")[2].strip() for place in places])
 
     def value(self, name: str) -> str | None:
         """The first value of attribute `name` (lower case)."""
-        places = self.places.get(name)
+        places = (self._places if self._places is not None else self._find_places()).get(name)
         return None if places is None else self.lines[places[0]].partition(":")[2].strip()
 
     def field(self, letter: str) -> str | None:
-        """The value of the first line of type `letter` ("c", "o", …), blanks around it removed."""
-        for line in self.lines:
-            if line[0] == letter:
-                return line[2:].strip()
-        return None
+        """The value of the first line of type `letter` ("c", "o", …, but no "a"), blanks around it removed."""
+        place = self._place_of(letter)
+        return None if place is None else self.lines[place][2:].strip()
 
     def replace_field(self, letter: str, value: str) -> bool:
         """Give the first line of type `letter` another value; False: there is none."""
+        place = self._place_of(letter)
+        if place is None:
+            return False
+        if self.lines[place][2:].strip() != value:
+            self.lines[place] = f"{letter}={value}"
+        return True
+
+    def _place_of(self, letter: str) -> int | None:
+        if self._places is not None:
+            return self._fields.get(letter)
         for place, line in enumerate(self.lines):
             if line[0] == letter:
-                if line[2:].strip() != value:
-                    self.lines[place] = f"{letter}={value}"
-                return True
-        return False
+                return place
+        return None
 
     def set_connection(self, value: str) -> None:
         """Replace c=, or insert it where RFC 8866 §5 wants it in an m-section: after m= and i=."""
@@ -89,25 +104,37 @@ class Section:
             self.lines.insert(place, f"c={value}")
             self._places = None
 
+    def copy(self) -> Section:
+        """An equal section to edit."""
+        section = Section(self.lines.copy())
+        section._places, section._fields = self._places, self._fields
+        return section
+
     def set_attributes(self, changes: Mapping[str, Sequence[str]]) -> None:
         """Give each attribute named in `changes` (lower case) these values: at the place of its first line, else at the
         end. An empty sequence removes the attribute. A line whose value stays keeps its octets.
         """
-        places = self.places
-        edits: dict[int, list[str]] = {}
+        places, lines = self.places, self.lines
+        edits: dict[int, Sequence[str]] = {}
+        added: list[str] = []
         for name, values in changes.items():
             found = places.get(name)
             if found is None:
-                if values:
-                    edits.setdefault(len(self.lines), []).extend([_attribute_line(name, value) for value in values])
+                added += [_attribute_line(name, value) for value in values]
+            elif not values:
+                for place in found:
+                    edits[place] = _NONE
             elif tuple(values) != self.values(name):
-                edits.update((place, []) for place in found)
-                written = self.lines[found[0]][2:].partition(":")[0].rstrip()
+                for place in found:
+                    edits[place] = _NONE
+                written = lines[found[0]][2:].partition(":")[0].rstrip()
                 edits[found[0]] = [_attribute_line(written, value) for value in values]
-        if edits:
+        if edits or added:
             for place in sorted(edits, reverse=True):
-                self.lines[place : place + 1] = edits[place]
+                lines[place : place + 1] = edits[place]
+            lines += added
             self._places = None
+
 
 class MediaSection(Section):
     """One m-line (RFC 8866 §5.14) with the lines under it. `port` is 0..65535, `port_count` 1 unless written."""
@@ -116,8 +143,7 @@ class MediaSection(Section):
 
     def __init__(self, lines: list[str]) -> None:
         """`lines` begin with an m-line. Raises ValueError, with the reason, when it cannot be read."""
-        self.lines = lines
-        self._places = None
+        Section.__init__(self, lines)
         fields = lines[0][2:].split(None, 3)
         if len(fields) != 4:
             raise ValueError("m= needs media, port, proto and a format")
@@ -136,8 +162,7 @@ class MediaSection(Section):
     def copy(self) -> MediaSection:
         """An equal section to edit."""
         section = MediaSection.__new__(MediaSection)
-        section.lines = self.lines.copy()
-        section._places = self._places
+        section.lines, section._places, section._fields = self.lines.copy(), self._places, self._fields
         section.media, section.port, section.port_count = self.media, self.port, self.port_count
         section.proto, section.formats = self.proto, self.formats
         return section
@@ -162,14 +187,18 @@ class Sdp:
 
     def copy(self) -> Sdp:
         """An equal description to edit."""
-        return Sdp(Section(self.session.lines.copy()), [m.copy() for m in self.media], self._ending, self._tail)
+        return Sdp(self.session.copy(), [m.copy() for m in self.media], self._ending, self._tail)
 
     def to_bytes(self) -> bytes:
         """The octets: of an unedited description exactly those it was parsed from."""
+        return (self._ending.join(self.lines()) + self._tail).encode("latin-1")
+
+    def lines(self) -> list[str]:
+        """The lines of all sections, without their endings."""
         lines = self.session.lines.copy()
         for section in self.media:
             lines += section.lines
-        return (self._ending.join(lines) + self._tail).encode("latin-1")
+        return lines
 
 
 def parse_sdp_untrusted(data: bytes) -> Sdp:
@@ -183,31 +212,35 @@ def parse_sdp_untrusted(data: bytes) -> Sdp:
     text = data.decode("latin-1")
     body = text.rstrip("\r\n")
     tail = text[len(body) :]
-    if _CRLF_LINES.fullmatch(body):
-        ending, lines = "\r\n", body.split("\r\n")
-    else:
+    ending = "\r\n"
+    if not _CRLF_LINES.fullmatch(body):
         # With mixed line endings each line keeps its own CR, a blank at the end of its value.
-        ending, lines = "\n", body.split("\n")
+        ending = "\n"
         if tail.startswith("\r\n"):
-            lines[-1] += "\r"
+            body += "\r"
             tail = tail[1:]
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(body.split(ending), 1):
             if not _LINE.fullmatch(line):
                 raise MalformedSdp("is not of the form <letter>=<value>", line=number)
-    if len(lines) > MAX_LINES:
-        raise MalformedSdp(f"{len(lines)} lines, more than {MAX_LINES}")
-    if lines[0].rstrip() != "v=0":
+    if (count := body.count("\n") + 1) > MAX_LINES:
+        raise MalformedSdp(f"{count} lines, more than {MAX_LINES}")
+    first, *others = body.split(f"{ending}m=")
+    session = first.split(ending)
+    if session[0].rstrip() != "v=0":
         raise MalformedSdp("does not begin with v=0", line=1)
-    starts = [number for number, line in enumerate(lines) if line[0] == "m"]
-    if len(starts) > MAX_MEDIA:
-        raise MalformedSdp(f"{len(starts)} m-lines, more than {MAX_MEDIA}", line=starts[MAX_MEDIA] + 1)
+    if len(others) > MAX_MEDIA:
+        start = len(session) + sum(other.count("\n") + 1 for other in others[:MAX_MEDIA]) + 1
+        raise MalformedSdp(f"{len(others)} m-lines, more than {MAX_MEDIA}", line=start)
+    start = len(session) + 1
     media: list[MediaSection] = []
-    for start, end in pairwise([*starts, len(lines)]):
+    for other in others:
+        lines = f"m={other}".split(ending)
         try:
-            media.append(MediaSection(lines[start:end]))
+            media.append(MediaSection(lines))
         except ValueError as error:
-            raise MalformedSdp(str(error), line=start + 1) from None
-    return Sdp(Section(lines[: starts[0]] if starts else lines), media, ending, tail)
+            raise MalformedSdp(str(error), line=start) from None
+        start += len(lines)
+    return Sdp(Section(session), media, ending, tail)
 
 
 def _is_port(text: str) -> bool:

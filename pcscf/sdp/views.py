@@ -11,13 +11,13 @@ from pcscf.sdp.lines import MediaSection, Sdp
 HASH_OCTETS = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 UNSPECIFIED = frozenset({"0.0.0.0", "::", "0:0:0:0:0:0:0:0"})  # noqa: S104 - an address on hold, nothing binds to it
 
-_OCTETS = re.compile(r"(?:[0-9A-Fa-f]{2}:)*[0-9A-Fa-f]{2}")
+_OCTETS = re.compile(r"(?>(?:[0-9A-Fa-f]{2}:)*)[0-9A-Fa-f]{2}")
 _MSRP_URI = re.compile(r"(msrps?)://(?:[^@/\s]*@)?(\[[^\]\s]*\]|[^:/;\s]+)(?::(\d{1,5}))?(.*)", re.IGNORECASE)
 
 
 def effective_values(sdp: Sdp, section: MediaSection, name: str) -> tuple[str, ...]:
     """Values of attribute `name`: those of the section, else those of the session (RFC 8122 §5, RFC 4145 §4)."""
-    return section.values(name) if name in section.places else sdp.session.values(name)
+    return section.values(name) or sdp.session.values(name)
 
 
 def setup(sdp: Sdp, section: MediaSection) -> str:
@@ -26,6 +26,12 @@ def setup(sdp: Sdp, section: MediaSection) -> str:
     if value is None:
         value = sdp.session.value("setup")
     return value.lower() if value else ""
+
+
+def connection(sdp: Sdp, section: MediaSection) -> str:
+    """The effective a=connection, "new" or "existing"; "": none, or neither (RFC 4145 §5)."""
+    value = (effective_values(sdp, section, "connection") or ("",))[0].lower()
+    return value if value in {"new", "existing"} else ""
 
 
 def connection_host(sdp: Sdp, section: MediaSection) -> str | None:

@@ -1,6 +1,7 @@
 """The parts of RFC 3261 §25 that are read with regular expressions, under their ABNF names.
 
-Every expression runs in linear time: repetition is possessive wherever a neighbour could match the same characters.
+Every expression runs in linear time: repetition is possessive wherever a neighbour could match the same characters. For groups
+that is written as an atomic group around the repetition: CPython before 3.11.5 gets possessive groups wrong.
 Values are matched after unfolding, so the only blanks (LWS) left are SP and HTAB.
 """
 
@@ -11,7 +12,7 @@ from typing import Final
 
 LWS: Final = r"[ \t]*+"
 TCHAR: Final = r"[A-Za-z0-9\-.!%*_+`'~]"
-QUOTED: Final = r'"(?:[^"\\]|\\.)*+"'
+QUOTED: Final = r'"[^"\\]*+(?>(?:\\.[^"\\]*+)*)"'
 HOST: Final = r"\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9._\-]++"
 
 token: Final = re.compile(rf"{TCHAR}++")
@@ -21,20 +22,21 @@ header_name: Final = re.compile(rf"({TCHAR}++){LWS}")
 
 # Folding: CRLF and the blanks around it count as one SP (RFC 3261 §7.3.1).
 folding: Final = re.compile(r"[ \t]*\r\n[ \t]+")
+leading_line_ends: Final = re.compile(rb"(?:\r\n)++")
 continuation: Final = re.compile(r"\r\n(?![ \t])")
 
 # One element of a comma-separated list; commas within quotes or <> do not end it.
 # An unterminated quote or bracket is taken as a plain character, so that splitting never fails.
-list_element: Final = re.compile(rf'(?:[^,"<]++|{QUOTED}|<[^>]*+>|["<])*+', re.DOTALL)
+list_element: Final = re.compile(rf'(?>(?:[^,"<]++|{QUOTED}|<[^>]*+>|["<])*)', re.DOTALL)
 
 # generic-param, wider than the ABNF: values seen in practice hold "=", "/", ":" and "@" outside quotes.
 _VALUE: Final = rf'{QUOTED}|[^;,"<> \t]++'
 # The third group takes what is no parameter, to its end.
-generic_param: Final = re.compile(rf";{LWS}({TCHAR}++){LWS}(?:={LWS}({_VALUE}){LWS})?+|(.++)", re.DOTALL)
+generic_param: Final = re.compile(rf";{LWS}({TCHAR}++){LWS}(?>(?:={LWS}({_VALUE}){LWS})?)|(.++)", re.DOTALL)
 
 via_parm: Final = re.compile(
     rf"{LWS}SIP{LWS}/{LWS}2\.0{LWS}/{LWS}({TCHAR}++)[ \t]++"
-    rf"({HOST}){LWS}(?::{LWS}([0-9]{{1,5}})(?![0-9]){LWS})?+(;.*+)?",
+    rf"({HOST}){LWS}(?>(?::{LWS}([0-9]{{1,5}})(?![0-9]){LWS})?)(;.*+)?",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -48,7 +50,7 @@ addr_spec: Final = re.compile(rf"{LWS}({_BARE_URI}){LWS}(;.*+)?", re.DOTALL)
 # From and To as a whole; the group is the tag.
 from_spec: Final = re.compile(
     rf"{LWS}(?:(?:{QUOTED}|{_PLAIN_DISPLAY}){LWS}<{_BRACKETED_URI}>|{_BARE_URI}){LWS}"
-    rf"(?:;{LWS}(?:[tT][aA][gG]{LWS}={LWS}({_VALUE})|{TCHAR}++{LWS}(?:={LWS}(?:{_VALUE}))?+){LWS})*+",
+    rf"(?>(?:;{LWS}(?:[tT][aA][gG]{LWS}={LWS}({_VALUE})|{TCHAR}++{LWS}(?>(?:={LWS}(?:{_VALUE}))?)){LWS})*)",
     re.DOTALL,
 )
 
@@ -58,7 +60,7 @@ quoted_pair: Final = re.compile(r"\\(.)", re.DOTALL)
 # "#" and characters of tel numbers are let through in the user part; "@" ends it in any case.
 sip_uri: Final = re.compile(
     rf"(sips?):(?:([A-Za-z0-9\-_.!~*'()%&=+$,;?/#]++)(?::([A-Za-z0-9\-_.!~*'()%&=+$,]*+))?@)?"
-    rf'({HOST})(?::([0-9]{{1,5}}))?((?:;[^;?=@<>"\x00-\x20]++(?:=[^;?=@<>"\x00-\x20]++)?)*+)(?:\?([^@<>"\x00-\x20]++))?',
+    rf'({HOST})(?::([0-9]{{1,5}}))?((?>(?:;[^;?=@<>"\x00-\x20]++(?:=[^;?=@<>"\x00-\x20]++)?)*))(?:\?([^@<>"\x00-\x20]++))?',
     re.IGNORECASE,
 )
 absolute_uri: Final = re.compile(r'([A-Za-z][A-Za-z0-9+.\-]*+):([^<>"\x00-\x20]++)')
@@ -66,7 +68,7 @@ bad_escape: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 # received and rport of a raw Via element, folding included; group 1 is None for a quoted-string on the way.
 source_param: Final = re.compile(
-    rf'{QUOTED}|;[ \t\r\n]*+(received|rport)(?!{TCHAR})(?:[ \t\r\n]*+=[ \t\r\n]*+[^;,"\s]++)?+',
+    rf'{QUOTED}|;[ \t\r\n]*+(received|rport)(?!{TCHAR})(?>(?:[ \t\r\n]*+=[ \t\r\n]*+[^;,"\s]++)?)',
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -66,7 +66,7 @@ def test_a_new_certificate_reaches_the_gateway() -> None:
         await re_invite(bed, ue, answer, OTHER_CERTIFICATE)
         assert modifies(bed) > told
         (session,) = bed.store.sessions()
-        assert session.negotiation.settled.lines[0].access.peer_fingerprints[0][1].startswith("FF:FE")
+        assert session.standing["far"].lines[0].access.peer_fingerprints[0][1].startswith("FF:FE")
         await hang_up(bed, ue, answer)
 
     story(tale)
@@ -103,15 +103,15 @@ def test_a_refused_offer_leaves_everything_as_it_was(status: int) -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
         _, answer = await establish(bed, ue)
         (before,) = bed.store.sessions()
-        standing = before.negotiation.settled
+        standing = before.standing["far"]
         ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
         bed.core.send(answered(await bed.core.expect("INVITE"), status, body=""))
         await bed.ue.expect(status)
         await bed.core.expect("ACK")
         await bed.settle(1)
         (session,) = bed.store.sessions()
-        assert session.change is None
-        assert session.negotiation.settled == standing
+        assert not session.is_negotiating("far")
+        assert session.standing["far"] == standing
         assert len(bed.gateway.table.contexts) == 1
         (context,) = bed.gateway.table.contexts.values()
         access = next(each for each in context.terminations.values() if each.realm == "access")
@@ -179,16 +179,6 @@ def test_a_second_offer_meets_491_while_the_first_is_open() -> None:
     story(tale)
 
 
-def test_a_re_invite_without_an_offer_is_refused() -> None:
-    async def tale(bed: Bed, ue: Ue) -> None:
-        _, answer = await establish(bed, ue)
-        ue.in_dialog("INVITE", answer)
-        await bed.ue.expect(488)
-        await hang_up(bed, ue, answer)
-
-    story(tale)
-
-
 def test_a_plain_offer_of_what_was_protected_is_decided_anew() -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
         _, answer = await establish(bed, ue)
@@ -241,7 +231,7 @@ def test_a_re_offer_that_nobody_answers_leaves_the_session() -> None:
         await bed.core.expect("INVITE")
         await bed.ue.expect(408, within=60)
         (session,) = bed.store.sessions()
-        assert session.change is None
+        assert not session.is_negotiating("far")
         await hang_up(bed, ue, answer)
 
     story(tale)

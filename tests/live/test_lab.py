@@ -17,7 +17,8 @@ from pcscf.lab import tls
 from pcscf.lab.agent import Agent
 from pcscf.lab.call import Habits
 from pcscf.lab.core import Core, CoreConfig
-from pcscf.lab.media import MediaFailedError, MsrpMedia, connect, new_uri
+from pcscf.lab.media import MsrpMedia, connect, new_uri
+from pcscf.lab.medium import MediaFailedError
 from pcscf.lab.net import Target
 from pcscf.lab.party import Manners, Party
 from pcscf.lab.tap import NoTap
@@ -153,7 +154,7 @@ async def test_long_text_goes_in_chunks_and_is_reported(lab4: Bench) -> None:
     ue = await lab4.registered()
     call = await ue.call(BOB, ue.proxy_uri)
     text = "äöü–" * 4_000
-    await call.send_text(text, success_report=True)
+    await (await call.session()).send(text, success_report=True)
     while not (await call.session()).reports:
         await asyncio.sleep(0.01)
     assert (await call.session()).reports[0].status == 200

@@ -50,12 +50,12 @@ async def talk(caller: Any, callee: Any) -> None:
     """Several messages and a file each way, all in one session; the sender is answered from end to end."""
     answered = await at_far_end(callee)
     for sender, receiver in ((caller, answered), (answered, caller)):
+        session = await within(sender.session(), "an MSRP session")
         for text in ("one", "two", "", FILE):
-            await within(sender.send_text(text, success_report=True), "the response to a message")
+            await within(session.send(text, success_report=True), "the response to a message")
             assert await within(receiver.receive_text(), f"message {text[:9]!r}") == text
-    session = await caller.session()
-    await until(lambda: len(session.reports) == 4, lambda: session.reports)
-    assert {report.status for report in session.reports} == {200}
+        await until(lambda reports=session.reports: len(reports) == 4, lambda reports=session.reports: reports)
+        assert {report.status for report in session.reports} == {200}
     await within(caller.hang_up(), "the answer to BYE")
     await until(lambda: not callee.calls or answered.ended.is_set(), lambda: callee.calls)
 

@@ -13,7 +13,7 @@ from pcscf.lab import tls
 from pcscf.lab.agent import ClientTransaction
 from pcscf.lab.call import Manners
 from pcscf.lab.core import party_uri
-from pcscf.lab.media import MediaFailedError
+from pcscf.lab.medium import MediaFailedError
 from pcscf.lab.ue import Ue
 from pcscf.lab.useragent import CallRefusedError
 from pcscf.sip.message import Request

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from pcscf.iq.media import Media
 from pcscf.procedures.binding import Binding
-from pcscf.procedures.session import Session
+from pcscf.procedures.session import Session, State
 from pcscf.runtime.store import MemoryStore
 from tests.unit.procedures.desk import FLOW, binding, session
 
@@ -51,6 +51,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.save_session(saved)
 
     @rule(token=NAMES)
+    def end_session(self, token: str) -> None:
+        ended = self.sessions.get(token)
+        if ended is not None:
+            ended.state = State.ENDED
+            self.store.save_session(ended)
+
+    @rule(token=NAMES)
     def drop_session(self, token: str) -> None:
         self.sessions.pop(token, None)
         self.move(token, None)
@@ -75,7 +82,7 @@ class StoreMachine(RuleBasedStateMachine):
         for name in "abc":
             assert store.binding(name) is self.bindings.get(name)
             assert store.session(name) is self.sessions.get(name)
-        assert store.session_count() == len(self.sessions)
+        assert store.session_count() == sum(each.state is not State.ENDED for each in self.sessions.values())
         assert {each.token for each in store.sessions()} == set(self.sessions)
         for of in ("binding of True", "binding of False"):
             assert {each.token for each in store.sessions_of(of)} == {

@@ -69,12 +69,16 @@ class End:
 
     # calling
 
-    def invite(self, target: str, routes: Iterable[str]) -> Request:
-        request = Request("INVITE", target, [
+    def opening(self, target: str, routes: Iterable[str]) -> Request:
+        """An INVITE outside a dialog, without an offer."""
+        return Request("INVITE", target, [
             ("Max-Forwards", "70"), *(("Route", route) for route in routes), ("From", f"<{self.uri}>;tag={self.user}"),
             ("To", f"<{target}>"), ("Call-ID", f"call-of-{self.user}"), ("CSeq", f"{next(self._numbers)} INVITE"),
-            ("Contact", self.contact),
+            ("Contact", self.contact), ("Content-Length", "0"),
         ])
+
+    def invite(self, target: str, routes: Iterable[str]) -> Request:
+        request = self.opening(target, routes)
         request.set_body(self.offer.encode(), "application/sdp")
         return self.send(request)
 

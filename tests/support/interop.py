@@ -73,6 +73,8 @@ PEERS = {
     "aiosipua": Peer("aiosipua", _package("aiosipua")),
     "megaco": Peer("Erlang/OTP megaco", _asked(r"vsn (\S+)", "erl", "-noshell", "-eval", _MEGACO)),
     "openssl": Peer("OpenSSL", _asked(r"OpenSSL (\S+)", "openssl", "version")),
+    "libre": Peer("libre", _asked(r"(\d[\d.]*\d)", "dpkg-query", "-W", "-f=${Version}", "libre0")),
+    "spandsp": Peer("spandsp", _asked(r"(\d[\d.]*\d)", "dpkg-query", "-W", "-f=${Version}", "libspandsp2")),
     "tshark": Peer("tshark", _asked(r"TShark[^0-9]*([0-9.]*[0-9])", "tshark", "-v")),
     "sdp-transform": Peer("sdp-transform", _package("sdp-transform")),
 }

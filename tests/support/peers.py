@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.foreign import LIBRE, SPANDSP, find_library
+
 _MEGACO = ("megaco-*/ebin/megaco.app", "megaco-*/include/megaco.hrl")   # the second one comes in a package of its own
+_LIBRARIES = {"libre": LIBRE, "spandsp": SPANDSP}
 _ERLANG_LIBRARIES = ("/usr/lib/erlang/lib", "/usr/local/lib/erlang/lib", "/usr/lib64/erlang/lib")
 
 
@@ -20,11 +23,13 @@ def find_program(program: str) -> str | None:
 def _is_present(program: str) -> bool:
     if program == "megaco":
         return all(any(any(Path(library).glob(file)) for library in _ERLANG_LIBRARIES) for file in _MEGACO)
+    if program in _LIBRARIES:
+        return find_library(_LIBRARIES[program])
     return find_program(program) is not None
 
 
 def require_peer(*programs: str) -> None:
-    """Skip the test unless all `programs` are installed; "megaco" is Erlang's library of that name.
+    """Skip the test unless all `programs` are installed; "megaco" is a library of Erlang, "libre" and "spandsp" are shared ones.
 
     With CI set in the environment a missing peer fails the test. PEERS=skip leaves the peers out, but not there.
     """

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Brings the independent peers that the tests speak with: Kamailio and SIPp (SIP), Erlang's megaco (H.248), tshark, openssl.
+# Brings the independent peers that the tests speak with: Kamailio and SIPp (SIP), Erlang's megaco (H.248), tshark, openssl,
+# and two libraries with codecs: libre (BFCP) and spandsp (T.38).
 #
 # As root on Debian or Ubuntu what is missing is installed from the distribution; no daemon is started. Elsewhere the
 # missing ones are named and counted, and the tests that need them are skipped and counted by pytest.
@@ -16,6 +17,8 @@ tshark:tshark
 openssl:openssl
 kamailio:kamailio
 sipp:sip-tester
+libre:libre0
+spandsp:libspandsp2
 "
 if [ $# -gt 0 ]; then PEERS_WANTED="$*"; fi   # another list, of the same form
 
@@ -29,10 +32,19 @@ in_erlang() {
     return 1
 }
 
+is_library() {
+    for folder in /usr/lib /usr/lib64 /usr/lib/*-linux-* /usr/local/lib; do
+        if [ -e "$folder/$1" ]; then return 0; fi
+    done
+    return 1
+}
+
 present() {
     case "$1" in
     megaco) in_erlang 'megaco-*/ebin/megaco.app' ;;
     megaco-headers) in_erlang 'megaco-*/include/megaco.hrl' ;;
+    libre) is_library libre.so.0 ;;
+    spandsp) is_library libspandsp.so.2 ;;
     *) command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] ;;   # where daemons are, and not always on the search path
     esac
 }

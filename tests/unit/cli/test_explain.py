@@ -279,3 +279,46 @@ def test_the_difference_keeps_order_and_drops_nothing() -> None:
         (" ", "v=0"), ("-", "s=a"), ("+", "s=b"), (" ", "t=0 0"), ("+", "a=x"),
     ]  # fmt: skip
     assert difference(before, before) == [(" ", "v=0"), (" ", "s=a"), (" ", "t=0 0")]
+
+
+UNCHECKED = sdp(*chat("a=setup:active", "a=3ge2ae:requested"))
+LATER = sdp(*chat("a=setup:actpass", proto="TCP/MSRP", port=7000), address="198.51.100.88")
+PLAIN_CALL = [{"direction": "offer-from-ue", "sdp": OPEN}, {"direction": "answer-to-ue", "sdp": ANSWER}]
+PROTECTED_CALL = [{"direction": "offer-from-ue", "sdp": ASKED}, {"direction": "answer-to-ue", "sdp": ANSWER}]
+
+
+@pytest.mark.parametrize(("history", "mode"), [
+    ([], "plain"),
+    (PLAIN_CALL, "plain"),
+    (PROTECTED_CALL, "protect"),
+    (PROTECTED_CALL[:1], "plain"),                                             # refused: it changes nothing
+    ([*PROTECTED_CALL, {"direction": "offer-from-ue", "sdp": OPEN}], "protect"),
+    ([*PROTECTED_CALL, *PLAIN_CALL], "plain"),                                 # the UE gave it up itself
+])
+def test_what_a_session_negotiated_before_decides_with(explain: Any, history: list[dict[str, str]], mode: str) -> None:
+    asked = {"direction": "offer-from-core", "in": LATER, "ue": [], "net": ["msrp-tls"], "history": history}
+    told = json.loads(explain(asked, "--json").out)
+    assert [line["mode"] for line in told["lines"]] == [mode]
+
+
+def test_an_answer_after_a_history(explain: Any) -> None:
+    answer = sdp(*chat("a=setup:active", f"a=fingerprint:sha-256 {HASH}"))
+    asked = {
+        "direction": "answer-to-core", "in": answer, "history": PROTECTED_CALL,
+        "previous_offer": {"direction": "offer-from-core", "sdp": LATER},
+    }
+    (line,) = json.loads(explain(asked, "--json").out)["lines"]
+    assert (line["mode"], line["rule"]) == ("protect", "CA1")
+
+
+@pytest.mark.parametrize(("history", "said"), [
+    (PLAIN_CALL[1:], "answer-to-ue after nothing"),
+    ([PLAIN_CALL[0], {"direction": "answer-to-core", "sdp": ANSWER}], "answer-to-core after offer-from-ue"),
+    ([PLAIN_CALL[0], {"direction": "answer-to-ue", "sdp": "v=1"}], "does not begin with v=0"),
+    ([{"direction": "offer-from-ue", "sdp": UNCHECKED}, PLAIN_CALL[1]], "this offer is refused"),
+    ([PROTECTED_CALL[0], {"direction": "answer-to-ue", "sdp": ASKED}], "this answer ends the session"),
+])
+def test_a_history_that_cannot_have_been(explain: Any, history: list[dict[str, str]], said: str) -> None:
+    ran = explain(case(history=history))
+    assert ran.status == 2
+    assert said in " ".join(ran.err.split())

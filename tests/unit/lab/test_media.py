@@ -9,9 +9,9 @@ import pytest
 from pcscf.errors import MalformedSdp, MediaNotAcceptable
 from pcscf.lab import tls
 from pcscf.lab.call import Habits
+from pcscf.lab.description import answer_setup
 from pcscf.lab.media import (
     MsrpMedia,
-    answer_setup,
     check_cema_offer,
     connect_address,
     new_uri,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pcscf.lab.media import MediaFailedError, MsrpListener, MsrpMedia, connect, new_uri
+from pcscf.lab.media import MsrpListener, MsrpMedia, connect, new_uri
+from pcscf.lab.medium import MediaFailedError
 from pcscf.lab.msrp import Frame, Parser, Request, Response, response_to
 from pcscf.lab.msrp_session import MsrpSession, SendRefusedError, SessionClosedError
 from pcscf.lab.tap import NoTap

@@ -8,15 +8,13 @@ from typing import Any, cast
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.iq.media import Media
-from pcscf.mediasec.model import Agreed, Direction
-from pcscf.mediasec.plan import decide
+from pcscf.mediasec.model import Agreed
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.ports import MediaPort, Ports, SipPort
-from pcscf.procedures.session import Negotiation, Passed, Session
+from pcscf.procedures.session import Session
 from pcscf.procedures.site import Interface, Side, Site
 from pcscf.procedures.token import Tokens
 from pcscf.runtime.store import MemoryStore
-from pcscf.sdp.lines import parse_sdp_untrusted
 from pcscf.sip.flow import Flow, Hop
 from pcscf.sip.message import Request, Response
 from pcscf.sip.parse import parse_datagram_untrusted
@@ -86,8 +84,6 @@ def binding(*identities: str, **more: Any) -> Binding:
 
 
 def session(token: str = "s1", binding: str = "b1", media: Media | None = None) -> Session:
-    body = b"v=0\r\no=- 1 1 IN IP4 192.0.2.10\r\ns=-\r\nt=0 0\r\n"
-    plan = decide(MediaPolicy(), Agreed(), parse_sdp_untrusted(body), Direction.OFFER_FROM_UE)
     return Session(
         token=token, binding=binding, caller=Side.ACCESS, flow=FLOW, call_id="c1", invite_cseq=1, policy=MediaPolicy(),
-        agreed=Agreed(), negotiation=Negotiation(Side.ACCESS, Passed(body, body), plan), media=media)
+        agreed=Agreed(), media=media)

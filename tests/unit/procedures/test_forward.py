@@ -6,7 +6,7 @@ import pytest
 
 from pcscf.errors import FlowFailed, GatewayUnavailable, LoopDetected, MalformedMessage, MediaNotAcceptable, TooManyHops
 from pcscf.procedures import forward
-from pcscf.procedures.forward import arrive, carries_sdp, destination_towards, next_hop_uri, onward_response, refuse
+from pcscf.procedures.forward import arrive, destination_towards, next_hop_uri, onward_response, refuse
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import MAGIC_COOKIE, TokenKind, loop_hash
@@ -146,20 +146,6 @@ def test_a_refusal_carries_status_fields_and_sentence() -> None:
     assert response.get("Warning") == '399 pcscf.ims.example "no gateway"'
     assert response.to_tag
     assert records == [("refused", {"method": "MESSAGE", "status": 503, "why": "no gateway"})]
-
-
-@pytest.mark.parametrize(("lines", "body", "carries"), [
-    (["Content-Type: application/sdp"], b"v=0", True),
-    (["Content-Type: Application/SDP;charset=utf-8"], b"v=0", True),
-    (["Content-Type: application/sdp"], b"", False),
-    (["Content-Type: multipart/mixed;boundary=x"], b"v=0", False),
-    (["Content-Type: application/sdp", "Content-Encoding: gzip"], b"v=0", False),
-    ([], b"v=0", False),
-])
-def test_what_counts_as_a_session_description(lines: list[str], body: bytes, carries: bool) -> None:
-    message = request(*lines)
-    message.set_body(body)
-    assert carries_sdp(message) is carries
 
 
 async def test_towards_the_core_the_next_hop_decides(desk: Ports) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pcscf.iq.media import Media
+from pcscf.procedures.session import State
 from pcscf.runtime.store import MemoryStore
 from tests.unit.procedures.desk import FLOW, binding, session
 
@@ -92,3 +93,15 @@ def test_a_dropped_session_is_gone_everywhere() -> None:
     assert store.sessions() == store.sessions_of("b1") == []
     assert store.session_in(MEDIA.gateway, 7) is None
     assert store.session_count() == 0
+
+
+def test_a_session_that_has_ended_takes_no_place() -> None:
+    store = MemoryStore()
+    store.save_session(ended := session())
+    store.save_session(session("s2"))
+    ended.state = State.ENDED
+    store.save_session(ended)
+    assert store.session_count() == 1
+    assert store.session("s1") is ended
+    store.drop_session("s1")
+    assert store.session_count() == 1
