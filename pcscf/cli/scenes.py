@@ -84,6 +84,11 @@ SCENES = (
         (Actor(STRICT, "ue", _calls("bob", "This is not protected.", "--plain")),),
         lambda evidence: evidence.call_of(STRICT), proof.refused_downgrade,
     ),
+    Scene(
+        "8  A UE that knows RFC 4975 alone, as most do: no CEMA, so the gateway maps the paths of the MSRP frames",
+        (Actor("ivan", "ue", _calls("bob", "Hello Bob, my path is not the one that you see.", *_HEARS, "--no-cema")),),
+        lambda evidence: evidence.call_of("ivan"), proof.without_cema,
+    ),
 )
 
 USERS = tuple(actor.name for scene in SCENES for actor in scene.cast if actor.kind == "ue")

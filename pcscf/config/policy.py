@@ -23,6 +23,7 @@ class MediumPolicy:
     terminate_unrequested               end TLS that was offered without 3ge2ae:requested
     offer_tls_to_unindicated            offer TLS to a UE that listed no mechanism
     sessmatch                           MSRP peers match sessions by session-id alone, so the path may be rewritten
+    aware                               MSRP without CEMA, and without sessmatch: the gateway maps the paths of frames; else 488
     """
 
     min_hash: HashName = "sha-256"
@@ -32,6 +33,7 @@ class MediumPolicy:
     terminate_unrequested: bool = False
     offer_tls_to_unindicated: bool = False
     sessmatch: bool = False
+    aware: bool = True
 
 
 @dataclass(frozen=True, slots=True)

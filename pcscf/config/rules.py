@@ -38,6 +38,8 @@ class MediumRules(Block):
     """Offer TLS to a UE that listed no mechanism; false."""
     sessmatch: bool | None = None
     """MSRP peers match sessions by session-id alone, so the path may be rewritten; false."""
+    aware: bool | None = None
+    """MSRP without CEMA, and without sessmatch: the gateway maps the paths of its frames, or (false) 488; true."""
 
 
 class DefaultRules(MediumRules):

@@ -24,6 +24,7 @@ class Cause(Enum):
     NO_COMMON_PARAMETERS = (packages.CAUSE_INTERWORKING_ERROR, "no common TLS version or cipher suite")
     PEER_ALERT = (packages.CAUSE_FAILURE_PERMANENT, "TLS peer sent a fatal alert")
     TLS_PROTOCOL = (packages.CAUSE_FAILURE_PERMANENT, "TLS protocol error")
+    BAD_FRAME = (packages.CAUSE_FAILURE_PERMANENT, "not an MSRP frame of the session")
     NO_RESOURCES = (packages.CAUSE_UNAVAILABLE_RESOURCES, "no resources for the connection")
 
     @property

@@ -49,6 +49,7 @@ class LegPlan:
     receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
     generation: how many times a=connection:new asked for another connection.
+    own_path, peer_path: a=path of Local and of Remote; "" while unknown, and both where the gateway does not read MSRP.
     """
 
     local: Address
@@ -64,6 +65,13 @@ class LegPlan:
     source: SourceFilter | None = None
     dscp: int | None = None
     partner: LegKey | None = None
+    own_path: str = ""
+    peer_path: str = ""
+
+    @property
+    def aware(self) -> bool:
+        """Whether the gateway reads and maps MSRP frames on this leg."""
+        return bool(self.own_path or self.peer_path)
 
     @property
     def complete(self) -> bool:
@@ -73,7 +81,9 @@ class LegPlan:
     @property
     def association(self) -> tuple[object, ...]:
         """What a connection depends on: when this changes, the connection is replaced (RFC 7345 §4.5)."""
-        return (self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation)
+        return (
+            self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation, self.aware
+        )  # fmt: skip
 
 
 @record

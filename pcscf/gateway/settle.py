@@ -106,6 +106,8 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         source=source_filter(stream.properties, remote),
         dscp=dscp(stream.properties),
         partner=partner,
+        own_path=stream.local.path,
+        peer_path=remote.path if remote is not None else "",
     )
 
 

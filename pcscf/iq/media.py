@@ -68,7 +68,7 @@ def is_tcp(transport: str) -> bool:
 @lru_cache(maxsize=64)
 def is_protected(transport: str) -> bool:
     """Whether TLS or DTLS of a leg with this transport ends at the gateway."""
-    return transport.upper() in {"TCP/TLS", "UDP/DTLS"}
+    return transport.upper() in {"TCP/TLS", "TCP/TLS/MSRP", "UDP/DTLS"}
 
 
 def is_fresh(index: int, leg: Leg, side: Mapping[int, StreamMedia]) -> bool:

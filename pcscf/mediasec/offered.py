@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
-from pcscf.mediasec import legs
+from pcscf.mediasec import legs, paths
 from pcscf.mediasec.mechanisms import MSRP, Medium
 from pcscf.mediasec.model import (
     PROTECTED,
@@ -27,6 +27,7 @@ NO_CEMA = (
     "the MSRP line has no a=msrp-cema: its path would name one address and our c= and m= another, which its peer must "
     "refuse (RFC 6714 §4.3)"
 )
+NO_PATH = "the MSRP line has neither a=msrp-cema nor an a=path that could be mapped (RFC 4975 §8.2)"
 OVER_RELAY = "the path runs over an MSRP relay, where the TLS connection of the UE ends"
 
 
@@ -100,13 +101,23 @@ class OfferedLine:
         """Those that policy lets count."""
         return usable_fingerprints(self.effective("fingerprint"), self.knobs.min_hash)
 
-    def path_mode(self) -> PathMode | None:
-        """None: neither way of standing in the path of MSRP applies."""
+    def path_mode(self, *, in_clear: bool) -> PathMode | None:
+        """None: no way of standing in the path of MSRP applies. in_clear: the gateway can read the frames."""
         if self.medium is not MSRP:
             return ""
+        mappable = in_clear and self.knobs.aware and paths.is_mappable(self.section)
+        if mappable and self.before is not None and self.before.path_mode == "aware":
+            return "aware"   # an end that offers CEMA again does not change what its peer can do
         if self.section.has("msrp-cema"):
             return "agnostic"
-        return "sessmatch" if self.knobs.sessmatch and not self.over_relay else None
+        if self.knobs.sessmatch and not self.over_relay:
+            return "sessmatch"
+        return "aware" if mappable else None
+
+    @property
+    def _no_way(self) -> str:
+        """Why there is no path mode."""
+        return NO_CEMA if not self.knobs.aware or paths.is_mappable(self.section) else NO_PATH
 
     def without_gateway(self, mode: Mode, rule: str, reason: str) -> LinePlan:
         """A line that the gateway has no part in."""
@@ -120,9 +131,9 @@ class OfferedLine:
         if not self.terminable:
             cannot = f"{reason}, but no gateway can end {self.medium.secure_transport} of {self.medium.name}"
             return self.without_gateway(Mode.DISABLED, rule, cannot)
-        path_mode = self.path_mode()
+        path_mode = self.path_mode(in_clear=True)
         if path_mode is None:
-            return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {NO_CEMA}")
+            return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {self._no_way}")
         setup = self._offered_setup()
         if not setup:
             forbidden = "a=setup:holdconn is forbidden with DTLS (RFC 8842 §5.1)"
@@ -144,11 +155,11 @@ class OfferedLine:
         medium, situation = self.medium, self.situation
         if not wanted or medium.transport not in situation.capabilities.anchor:
             return self.without_gateway(mode, rule, reason)
-        path_mode = self.path_mode()
+        path_mode = self.path_mode(in_clear=mode is Mode.PLAIN)
         if path_mode is None:
-            if self.knobs.sessmatch:  # the path of a relay, which only its owner could rewrite
+            if self.over_relay and (self.knobs.sessmatch or self.knobs.aware):   # only its owner could rewrite its path
                 return self.without_gateway(mode, rule, f"{reason}; {OVER_RELAY}, so the line is left as it is")
-            return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {NO_CEMA}")
+            return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {self._no_way}")
         if mode is Mode.PLAIN:
             setup = self._offered_setup()
             access, core = self._negotiated_legs(setup, (), path_mode, mapped=False)
@@ -182,6 +193,9 @@ class OfferedLine:
         protects_far = mapped and not from_ue
         offering = legs.far_offer(medium, setup, protected=protects_far, to_core=from_ue, path_mode=path_mode)
         far = legs.far_leg(medium, offering, protected=protects_far)
-        if from_ue:
-            return legs.near_leg(medium, setup, peer, protected=mapped), far
-        return far, legs.undecided_near_leg(medium, setup, peer)
+        near = legs.near_leg(medium, setup, peer, protected=mapped) if from_ue else legs.undecided_near_leg(medium, setup, peer)
+        # With CEMA the answer may still ask for it.
+        fallback = path_mode == "agnostic" and self.knobs.aware and not self.knobs.sessmatch
+        if path_mode == "aware" or (fallback and paths.is_mappable(self.section)):
+            near, far = paths.with_offer(near, far, self.section, mapped=mapped, moved=path_mode == "aware")
+        return (near, far) if from_ue else (far, near)

@@ -21,7 +21,7 @@ Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
     AA2  port 0                      RELEASED                       CA2  port 0                    RELEASED
     AA3  not what was offered        RELEASED                       CA3  no usable fingerprint     FAILED
     AA4  AA1, stray fingerprint      TERMINATE                      CA4  plain                     FAILED
-    AA5  to PASS                     PASS                           CA5  illegal setup             FAILED
+    AA5  to PASS                     PASS                           CA5  illegal setup or path     FAILED
     AA6  to PLAIN                    PLAIN                          CA6  to PASS or PLAIN          PASS or PLAIN
     AA7  line missing                RELEASED
 """

@@ -87,7 +87,7 @@ def descriptions(draw: st.DrawFn) -> Sdp:
     return parse_sdp_untrusted("\r\n".join((*lines, "")).encode())
 
 
-KNOBS = st.builds(MediumPolicy, sessmatch=st.booleans(), terminate_unrequested=st.booleans())
+KNOBS = st.builds(MediumPolicy, sessmatch=st.booleans(), aware=st.booleans(), terminate_unrequested=st.booleans())
 POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS)
 
 ICE = {"candidates", "remoteCandidates", "iceUfrag", "icePwd", "iceOptions", "endOfCandidates"}
@@ -108,7 +108,7 @@ def owned(line: LinePlan, *, pushed: bool) -> set[str]:
             names |= {"protocol", "crypto", "connectionType"} | PROTECTION | CAPABILITIES
         if line.mode is Mode.PLAIN and ours:
             names |= PROTECTION
-        if line.path_mode == "sessmatch":
+        if line.path_mode in {"sessmatch", "aware"}:
             names |= {"path", "msrp-cema"}
     elif ours and line.mode not in LIVE:
         names |= {"port", "protocol"} | PROTECTION

@@ -49,7 +49,7 @@ def tcp(number: int, kind: str) -> TraceEvent:
     return event("agw", "in", "TCP", f"context {number}", kind=kind)
 
 
-CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,)}
+CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (9,)}
 EVENTS = {
     "register": register("ue", "out", "alice", security=["Security-Client"]),
     "register-in": register("pcscf", "in", "alice", security=["Security-Client"]),
@@ -57,6 +57,9 @@ EVENTS = {
     "heidi-in": register("pcscf", "in", "heidi"),
     "heidi-out": register("pcscf", "out", "heidi", status=200),
     "core-one": invite("core", "one", **PLAIN),
+    "offer-eight": invite("pcscf", "eight", proto="TCP/TLS/MSRP", port="9"),
+    "core-eight": invite("core", "eight", **PLAIN),
+    "told-eight": replace(iq("context 9"), text="C=9 {Modify ip/a/9 TCP/TLS/MSRP, Modify ip/c/9 TCP/MSRP}"),
     "core-four": invite("core", "four", **PLAIN),
     "core-five": invite("core", "five", **PLAIN),
     "offer-four": invite("ue", "four", **PROTECTED),
@@ -68,6 +71,7 @@ EVENTS = {
     "tls-one": tls(1, "aa:01"),
     "tls-failed": event("agw", "in", "TLS", "context 2", kind="tls-failed"),
     "tls-four": tls(4, "cc:03"),
+    "tls-eight": tls(9, "11:09"),
     "tls-frank": tls(5, "ff:06"),
     "tls-grace": tls(6, "dd:07"),
     "tcp-accepted": tcp(7, "tcp-accepted"),
@@ -103,6 +107,7 @@ WORDS: dict[str, list[Event]] = {
         {"event": "received", "call_id": "one", "text": "here"},
         {"event": "ended", "call_id": "one", "by": "peer", "reason": ""},
         {"event": "received", "call_id": "six", "text": "as ever"},
+        {"event": "received", "call_id": "eight", "text": "my path"},
         RELEASED,
     ],
     "dave": caller("four", "hello"),
@@ -110,6 +115,7 @@ WORDS: dict[str, list[Event]] = {
     "frank": caller("five", "hi", own="sha-256 FF:06"),
     "grace": callee("five", "hi", own="sha-256 DD:07"),
     "heidi": [registered(), *caller("six", "as ever")],
+    "ivan": caller("eight", "my path", own="sha-256 11:09"),
     "mallory": [registered(*AGREED), {"event": "refused", "call_id": "seven", "status": 488, "warning": "399 x \"agreed\""}],
 }
 GOOD = Evidence(list(EVENTS.values()), WORDS)
@@ -145,7 +151,7 @@ def saying(who: str, name: str, call: str = "", **facts: object) -> Evidence:
 
 def test_a_good_run_proves_everything() -> None:
     assert failed(GOOD) == set()
-    assert [scene.key(GOOD) for scene in SCENES] == ["reg-alice", "one", "two", "four", "five", "six", "seven"]
+    assert [scene.key(GOOD) for scene in SCENES] == ["reg-alice", "one", "two", "four", "five", "six", "seven", "eight"]
 
 
 def test_nothing_is_proven_by_silence() -> None:
@@ -215,6 +221,13 @@ def test_no_two_claims_share_a_name() -> None:
         (silent("mallory", "refused"), {"downgrade-refused", "downgrade-stopped"}),
         (also(invite("core", "seven", **PLAIN)), {"downgrade-stopped"}),
         (also(link("seven", 8)), {"downgrade-stopped"}),
+        (without("core-eight"), {"aware-offered"}),
+        (instead("core-eight", media=[{**PLAIN, "cema": ""}]), {"aware-offered"}),
+        (without("told-eight"), {"aware-told"}),
+        (without("told-eight", replace(iq("context 9"), text="C=9 {Modify ip/a/9 TCP/TLS, Modify ip/c/9 TCP}")), {"aware-told"}),
+        (without("tls-eight"), {"aware-tls"}),
+        (saying("bob", "received", "eight", text="other"), {"aware-text-there"}),
+        (saying("ivan", "received", text="other"), {"aware-text-back"}),
         (also(event("core", "in", "SIP", "x", security=["Security-Verify"])), {"nothing-leaked"}),
         (without("subtract-2"), {"no-contexts-left"}),
         (without("subtract-1", iq("context 1", "Subtract ip/a/1")), {"no-contexts-left"}),

@@ -280,6 +280,28 @@ def test_what_is_asked_survives_the_wire() -> None:
         assert len(data) < 1400
 
 
+def test_a_gateway_that_shall_read_msrp_is_told_the_paths() -> None:
+    bare_tls, bare = MSRP_TLS.replace("a=msrp-cema\n", ""), MSRP.replace("a=msrp-cema\n", "")
+    offer = sdp("203.0.113.9", bare_tls + protection("active"))
+    plan = decide(MediaPolicy(), BOTH, offer, Direction.OFFER_FROM_UE)
+    access, core = (streams(command)[0] for command in both(procedures.reserve(plan, REALMS)))
+    assert access.local == (
+        "v=0\r\nc=IN IP4 $\r\nm=message $ TCP/TLS/MSRP *\r\na=setup:passive\r\na=fingerprint:sha-256 $\r\n")
+    assert access.remote == (
+        "v=0\r\nc=IN IP4 203.0.113.9\r\nm=message 7654 TCP/TLS/MSRP *\r\na=path:msrps://203.0.113.9:7654/u1;tcp\r\n"
+        f"a=setup:active\r\na=fingerprint:sha-256 {UE_PRINT}\r\n")
+    assert core.local == "v=0\r\nc=IN IP4 $\r\nm=message $ TCP/MSRP *\r\na=setup:actpass\r\na=path:msrp://$:$/u1;tcp\r\n"
+    settled = settle(plan, sdp("198.51.100.9", bare + "a=setup:passive\n"))
+    told = procedures.configure(media_for(settled, "passive", "actpass"), settled)
+    access, core = (streams(command)[0] for command in both(told))
+    assert access.local is not None
+    assert access.local.endswith("a=path:msrps://192.0.2.1:40000/c1;tcp\r\n")
+    assert core.local is not None
+    assert core.local.endswith("m=message 50000 TCP/MSRP *\r\na=setup:actpass\r\na=path:msrp://192.0.2.2:50000/u1;tcp\r\n")
+    assert core.remote == (
+        "v=0\r\nc=IN IP4 198.51.100.9\r\nm=message 2855 TCP/MSRP *\r\na=path:msrp://198.51.100.9:2855/c1;tcp\r\na=setup:passive\r\n")
+
+
 def bfcp_exchanges() -> tuple[MediaPlan, MediaPlan]:
     """The core offers, so the gateway is the TLS client; then the UE offers a new connection, and it is the server."""
     core = sdp("198.51.100.9", BFCP + "a=setup:actpass\na=connection:new\n")
