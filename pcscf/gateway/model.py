@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple, Protocol, TypeAlias
 
 from pcscf.gateway.certificate import Fingerprint
@@ -34,10 +34,16 @@ class LegKey(NamedTuple):
 
 @record
 class SourceFilter:
-    """Who may open a connection (H.248.43). None: not filtered by that."""
+    """Who may open a connection, or send datagrams (H.248.43). None: not filtered by that."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] | None
     ports: tuple[int, int] | None
+
+    def admits(self, remote: Address) -> bool:
+        address = ip_address(remote[0].partition("%")[0])
+        return (self.networks is None or any(address in network for network in self.networks)) and (
+            self.ports is None or self.ports[0] <= remote[1] <= self.ports[1]
+        )
 
 
 @record
@@ -47,6 +53,10 @@ class LegPlan:
     remote: None while unknown; fingerprints: those of the strongest usable hash of the Remote descriptor.
     receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
+
+    datagram: UDP, and `secure` means DTLS. rtp: there is a second port, for RTCP; rtcp: where RTCP goes, None while
+    unknown or where it shares the port of RTP (rtcp_mux). latch: 0 to send to `remote`, else to where datagrams come
+    from; it grows when the controller wants a new source to be taken.
     """
 
     local: Address
@@ -61,11 +71,17 @@ class LegPlan:
     source: SourceFilter | None = None
     dscp: int | None = None
     partner: LegKey | None = None
+    datagram: bool = False
+    rtp: bool = False
+    rtcp: Address | None = None
+    rtcp_mux: bool = False
+    latch: int = 0
 
     @property
     def complete(self) -> bool:
         """Whether a connection may be made: the peer is known, and with TLS also what its certificate must be."""
-        return self.remote is not None and self.tcp is not None and (not self.secure or bool(self.fingerprints))
+        ready = self.datagram or self.tcp is not None
+        return self.remote is not None and ready and (not self.secure or bool(self.fingerprints))
 
     @property
     def association(self) -> tuple[object, ...]:
@@ -108,6 +124,9 @@ class Ports(Protocol):
         None when none is left. Raises H248Error 510 when the process can open no more sockets.
         """
 
+    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
+        """The same for UDP. pair: an even port, and the next one is ours as well (RFC 3550 §11)."""
+
     def release(self, local: Address) -> None:
         """Gives back an address for which no leg was configured."""
 
@@ -128,11 +147,12 @@ class Stream:
     triggers: int = 0
     tcp: TcpRole | None = None
     properties: dict[str, Property] = field(default_factory=dict)
+    latch: int = 0
 
     def copy(self) -> Stream:
         """One to try a change on."""
         return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers, self.tcp,
-                      self.properties)  # fmt: skip
+                      self.properties, self.latch)  # fmt: skip
 
 
 @dataclass(slots=True)

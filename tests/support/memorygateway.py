@@ -25,6 +25,7 @@ from pcscf.h248.message import (
 from pcscf.h248.transaction import H248Timers, RequestReceived, TransactionMachine
 
 FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in range(32)))
+RSA_FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in range(32, 64)))
 CONTROLLER = ("127.0.0.1", 2944)
 ADDRESS = ("127.0.0.2", 2944)
 REALMS = (
@@ -43,6 +44,9 @@ class _Ports:
         address = next(each.addresses[0] for each in REALMS if each.name == realm)
         return None if family == "IP6" else (address, port or next(self._free[realm]))
 
+    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> tuple[str, int] | None:
+        return self.reserve(realm, family, port)
+
     def release(self, local: tuple[str, int]) -> None:
         """They come back to nobody."""
 
@@ -58,7 +62,7 @@ class MemoryGateway(asyncio.DatagramProtocol):
     """
 
     def __init__(self, first_id: int = 1) -> None:
-        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000)
+        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000, dtls_fingerprints={"sha-256": (FINGERPRINT, RSA_FINGERPRINT)})
         self.table = ContextTable(settings, _Ports())
         self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)
         self.answer: Callable[[tuple[str, ...]], ErrorDescriptor | str | None] = lambda _commands: None
