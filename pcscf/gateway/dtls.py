@@ -38,7 +38,8 @@ RECORD_HEADER: Final = 13
 RECORD_OVERHEAD: Final = RECORD_HEADER + 8 + 16
 """Octets that a record is longer than what it carries: header, explicit nonce and tag of AES-GCM (RFC 5288 §3)."""
 
-MAX_DATAGRAM: Final = 16384 + RECORD_OVERHEAD
+MAX_PLAIN: Final = 16384
+MAX_DATAGRAM: Final = MAX_PLAIN + RECORD_OVERHEAD
 """Longer ones hold no record of ours."""
 
 _GROUP: Final = Path(__file__).with_name("ffdhe2048.pem")
@@ -46,6 +47,8 @@ _HANDSHAKE: Final = 22
 _APPLICATION_DATA: Final = 23
 _NETWORK_CHUNK: Final = 65536
 _COOKIE: Final = 16
+_MANY: Final = 1000
+"""More records than a datagram and what OpenSSL holds back of earlier ones can have."""
 
 
 class DtlsContext:
@@ -101,7 +104,7 @@ class DtlsEndpoint(Authenticated):
         self._connection.set_ciphertext_mtu(mtu)
         if role is TlsRole.CLIENT:
             self._connection.set_connect_state()
-            self._advance(self._connection)
+            self._advance(self._connection, _MANY)
         else:
             self._connection.set_accept_state()
 
@@ -129,7 +132,9 @@ class DtlsEndpoint(Authenticated):
             self._listen(connection, datagram, source)
         elif source == self.peer:
             connection.bio_write(datagram)
-            self._advance(connection)
+            # OpenSSL is asked for more than the usual single record only where there can be more.
+            lone = self._done and len(datagram) == RECORD_HEADER + (datagram[11] << 8 | datagram[12])
+            self._advance(connection, records=1 if lone else _MANY)
 
     def send(self, datagram: bytes | memoryview) -> None:
         """Encrypts an application datagram. RuntimeError before `established`: this is the last gate, and it does not buffer.
@@ -200,13 +205,13 @@ class DtlsEndpoint(Authenticated):
             return  # what it answered waits in the buffer; the next datagram finds it as if nothing had been
         self.peer = source
         connection.bio_write(datagram)  # OpenSSL only looked at it
-        self._advance(connection)
+        self._advance(connection, _MANY)
 
-    def _advance(self, connection: SSL.Connection) -> None:
+    def _advance(self, connection: SSL.Connection, records: int) -> None:
         if not self._done:
             self._shake_hands(connection)
         if self._done:
-            self._decrypt(connection)
+            self._decrypt(connection, records)
 
     def _shake_hands(self, connection: SSL.Connection) -> None:
         try:
@@ -225,10 +230,10 @@ class DtlsEndpoint(Authenticated):
         version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name() or ""
         self.events.append(Established(version, cipher, self._peer))
 
-    def _decrypt(self, connection: SSL.Connection) -> None:
+    def _decrypt(self, connection: SSL.Connection, records: int) -> None:
         try:
-            while True:
-                self._plain.append(connection.recv(MAX_DATAGRAM))
+            for _ in range(records):
+                self._plain.append(connection.recv(MAX_PLAIN))
         except SSL.WantReadError:
             return
         except SSL.ZeroReturnError:
