@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -155,6 +155,7 @@ class Bed:
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    mechanisms: tuple[str, ...] = ("msrp-tls",)
 
     def __post_init__(self) -> None:
         counter = itertools.count(1)
@@ -171,8 +172,9 @@ class Bed:
         layer = self.layer = TransactionLayer(lambda _destination: Timers())
         self.driver = Driver(self.net, layer, Resolver(), self.wheel.later, Waits())  # type: ignore[arg-type]
         self.net.driver = self.driver
+        announcing = {"gm-tls": replace(INTERFACES["gm-tls"], announced=self.mechanisms)}
         site = Site(
-            name="pcscf.ims.example", network="visited.example", interfaces=INTERFACES,
+            name="pcscf.ims.example", network="visited.example", interfaces=INTERFACES | announcing,
             core_realm="core", core_hop=f"sip:{REGISTRAR[0]}:{REGISTRAR[1]}", policy=lambda *_: self.policy,
             deadlines=self.deadlines, expiry=Expiry(least=1.0, grace=1.0), limits=self.limits,
             addresses=frozenset({ACCESS, ACCESS_UDP, CORE}))

@@ -79,14 +79,14 @@ class MemoryGateway(asyncio.DatagramProtocol):
     def stop(self) -> None:
         self._transport.close()
 
-    def notify_tls_failed(self, context: int, cause: str, general: str = "FP") -> None:
-        """The TLS connection on the access side ended; by default because the certificate of the peer did not match."""
+    def notify_tls_failed(self, context: int, cause: str, general: str = "FP", package: str = "tlsbsc") -> None:
+        """The TLS or DTLS connection on the access side ended; by default because the certificate of the peer did not match."""
         termination = next(
             each for each in self.table.contexts[context].terminations.values() if each.realm == "access")
         request_id = termination.events.request_id or 0
         stream = Property("Stream", Value(("1",)))
         events = (
-            ObservedEvent("tlsbsc/BNCChange", (stream, Property("Type", Value(("Rel",))))),
+            ObservedEvent(f"{package}/BNCChange", (stream, Property("Type", Value(("Rel",))))),
             ObservedEvent("g/cause", (
                 stream, Property("Generalcause", Value((general,), quoted=True)),
                 Property("Failurecause", Value((cause,), quoted=True)))),

@@ -321,7 +321,7 @@ def test_a_failed_modify_changes_nothing() -> None:
     far = TLS_REMOTE.replace("7654", "7700")
     reply = gateway.ask(
         f"Context=1001{{Modify=ip/1/1/1001{{Media{{Stream=1{{Remote{{{far}}}}},Stream=2{{Local{{{media()}}}}},"
-        f"Stream=3{{Local{{{media(transport='UDP')}}}}}}}}}}}"
+        f"Stream=3{{Local{{{media(transport='SCTP')}}}}}}}}}}}"
     )
     assert "ER=515" in reply
     assert gateway.plan("ip/1/1/1001") == before
