@@ -62,7 +62,8 @@ class MemoryGateway(asyncio.DatagramProtocol):
     """
 
     def __init__(self, first_id: int = 1) -> None:
-        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000, dtls_fingerprints={"sha-256": (FINGERPRINT, RSA_FINGERPRINT)})
+        own_dtls = {"sha-256": (FINGERPRINT, RSA_FINGERPRINT)}
+        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000, dtls_fingerprints=own_dtls)
         self.table = ContextTable(settings, _Ports())
         self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)
         self.answer: Callable[[tuple[str, ...]], ErrorDescriptor | str | None] = lambda _commands: None

@@ -237,7 +237,10 @@ def test_after_the_cookie_only_the_peer_is_heard() -> None:
 
 
 def test_garbage_does_not_disturb() -> None:
-    pair = Pair(lambda sent: [one for each in sent for one in (each[::-1], b"\x16\xfe\xfd" + bytes(50), each[: len(each) // 2], each)])
+    def noisy(each: bytes) -> tuple[bytes, ...]:
+        return each[::-1], b"\x16\xfe\xfd" + bytes(50), each[: len(each) // 2], each
+
+    pair = Pair(lambda sent: [one for each in sent for one in noisy(each)])
     recovered([pair])
     pair.client.send(b"whole")
     pair.settle()
@@ -316,7 +319,9 @@ def test_no_certificate() -> None:
     assert_closed(ours)
 
 
-@pytest.mark.parametrize("suite", [b"ECDHE-RSA-AES128-GCM-SHA256", b"DHE-RSA-AES128-GCM-SHA256", b"ECDHE-ECDSA-AES128-GCM-SHA256"])
+@pytest.mark.parametrize("suite", [
+    b"ECDHE-RSA-AES128-GCM-SHA256", b"DHE-RSA-AES128-GCM-SHA256", b"ECDHE-ECDSA-AES128-GCM-SHA256",
+])
 def test_suites_of_either_certificate(suite: bytes) -> None:
     ours = server()
     meet(foreign(UE, suite), ours)
