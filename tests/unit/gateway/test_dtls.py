@@ -216,7 +216,7 @@ def test_nothing_is_kept_without_the_cookie() -> None:
         assert not pair.server.events
     pair.server.receive(second, HERE)
     assert pair.server.peer == HERE
-    assert [one[RECORD_HEADER] for one in pair.server.take_network()][0] == 2  # ServerHello
+    assert pair.server.take_network()[0][RECORD_HEADER] == 2  # ServerHello
 
 
 def test_the_cookie_of_another_secret_is_none() -> None:
