@@ -202,3 +202,58 @@ def test_the_core_hangs_up() -> None:
         await bed.core.expect(200)
 
     story(tale)
+
+
+AUDIO_OFFER = crlf("""
+    v=0
+    o=alice 1 1 IN IP4 192.0.2.10
+    s=-
+    c=IN IP4 192.0.2.10
+    t=0 0
+    m=audio 6000 RTP/AVP 8
+    a=rtpmap:8 PCMA/8000
+    """)
+AUDIO_ANSWER = AUDIO_OFFER.replace("alice", "bob").replace("192.0.2.10", "198.51.100.50").replace("6000", "7000")
+
+
+def test_a_voice_call_that_turns_into_a_fax_and_back() -> None:
+    """The usual life of a fax: the callee hears the tone and offers T.38 in place of audio, on the same m-line."""
+
+    async def tale(bed: Bed, ue: Ue) -> None:
+        ue.invite(AUDIO_OFFER)
+        invite = await bed.core.expect("INVITE")
+        assert "m=audio 6000 RTP/AVP 8" in invite.body.decode()
+        bed.core.send(answered(invite, body=AUDIO_ANSWER))
+        answer = await bed.ue.expect(200)
+        ue.in_dialog("ACK", answer)
+        await bed.core.expect("ACK")
+        assert not bed.gateway.table.contexts
+
+        bed.core.send(from_far(invite, "INVITE", 1, body=PLAIN.replace("bob 1 1", "bob 1 2"), more=CONTACT))
+        again = await bed.ue.expect("INVITE")
+        seen = again.body.decode().splitlines()
+        assert "m=image 30000 UDP/TLS/UDPTL t38" in seen
+        assert "a=3ge2ae:applied" in seen
+        ue.answer(again, 200, protected("active", more=""))
+        done = await bed.core.expect(200)
+        assert "m=image 41000 udptl t38" in done.body.decode()
+        bed.core.send(from_far(invite, "ACK", 1))
+        await bed.ue.expect("ACK")
+        access, core = legs(bed)
+        assert (access.complete, access.tls, core.complete) == (True, TlsRole.SERVER, True)
+
+        ue.in_dialog("INVITE", answer, AUDIO_OFFER.replace("alice 1 1", "alice 1 3"))
+        back = await bed.core.expect("INVITE")
+        assert "m=audio 6000 RTP/AVP 8" in back.body.decode()
+        bed.core.send(answered(back, body=AUDIO_ANSWER))
+        await bed.ue.expect(200)
+        ue.in_dialog("ACK", answer)
+        await bed.core.expect("ACK")
+        await bed.settle()
+        assert not bed.gateway.table.contexts
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+CONTACT = "Contact: <sip:bob@198.51.100.2:5080>"
