@@ -100,8 +100,3 @@ def strongest(offered: Iterable[Fingerprint], minimum: str = "sha-256") -> tuple
             if name in found:
                 return tuple(found[name])
     return ()
-
-
-def matches(certificate: x509.Certificate, accepted: Iterable[Fingerprint]) -> bool:
-    """Whether the certificate has one of these fingerprints. Nothing accepted means nothing matches."""
-    return any(fingerprint_of(certificate, one.hash) == one for one in accepted)

@@ -202,7 +202,10 @@ class DtlsEndpoint(Authenticated):
         try:
             connection.DTLSv1_listen()
         except SSL.Error:
-            return  # what it answered waits in the buffer; the next datagram finds it as if nothing had been
+            # What it answered waits in the buffer, and the next datagram finds it as if nothing had been. But it has left
+            # its complaints in the thread's error queue, where another connection would take them for its own.
+            _forget_errors(connection)
+            return
         self.peer = source
         connection.bio_write(datagram)  # OpenSSL only looked at it
         self._advance(connection, _MANY)
@@ -273,6 +276,14 @@ def datagrams(records: bytes, mtu: int) -> list[bytes]:
     if start < len(records):
         found.append(records[start:])
     return found
+
+
+def _forget_errors(connection: SSL.Connection) -> None:
+    """Listening begins with an empty error queue; without a datagram it adds nothing to it."""
+    try:
+        connection.DTLSv1_listen()
+    except SSL.Error:
+        pass
 
 
 def _cookie(connection: SSL.Connection) -> bytes:

@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeAlias
 from OpenSSL import SSL, crypto
 
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import Fingerprint, Identity, fingerprint_of, matches
+from pcscf.gateway.certificate import Fingerprint, Identity
 
 MAX_RECORD: Final = 16384
 """Largest TLS plaintext record in bytes (RFC 8446 §5.1)."""
@@ -182,18 +182,24 @@ class Authenticated:
         self._done = False
 
     def judge(self, certificate: crypto.X509) -> bool:
-        """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?"""
-        peer = certificate.to_cryptography()
-        self._refused = not matches(peer, self._accepted)
-        if not self._refused:
-            self._peer = str(fingerprint_of(peer, self._accepted[0].hash))
-        return not self._refused
+        """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?
+
+        Its octets are hashed, nothing in them is read: OpenSSL takes certificates that other parsers choke on.
+        """
+        for one in self._accepted:
+            if certificate.digest(one.hash.replace("-", "")).decode() == one.value:
+                self._peer = str(one)
+                self._refused = False
+                return True
+        self._refused = True
+        return False
 
     def note_alert(self, text: str) -> None:
         self._alert = text
 
     def _cause(self, error: SSL.Error) -> Cause:
-        reasons = " ".join(str(entry[2]) for entry in error.args[0]) if error.args else ""
+        queue = error.args[0] if error.args else ()
+        reasons = " ".join(str(entry[2]) for entry in queue) if isinstance(queue, list) else ""  # SysCallError has a number
         if self._refused:
             return Cause.FINGERPRINT_MISMATCH
         if "did not return a certificate" in reasons:

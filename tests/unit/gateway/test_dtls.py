@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 import pytest
 from OpenSSL import SSL
+from OpenSSL._util import lib
 
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Fingerprint, Identity, self_signed, self_signed_rsa
 from pcscf.gateway.dtls import DTLS1_2, RECORD_HEADER, RECORD_OVERHEAD, DtlsContext, DtlsEndpoint, datagrams
-from pcscf.gateway.endpoint import Established, Failed, PeerClosed, TlsRole
+from pcscf.gateway.endpoint import Established, Failed, PeerClosed, TlsContext, TlsEndpoint, TlsRole
 
 NOW = datetime.now(UTC)
 GATEWAY = (self_signed(NOW), self_signed_rsa(NOW))
@@ -217,6 +218,65 @@ def test_nothing_is_kept_without_the_cookie() -> None:
     pair.server.receive(second, HERE)
     assert pair.server.peer == HERE
     assert pair.server.take_network()[0][RECORD_HEADER] == 2  # ServerHello
+
+
+def mangled(datagram: bytes, chance: random.Random) -> bytes:
+    """The same with a few octets changed, and sometimes cut."""
+    octets = bytearray(datagram)
+    for _ in range(chance.randrange(1, 4)):
+        octets[chance.randrange(1, len(octets))] = chance.randrange(256)
+    return bytes(octets[: chance.randrange(14, len(octets))] if chance.random() < 0.3 else octets)
+
+
+def test_what_strangers_send_is_no_other_connections_error() -> None:
+    """OpenSSL has one error queue per thread: what one connection leaves there, the next would take for its own."""
+    chance = random.Random(1)
+    [hello] = Pair(mtu=1200).client.take_network()
+    listening, other = server(), Pair().settle()
+    tls = (
+        TlsEndpoint(TlsContext(UE), TlsRole.CLIENT, prints(*GATEWAY)),
+        TlsEndpoint(TlsContext(GATEWAY[0]), TlsRole.SERVER, prints(UE)),
+    )
+    for _ in range(4):
+        tls[1].receive_data(tls[0].take_network())
+        tls[0].receive_data(tls[1].take_network())
+    tls[0].send(bytes(5000))
+    record = tls[0].take_network()
+    for place in range(0, len(record), 25):
+        listening.receive(mangled(hello, chance), HERE)
+        assert lib.ERR_peek_error() == 0  # OpenSSL 3 looks there for what became of the next call; OpenSSL 4 does not
+        listening.take_network()
+        tls[1].receive_data(record[place:place + 25])
+        listening.receive(mangled(hello, chance), HERE)
+        other.client.send(b"x")
+        other.settle()
+    assert tls[1].take_plain() == bytes(5000)
+    assert [type(one) for one in tls[1].events] == [Established]
+    assert other.server.take_plain() == [b"x"] * len(range(0, len(record), 25))
+    assert not listening.events
+
+
+def test_mangled_records_do_not_disturb() -> None:
+    chance = random.Random(2)
+    pair = Pair().settle()
+    for _ in range(500):
+        pair.client.send(b"whole")
+        [datagram] = pair.client.take_network()
+        for one in (mangled(datagram, chance), datagram, mangled(datagram, chance)):
+            pair.server.receive(one, HERE)
+            pair.server.take_network()
+    assert pair.server.take_plain() == [b"whole"] * 500
+    pair.assert_carries_datagrams()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mangled_handshakes_end_with_a_cause_or_not_at_all(seed: int) -> None:
+    chance = random.Random(seed)
+    for _ in range(20):
+        pair = Pair(lambda sent: [mangled(one, chance) if chance.random() < 0.3 else one for one in sent], mtu=600).settle()
+        for one in (pair.client, pair.server):
+            assert all(isinstance(event, Established | Failed) for event in one.events)
+            assert one.established or one.take_plain() == []
 
 
 def test_the_cookie_of_another_secret_is_none() -> None:
