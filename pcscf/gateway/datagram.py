@@ -201,7 +201,10 @@ class DatagramLeg:
         """Whether a datagram may come from there: filter, latching, or else the address that the controller gave."""
         plan, address = self.plan, (source[0], source[1])
         if plan.source is not None:
-            if not plan.source.admits(address):
+            # A filter speaks of the port of RTP, for which that of its RTCP stands in.
+            stands_in = flow.index and plan.remote is not None and plan.rtcp is not None and plan.rtcp[1] == address[1]
+            port = plan.remote[1] if stands_in and plan.remote is not None else address[1]
+            if not plan.source.admits((address[0], port)):
                 return False
         elif not plan.latch:
             signalled = plan.rtcp if flow.index else plan.remote

@@ -169,6 +169,18 @@ async def test_a_filter_by_port() -> None:
         assert await core.receive() == b"heard"
 
 
+async def test_a_filter_by_port_and_rtcp() -> None:
+    async with bench() as gateway, ends(2, 2, 1) as (ue, core, other):
+        near, _ = await gateway.open(
+            add_datagrams("access", peer=ue.address, transport="RTP/AVP", control=",gm/saf=ON,gm/spf=ON"), audio("core", core))
+        other.send(RTCP, near, offset=1)
+        await drops(gateway, 1)
+        ue.send(RTCP, near, rtcp=1, offset=1)
+        assert await core.receive(rtcp=1) == RTCP
+        ue.send(RTP, near)
+        assert await core.receive() == RTP
+
+
 async def test_latching_and_one_move() -> None:
     """H.248.37: the address of Remote counts for nothing, the first source does, until another is asked for."""
     signal = "ipnapt/latch{napt=LATCH}"
