@@ -36,7 +36,9 @@ START_PATIENCE = 20.0   # seconds
 FLOW_PATIENCE = 15.0
 MIN_WIDTH = 120
 
-COLOURS = {"SIP": "", "Iq": "yellow", "TLS": "green", "TCP": "dim", "MSRP": "cyan"}
+COLOURS = {
+    "SIP": "", "Iq": "yellow", "TLS": "green", "DTLS": "green", "TCP": "dim", "MSRP": "cyan", "BFCP": "cyan", "T.38": "cyan",
+}
 
 
 @dataclass(frozen=True, slots=True)
