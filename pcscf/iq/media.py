@@ -22,7 +22,7 @@ class Media:
     access_termination, core_termination  TerminationIDs
     access, core                          the gateway's address, port and fingerprints
     access_setup, core_setup              the a=setup that Local has told the gateway
-    tls_clients                           lines where the gateway was told to be the TLS or DTLS client
+    tls_clients, core_tls_clients         lines where the gateway was told to be the TLS or DTLS client, on either side
     """
 
     gateway: str
@@ -34,6 +34,7 @@ class Media:
     access_setup: Mapping[int, str] = field(default_factory=dict)
     core_setup: Mapping[int, str] = field(default_factory=dict)
     tls_clients: frozenset[int] = frozenset()
+    core_tls_clients: frozenset[int] = frozenset()
 
 
 def stream_of(index: int) -> int:

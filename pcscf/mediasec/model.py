@@ -103,8 +103,9 @@ class LinePlan:
     medium     name in the table of media ("msrp", "bfcp", "fax"); None: not one of them
     gateway    the line uses a stream of the gateway; then `access` and `core` say what happens on either side
     path_mode  a=path of MSRP: "agnostic" stays untouched, "sessmatch" gets authority and scheme per leg; "" not MSRP
-    mapped     the UE sees the protected transport, the core the plain one
+    mapped     the UE sees the protected transport, which ends at the gateway; the core the plain one, unless `core_protected`
     min_hash   weakest hash that counts in the answer's fingerprints
+    core_protected  the core sees the protected transport too, with another TLS or DTLS that the gateway ends as well
     """
 
     index: int
@@ -118,6 +119,7 @@ class LinePlan:
     path_mode: PathMode = ""
     mapped: bool = False
     min_hash: str = "sha-256"
+    core_protected: bool = False
 
 
 @record

@@ -78,6 +78,11 @@ class OfferedLine:
         return self.before is not None and self.before.mode in PROTECTED
 
     @property
+    def core_protected(self) -> bool:
+        """What the gateway ends towards the UE, it protects anew inside the core (TS 33.328 §7.2.1 NOTE 4)."""
+        return self.knobs.core == "tls" or (self.before is not None and self.before.core_protected)
+
+    @property
     def over_relay(self) -> bool:
         """The MSRP path has more than one hop (RFC 4976)."""
         return self.medium is MSRP and len(path_uris(self.section)) > 1
@@ -126,10 +131,15 @@ class OfferedLine:
         if not setup:
             forbidden = "a=setup:holdconn is forbidden with DTLS (RFC 8842 §5.1)"
             return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {forbidden}")
-        access, core = self._negotiated_legs(setup, fingerprints, path_mode, mapped=True)
+        core_protected = self.secure
+        if self.situation.from_ue and (core_protected := self.core_protected):
+            reason = f"{reason}; towards the core it starts {self.medium.secure_transport} anew, as policy wants"
+        access, core = self._negotiated_legs(
+            setup, fingerprints, path_mode, access_protected=True, core_protected=core_protected)
         return LinePlan(
-            self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash
-        )
+            self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash,
+            core_protected=core_protected,
+        )  # fmt: skip
 
     def passed(self, rule: str, reason: str) -> LinePlan:
         """A protected line that is not ours to end."""
@@ -150,7 +160,7 @@ class OfferedLine:
             return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {NO_CEMA}")
         if mode is Mode.PLAIN:
             setup = self._offered_setup()
-            access, core = self._negotiated_legs(setup, (), path_mode, mapped=False)
+            access, core = self._negotiated_legs(setup, (), path_mode, access_protected=False, core_protected=False)
         else:
             near, far = legs.transparent_legs(medium.transport, situation.offer, self.section, path_mode)
             access, core = (near, far) if situation.from_ue else (far, near)
@@ -162,14 +172,17 @@ class OfferedLine:
         return legs.offered_setup(self.medium, self.situation.offer, self.section)
 
     def _negotiated_legs(
-        self, setup: str, fingerprints: tuple[Fingerprint, ...], path_mode: PathMode, *, mapped: bool
-    ) -> tuple[Leg, Leg]:
+        self, setup: str, fingerprints: tuple[Fingerprint, ...], path_mode: PathMode,
+        *, access_protected: bool, core_protected: bool,
+    ) -> tuple[Leg, Leg]:  # fmt: skip
         """(access, core)"""
         medium, from_ue = self.medium, self.situation.from_ue
         peer = legs.peer_address(self.situation.offer, self.section, path_mode), fingerprints
-        protects_far = mapped and not from_ue
+        protects_near, protects_far = access_protected, core_protected
+        if not from_ue:
+            protects_near, protects_far = core_protected, access_protected
         offering = legs.far_offer(medium, setup, protected=protects_far, to_core=from_ue, path_mode=path_mode)
         far = legs.far_leg(medium, offering, protected=protects_far)
         if from_ue:
-            return legs.near_leg(medium, setup, peer, protected=mapped), far
-        return far, legs.undecided_near_leg(medium, setup, peer)
+            return legs.near_leg(medium, setup, peer, protected=protects_near), far
+        return far, legs.undecided_near_leg(medium, setup, peer, protected=protects_near)

@@ -59,13 +59,15 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
 
 
 def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:
-    return LinePlan(line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped)
+    return LinePlan(line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped,
+                    core_protected=line.core_protected)  # fmt: skip
 
 
 def _settled(line: LinePlan, rule: str, reason: str, near: Leg, far: Leg, *, from_ue: bool) -> LinePlan:
     access, core = (near, far) if from_ue else (far, near)
     return LinePlan(
-        line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash
+        line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash,
+        core_protected=line.core_protected,
     )  # fmt: skip
 
 
@@ -90,14 +92,23 @@ def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from
 
 def _answer_of_core(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
     medium, near, far = _legs_of(line, line.access, line.core)
-    if medium_of(section.media, section.proto) != (medium, False):
-        wrong = f"the core answered {section.media} {section.proto} to {medium.media} {medium.plain}"
+    protected = line.core_protected
+    if medium_of(section.media, section.proto) != (medium, protected):
+        offered = medium.secure if protected else medium.plain
+        wrong = f"the core answered {section.media} {section.proto} to {medium.media} {offered}"
         return _ended(line, Mode.RELEASED, "AA3", wrong)
-    answered = legs.answered_setup(medium, far.setup, answer, section) if medium.transport == "TCP" else "active"
+    stated = effective_values(answer, section, "fingerprint")
+    fingerprints = usable_fingerprints(stated, line.min_hash) if protected else ()
+    if protected and not fingerprints:
+        unchecked = f"the core answered without a fingerprint of {line.min_hash} or better to check its certificate by"
+        return _ended(line, Mode.RELEASED, "AA8", unchecked)
+    answered = "active"
+    if protected or medium.transport == "TCP":
+        answered = legs.answered_setup(medium, far.setup, answer, section)
     if not answered:
         return _ended(line, Mode.RELEASED, "AA3", f"the core answered an illegal a=setup to a=setup:{far.setup}")
-    stray = effective_values(answer, section, "fingerprint") or effective_values(answer, section, "3ge2ae")
-    far = legs.answered_far_leg(medium, far, answered, (legs.peer_address(answer, section, line.path_mode), ()))
+    stray = (stated and not protected) or effective_values(answer, section, "3ge2ae")
+    far = legs.answered_far_leg(medium, far, answered, (legs.peer_address(answer, section, line.path_mode), fingerprints))
     near = legs.answered_near_leg(medium, near, answered)
     return _settled(line, "AA4" if stray else "AA1", line.reason, near, far, from_ue=True)
 
