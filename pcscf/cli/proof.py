@@ -146,9 +146,8 @@ def protected_to_edge(name: str, caller: str, callee: str, medium: Medium) -> Cl
             _plain_in_core(evidence, f"{name}-plain", f"{caller}, in the core, called with {plain} in the clear", call, plain),
             _offered_protection(
                 evidence, f"{name}-offered", f"{callee} was offered {secure} with 3ge2ae:applied", "ue", call, secure),
-            _tls(
-                evidence, f"{name}-tls", f"{callee}'s media ran over TLS, both certificates compared with the SDP", [callee], call,
-            ),
+            _tls(evidence, f"{name}-tls", f"{callee}'s media ran over TLS, both certificates compared with the SDP",
+                 [callee], call),
             *_texts(evidence, f"{name}-text", caller, callee, call),
         ]
 

@@ -12,12 +12,11 @@ import pytest_asyncio
 
 from pcscf.lab import tls
 from pcscf.lab.call import Habits, Manners
-from pcscf.lab.medium import MediaFailedError
 from pcscf.lab.party import Party
 from pcscf.lab.ue import Ue
 from pcscf.lab.useragent import CallRefusedError
 from pcscf.observe.trace import GATEWAY, TraceEvent, read_trace
-from tests.support.processes import Heard, Pcscf, Stage, pcscf, stage, until, within
+from tests.support.processes import Heard, Pcscf, Stage, pcscf, stage, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -96,7 +95,7 @@ async def test_another_certificate_inside_the_core_ends_the_session(site: Site, 
     ue, party = await ends(site, announced=STRANGER)
     call = await within(ue.call(party.uri, ue.proxy_uri) if caller == "ue" else party.invite(ue.uri), "the answer")
     [theirs] = (party if caller == "ue" else ue).calls.values()
-    with pytest.raises(Exception):  # noqa: B017, PT011 - closed or not established: what counts is what follows
+    with pytest.raises(Exception):  # noqa: B017 - closed or not established: what counts is what follows
         await within(call.send_text("never"), "the refusal")
     for each in (call, theirs):
         await within(each.ended.wait(), "BYE of the network")
