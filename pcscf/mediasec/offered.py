@@ -79,8 +79,13 @@ class OfferedLine:
 
     @property
     def core_protected(self) -> bool:
-        """What the gateway ends towards the UE, it protects anew inside the core (TS 33.328 §7.2.1 NOTE 4)."""
-        return self.knobs.core == "tls" or (self.before is not None and self.before.core_protected)
+        """What the gateway ends towards the UE, it protects anew inside the core (TS 33.328 §7.2.1 NOTE 4).
+
+        A session goes on as it began: a far end that called in the clear is not offered TLS by a refresh of the UE.
+        """
+        if self.before is not None and self.was_protected:
+            return self.before.core_protected
+        return self.knobs.core == "tls"
 
     @property
     def over_relay(self) -> bool:

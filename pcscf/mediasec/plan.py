@@ -243,7 +243,7 @@ def _from_core_protected(one: OfferedLine) -> LinePlan:
 
 def _ends_of_core(one: OfferedLine) -> bool:
     """Whether the protection of this offer is the core's own, and not that of a far end."""
-    if not one.core_protected or not one.terminable or one.over_relay or one.effective("key-mgmt"):
+    if not (one.core_protected or one.knobs.core == "tls") or not one.terminable or one.over_relay or one.effective("key-mgmt"):
         return False
     return bool(one.effective("fingerprint")) and (one.agreed or one.was_protected)
 

@@ -141,6 +141,17 @@ def test_a_later_offer_finds_the_core_as_it_was_left() -> None:
     assert closed.sent.media[0].proto == "TCP/TLS/MSRP"
 
 
+def test_a_session_that_the_core_began_in_the_clear_stays_so_until_the_core_says_otherwise() -> None:
+    plain, answer = of_core(*msrp(ACTPASS, secure=False)), of_ue(*msrp(ACTIVE, UE_FINGERPRINT))
+    before = settle(decide(POLICY, ALL_AGREED, plain, FROM_CORE, EVERYTHING), answer)
+    refresh = explain(POLICY, ALL_AGREED, FROM_UE, of_ue(*msrp(ACTIVE, UE_FINGERPRINT)), previous=before)
+    assert (refresh.plan.lines[0].rule, refresh.plan.lines[0].core_protected) == ("A1", False)
+    assert refresh.sent is not None
+    assert refresh.sent.media[0].proto == "TCP/MSRP"
+    [line] = decide(POLICY, ALL_AGREED, of_core(*msrp(ACTPASS, CORE_FINGERPRINT)), FROM_CORE, EVERYTHING, previous=before).lines
+    assert (line.rule, line.core_protected) == ("C8", True)
+
+
 def test_a_path_of_ours_has_the_scheme_of_its_leg() -> None:
     policy = replace(POLICY, msrp=replace(POLICY.msrp, sessmatch=True))
     offer = of_ue(*msrp(ACTIVE, UE_FINGERPRINT, REQUESTED, cema=False))
