@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import cycle
 
 from bench.measure import Figure, micros_of
 from bench.messages import ANSWER, FINGERPRINT, IN_DIALOG, INVITE, OFFER, RESERVE, RESERVED
@@ -13,6 +14,7 @@ from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
 from pcscf.sdp.lines import parse_sdp_untrusted
 from pcscf.sip.flow import Flow
+from pcscf.sip.headers import KEPT
 from pcscf.sip.layer import NewRequest, TransactionLayer
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import check_request, parse_datagram_untrusted
@@ -42,6 +44,8 @@ def _sip() -> Iterator[Figure]:
     yield Figure("SIP", "parse its 200", micros_of(lambda: parse_datagram_untrusted(answer_octets)), 8)
     yield Figure("SIP", "parse and check a BYE", micros_of(lambda: check_request(_request(bye))))
     yield Figure("SIP", "parse and check an INVITE", micros_of(lambda: check_request(_request(invite))))
+    strangers = cycle([INVITE.format(number=number).encode() for number in range(2, 2 * KEPT)])
+    yield Figure("SIP", "parse and check one unlike those before", micros_of(lambda: check_request(_request(next(strangers)))))
     yield Figure("SIP", "serialise an INVITE", micros_of(parsed.to_bytes), 4)
     yield Figure("SIP", "one step of the transaction layer", _layer_step(_request(bye)), 5)
 

@@ -115,7 +115,8 @@ def _outcome(explanation: Explanation) -> str:
 def _gateway(line: LinePlan) -> str:
     if line.access is None or line.core is None:
         return "without the gateway"
-    return f"gateway: towards the UE {_role(line.access)}; towards the core {_role(line.core)}"
+    mapping = "; it maps the paths of the MSRP frames" if line.path_mode == "aware" else ""
+    return f"gateway: towards the UE {_role(line.access)}; towards the core {_role(line.core)}{mapping}"
 
 
 def _role(leg: Leg) -> str:

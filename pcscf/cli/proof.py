@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from pcscf.observe.summary import short_fingerprint
 from pcscf.observe.trace import GATEWAY, LINK, TraceEvent
 
+_NO_PUNCTUATION = str.maketrans("", "", "{,}")
 REPLY = "Got it: {text}"   # how everybody who is called answers a message
 
 Event = dict[str, Any]
@@ -226,6 +227,23 @@ def refused_downgrade(evidence: Evidence) -> list[Check]:
               str(refused.get("warning") or f"status {refused.get('status')}")),
         Check("downgrade-stopped", "nothing of that call reached core or gateway", bool(call) and not reached and not contexts,
               f"{len(reached)} INVITE in the core, {len(contexts)} contexts"),
+    ]
+
+
+def without_cema(evidence: Evidence) -> list[Check]:
+    call = evidence.call_of("ivan")
+    contexts = evidence.contexts(call)
+    offered = [line for node in ("pcscf", "core") for line in evidence.offered(node, call)] if call else []
+    told = [event.text for event in evidence.events if (event.node, event.proto) == ("pcscf", "Iq") and event.flow in contexts]
+    transports = {word for text in told for word in text.translate(_NO_PUNCTUATION).split() if word.endswith("/MSRP")}
+    return [
+        Check("aware-offered", "ivan offered MSRP without CEMA, and so did the P-CSCF to the core",
+              len(offered) == 2 and not any("cema" in line for line in offered),
+              ", ".join(str(line.get("proto")) for line in offered) or "no offer"),
+        Check("aware-told", "the gateway was told to read MSRP on both legs, TLS on one of them",
+              transports == {"TCP/MSRP", "TCP/TLS/MSRP"}, ", ".join(sorted(transports)) or "no MSRP on Iq"),
+        _tls(evidence, "aware-tls", "ivan's media ran over TLS, both certificates compared with the SDP", ["ivan"], call),
+        *_texts(evidence, "aware-text", "ivan", "bob", call),
     ]
 
 

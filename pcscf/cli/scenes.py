@@ -105,9 +105,14 @@ SCENES = (
         (Actor(STRICT, "ue", _calls("bob", "This is not protected.", "--plain")),),
         lambda evidence: evidence.call_of(STRICT), proof.refused_downgrade,
     ),
-    _end_to_end("8  MSRP protected by the ends themselves: the gateway carries what it cannot read", "judy", "ivan", "msrp"),
-    _end_to_end("9  A floor request (BFCP), protected by the ends themselves", "peggy", "oscar", "bfcp"),
-    _end_to_end("10  A fax (T.38 over DTLS), protected by the ends themselves", "trent", "sybil", "t38"),
+    Scene(
+        "8  A UE that knows RFC 4975 alone, as most do: no CEMA, so the gateway maps the paths of the MSRP frames",
+        (Actor("ivan", "ue", _calls("bob", "Hello Bob, my path is not the one that you see.", *_HEARS, "--no-cema")),),
+        lambda evidence: evidence.call_of("ivan"), proof.without_cema,
+    ),
+    _end_to_end("9  MSRP protected by the ends themselves: the gateway carries what it cannot read", "judy", "walter", "msrp"),
+    _end_to_end("10  A floor request (BFCP), protected by the ends themselves", "peggy", "oscar", "bfcp"),
+    _end_to_end("11  A fax (T.38 over DTLS), protected by the ends themselves", "trent", "sybil", "t38"),
 )
 
 USERS = tuple(actor.name for scene in SCENES for actor in scene.cast if actor.kind == "ue")

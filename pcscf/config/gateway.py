@@ -78,6 +78,10 @@ class StreamTimers(Block):
 
     tcp_connect: Seconds = 10.0
     """A TCP connection that the gateway opens must be up within this time, or the failure is reported."""
+    tcp_accept: Seconds = 60.0
+    """A TCP connection that the gateway waits for must come within this time after the answer, or the failure is reported."""
+    tls_yield: Seconds = 0.3
+    """As TLS client on a connection that it accepted (BFCP), the gateway waits this long for a ClientHello of the other end."""
     tls_handshake: Seconds = 10.0
     """A TLS handshake must be finished within this time, or the failure is reported and the connection closed."""
     graceful_stop: Seconds = 1.0

@@ -37,7 +37,8 @@ from pcscf.config.values import (
 )
 
 Announce = Literal["protected", "trusted", "always"]
-NOT_TERMINATED_YET = ("bfcp-tls", "udptl-dtls")
+TERMINATED = ("msrp-tls", "bfcp-tls")
+NOT_TERMINATED_YET = ("udptl-dtls",)
 DEFAULT_PORTS = {"access": PortRange(12000, 21999), "core": PortRange(22000, 31999)}
 
 
@@ -131,12 +132,12 @@ class AccessRealm(Block):
             if mechanism in NOT_TERMINATED_YET:
                 raise fault(
                     f"mechanisms: this version does not terminate {mechanism} yet",
-                    f"remove {mechanism}; msrp-tls is terminated",
+                    f"remove {mechanism}; {' and '.join(TERMINATED)} are terminated",
                 )
-            if mechanism != "msrp-tls":
+            if mechanism not in TERMINATED:
                 raise fault(
                     f"mechanisms: {mechanism!r} is not a media security mechanism we can serve",
-                    "write [msrp-tls], or [] for none",
+                    f"write [{', '.join(TERMINATED)}], one of them, or [] for none",
                 )
         return self
 

@@ -25,6 +25,7 @@ class MediumPolicy:
     core                                what the gateway ends towards the UE it passes on plain, or over TLS (fax: DTLS) of its
                                         own, where the core's own offers of it end as well (TS 33.328 §7.2.1 NOTE 4)
     sessmatch                           MSRP peers match sessions by session-id alone, so the path may be rewritten
+    aware                               MSRP without CEMA, and without sessmatch: the gateway maps the paths of frames; else 488
     """
 
     min_hash: HashName = "sha-256"
@@ -34,6 +35,7 @@ class MediumPolicy:
     terminate_unrequested: bool = False
     offer_tls_to_unindicated: bool = False
     sessmatch: bool = False
+    aware: bool = True
     core: Literal["plain", "tls"] = "plain"
 
 

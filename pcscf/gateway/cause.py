@@ -15,6 +15,7 @@ class Cause(Enum):
     CONNECT_REFUSED = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection refused")
     CONNECT_TIMEOUT = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connect timeout")
     CONNECT_FAILED = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection could not be established")
+    NOBODY_CONNECTED = (packages.CAUSE_FAILURE_TEMPORARY, "the peer made no TCP connection")
     RESET = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection reset by the peer")
     HANDSHAKE_TIMEOUT = (packages.CAUSE_FAILURE_TEMPORARY, "TLS handshake timeout")
     HANDSHAKE_CLOSED = (packages.CAUSE_FAILURE_TEMPORARY, "connection closed by the peer during the TLS handshake")
@@ -23,6 +24,7 @@ class Cause(Enum):
     NO_COMMON_PARAMETERS = (packages.CAUSE_INTERWORKING_ERROR, "no common TLS version or cipher suite")
     PEER_ALERT = (packages.CAUSE_FAILURE_PERMANENT, "TLS peer sent a fatal alert")
     TLS_PROTOCOL = (packages.CAUSE_FAILURE_PERMANENT, "TLS protocol error")
+    BAD_FRAME = (packages.CAUSE_FAILURE_PERMANENT, "not an MSRP frame of the session")
     NO_RESOURCES = (packages.CAUSE_UNAVAILABLE_RESOURCES, "no resources for the connection")
 
     @property

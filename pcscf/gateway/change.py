@@ -61,7 +61,7 @@ class Editor:
 
     def _change_stream(self, termination: Termination, given: StreamDescriptor) -> bool:
         """Takes a Stream descriptor over; whether the Local descriptor must be returned. Empty Local releases the stream."""
-        known = termination.streams.get(given.id)
+        known = before = termination.streams.get(given.id)
         if given.local == "":
             termination.streams.pop(given.id, None)
             return False
@@ -76,9 +76,15 @@ class Editor:
         else:
             returns = wish is not None and wish.chooses
         if wish is not None:
+            if wish.secure is not known.local.secure:
+                known.tls_client = False   # protection begins anew, and so does its role
             known.local = self._resolved(wish, known.address)
         if given.remote is not None:
             known.remote = remote
+        if remote is not None and remote.is_new and before is not None:
+            # Its TLS role is said anew as well: EstBNC of this command, or server (RFC 8856 §8).
+            known.generation += 1
+            known.tls_client = False
         if known.remote is not None:
             check_remote(known.local, known.remote, self._minimum_hash)
         control = given.local_control

@@ -28,6 +28,10 @@ class GatewayTimers:
     tls_handshake: float = 10.0
     linger: float = 1.0
     """How long a failed connection stays open so that the alert reaches the peer before the reset."""
+    tcp_accept: float = 60.0
+    """How long a leg whose two ends are known waits for its peer to connect."""
+    tls_yield: float = 0.3
+    """How long a TLS client on an accepted connection lets its peer be the client."""
     registration_wait: float = 2.0
     """Upper bound of the random wait before the first registration (RFC 3525 §9.2)."""
     registration_retry: float = 2.0

@@ -14,6 +14,8 @@ from typing import Final, Protocol, cast
 
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.endpoint import Endpoint, Established, Failed
+from pcscf.gateway.frames import FrameError, FrameReader
+from pcscf.gateway.yielding import YieldingEndpoint
 
 READ_SIZE: Final = 65536
 """Bytes read at once. Below glibc's mmap threshold, so that no read maps and unmaps memory."""
@@ -45,6 +47,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._partner: Connection | None = None
         self._receives = self._sends = False
+        self._frames: FrameReader | None = None
         self._congested = False      # our peer does not take what we write
         self._peer_done = False      # our peer has said its last byte
         self._finished = False       # we have said ours
@@ -58,12 +61,19 @@ class Connection(asyncio.BufferedProtocol):
         """Application bytes may pass: the connection is up and its peer verified."""
         return self._transport is not None and not self._over and self._endpoint.established
 
-    def link(self, partner: Connection | None, *, receives: bool, sends: bool) -> None:
-        """Says where bytes go, and whether the stream's mode lets them come from and go to our peer."""
-        self._partner, self._receives, self._sends = partner, receives, sends
+    def link(
+        self, partner: Connection | None, *, receives: bool, sends: bool, frames: FrameReader | None = None
+    ) -> None:
+        """Says where bytes go, whether the stream's mode lets them come from and go to our peer, and by whom they are read."""
+        self._partner, self._receives, self._sends, self._frames = partner, receives, sends, frames
         self._forward()
         if partner is not None:
             partner._forward()
+
+    def say(self, data: bytes) -> None:
+        """Sends bytes of the gateway's own to our peer."""
+        if self.established and not self._finished:
+            self._send(data)
 
     def release(self) -> None:
         """Orderly end from our side: close_notify, FIN, and a limit on how long a slow peer may hold us up."""
@@ -93,6 +103,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=self._write_buffer)
         if not self._endpoint.established:
             self._timer = self._loop.call_later(self._handshake_timeout, self._fail, Cause.HANDSHAKE_TIMEOUT, "")
+        if isinstance(self._endpoint, YieldingEndpoint):
+            self._loop.call_later(self._endpoint.patience, self._begin, self._endpoint)
         self._advance()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -141,6 +153,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _begin(self, endpoint: YieldingEndpoint) -> None:
+        if not self._over:
+            endpoint.begin()
+            self._advance()
+
     def _advance(self) -> None:
         """After the endpoint has taken something in."""
         self._flush()
@@ -168,11 +185,25 @@ class Connection(asyncio.BufferedProtocol):
             data = self._endpoint.take_plain()
             if data:
                 self.octets += len(data)
-                partner._send(data)
+                mapped = self._mapped(data)
+                if mapped is None:
+                    return
+                if mapped:
+                    partner._send(mapped)
             if self._peer_done and not partner._finished:
                 partner._finish()
                 self._close_if_done()
         self._choose_reading()
+
+    def _mapped(self, data: bytes) -> bytes | None:
+        """What of `data` goes on now; None: it is not what the gateway was told to read, and the connection is over."""
+        if self._frames is None:
+            return data
+        try:
+            return self._frames.feed_untrusted(data)
+        except FrameError as error:
+            self._fail(Cause.BAD_FRAME, error.what)
+            return None
 
     def _choose_reading(self) -> None:
         transport = self._transport

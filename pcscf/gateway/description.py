@@ -15,12 +15,13 @@ from typing import Final
 from pcscf.errors import H248Error
 from pcscf.gateway.certificate import OFFERED, STRENGTH, Fingerprint
 from pcscf.gateway.items import unsupported_value
-from pcscf.h248.message import record
-from pcscf.h248.packages import DEFAULT_HASH, requested_hash
+from pcscf.h248.packages import DEFAULT_HASH, NEW_CONNECTION, requested_hash
+from pcscf.record import record
 
 MAX_LINES: Final = 64
 REMEMBERED: Final = 1024
-"""Descriptions that are not read again when they come again. What a controller asks for is the same in all its calls."""
+"""Descriptions that are not read again when they come again. What a controller asks for is the same in all its calls, but for
+the paths of MSRP."""
 MAX_REMEMBERED: Final = 2048
 """Characters of the longest description that is remembered."""
 CHOOSE: Final = "$"
@@ -32,7 +33,9 @@ SETUP_VALUES: Final = frozenset({"", "active", "passive", "actpass", "holdconn"}
 
 _VALUE = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
 _OCTETS: Final = {"sha-1": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
-_CONNECTION, _MEDIA, _FINGERPRINT, _SETUP = "c=", "m=", "a=fingerprint:", "a=setup:"
+_CONNECTION, _MEDIA, _FINGERPRINT, _SETUP, _PATH = "c=", "m=", "a=fingerprint:", "a=setup:", "a=path:"
+_CHOOSE_AUTHORITY: Final = "$:$"
+_MSRP_PATH = re.compile(r"msrps?://[^\s/;]+(?:/[^\s;]*)?;[^\s]+(?: msrps?://[^\s/;]+(?:/[^\s;]*)?;[^\s]+)*", re.IGNORECASE)
 
 
 @record
@@ -40,7 +43,7 @@ class Description:
     """One session description. `address` and `port` may be `$`; `address` is "" when there is no c= line.
 
     secure: whether TLS runs on it. fingerprints: the complete ones whose hash can be verified; `wanted`: hash names
-    requested with `$`.
+    requested with `$`. path: of MSRP, "" where the stream is not to be read as MSRP; host and port of its first URI may be `$`.
     """
 
     lines: tuple[str, ...]
@@ -53,10 +56,16 @@ class Description:
     setup: str
     fingerprints: tuple[Fingerprint, ...]
     wanted: tuple[str, ...]
+    path: str = ""
 
     @property
     def chooses(self) -> bool:
-        return CHOOSE in (self.address, self.port) or bool(self.wanted)
+        return CHOOSE in (self.address, self.port) or bool(self.wanted) or _CHOOSE_AUTHORITY in self.path
+
+    @property
+    def is_new(self) -> bool:
+        """Whether another connection is asked for (RFC 4145 §5)."""
+        return any(line.lower() == NEW_CONNECTION for line in self.lines)
 
     @property
     def target(self) -> tuple[str, int] | None:
@@ -75,7 +84,7 @@ def parse_description_untrusted(text: str) -> Description:
 
     Raises H248Error: 474 what is not SDP, 515 a transport that the gateway does not serve, 449 a hash it does not know.
     """
-    return _remembered(text) if len(text) <= MAX_REMEMBERED else _read(text)
+    return _read(text) if len(text) > MAX_REMEMBERED or _PATH in text else _remembered(text)
 
 
 def _read(text: str) -> Description:
@@ -84,6 +93,7 @@ def _read(text: str) -> Description:
     connection = ""
     setup: str | None = None
     stated: list[str] = []
+    path = ""
     for line in lines:
         if line.startswith(_MEDIA):
             media.append(line)
@@ -93,6 +103,8 @@ def _read(text: str) -> Description:
             stated.append(line[len(_FINGERPRINT):])
         elif setup is None and line.startswith(_SETUP):
             setup = line[len(_SETUP):].strip().lower()
+        elif line.startswith(_PATH):
+            path = line[len(_PATH):].strip()
     if len(media) != 1:
         raise H248Error(474, f"{len(media)} m= lines where one is expected")
     kind, port, transport = _media(media[0])
@@ -100,6 +112,8 @@ def _read(text: str) -> Description:
     setup = setup or ""
     if setup not in SETUP_VALUES:
         raise H248Error(474, f"a=setup:{setup}")
+    if path and not _MSRP_PATH.fullmatch(path):
+        raise H248Error(474, f"{_PATH}{path[:60]}")
     fingerprints: list[Fingerprint] = []
     wanted: list[str] = []
     for value in stated:
@@ -110,7 +124,7 @@ def _read(text: str) -> Description:
             fingerprints.append(fingerprint)
     secure = transport.lower() in TLS_TRANSPORTS
     return Description(
-        tuple(lines), family, address, kind, port, transport, secure, setup, tuple(fingerprints), tuple(wanted)
+        tuple(lines), family, address, kind, port, transport, secure, setup, tuple(fingerprints), tuple(wanted), path
     )
 
 
@@ -129,9 +143,13 @@ def resolve(
         own = (fingerprint(DEFAULT_HASH),)
     family, before, media, after = _frame(wish, address, own)
     line = media.replace(f" {CHOOSE} ", f" {port} ", 1)
+    path = wish.path
+    if _CHOOSE_AUTHORITY in path:
+        path = path.replace(_CHOOSE_AUTHORITY, f"[{address}]:{port}" if ":" in address else f"{address}:{port}", 1)
+        after = tuple([f"{_PATH}{path}" if one.startswith(_PATH) else one for one in after])
     return Description(
         (*before, line, *after), family, address, wish.media, str(port), wish.transport, wish.secure, wish.setup,
-        (*wish.fingerprints, *own), (),
+        (*wish.fingerprints, *own), (), path,
     )  # fmt: skip
 
 

@@ -86,8 +86,8 @@ class Endpoint(Protocol):
     events: what happened since the caller last emptied the list.
     """
 
-    events: list[EndpointEvent]
-
+    @property
+    def events(self) -> list[EndpointEvent]: ...
     @property
     def established(self) -> bool: ...
     @property

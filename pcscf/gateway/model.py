@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
-from pcscf.h248.message import Events, Mode, Property, Services, record
+from pcscf.h248.message import Events, Mode, Property, Services
+from pcscf.record import record
 
 Address: TypeAlias = tuple[str, int]
 
@@ -47,6 +48,8 @@ class LegPlan:
     remote: None while unknown; fingerprints: those of the strongest usable hash of the Remote descriptor.
     receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
+    generation: how many times a=connection:new asked for another connection.
+    own_path, peer_path: a=path of Local and of Remote; "" while unknown, and both where the gateway does not read MSRP.
     """
 
     local: Address
@@ -58,9 +61,17 @@ class LegPlan:
     receives: bool
     sends: bool
     triggers: int = 0
+    generation: int = 0
     source: SourceFilter | None = None
     dscp: int | None = None
     partner: LegKey | None = None
+    own_path: str = ""
+    peer_path: str = ""
+
+    @property
+    def aware(self) -> bool:
+        """Whether the gateway reads and maps MSRP frames on this leg."""
+        return bool(self.own_path or self.peer_path)
 
     @property
     def complete(self) -> bool:
@@ -70,7 +81,9 @@ class LegPlan:
     @property
     def association(self) -> tuple[object, ...]:
         """What a connection depends on: when this changes, the connection is replaced (RFC 7345 §4.5)."""
-        return (self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints)
+        return (
+            self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation, self.aware
+        )  # fmt: skip
 
 
 @record
@@ -126,13 +139,14 @@ class Stream:
     mode: Mode = Mode.SEND_RECEIVE
     tls_client: bool = False
     triggers: int = 0
+    generation: int = 0
     tcp: TcpRole | None = None
     properties: dict[str, Property] = field(default_factory=dict)
 
     def copy(self) -> Stream:
         """One to try a change on."""
-        return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers, self.tcp,
-                      self.properties)  # fmt: skip
+        return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers,
+                      self.generation, self.tcp, self.properties)  # fmt: skip
 
 
 @dataclass(slots=True)

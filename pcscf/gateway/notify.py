@@ -22,7 +22,8 @@ from pcscf.h248.message import (
     Value,
 )
 
-_TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED, Cause.NO_RESOURCES})
+_TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED, Cause.NOBODY_CONNECTED,
+                                Cause.NO_RESOURCES})  # fmt: skip
 _TCP: Final = (packages.TCP_CHANGE,)
 _TLS: Final = (packages.TLS_CHANGE, packages.DTLS_CHANGE)
 _RELEASED: Final = Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,)))

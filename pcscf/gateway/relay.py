@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import secrets
 import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -23,10 +24,12 @@ from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Identity
 from pcscf.gateway.config import GatewayConfig, Realm
 from pcscf.gateway.connection import READ_SIZE, Connection
-from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsContext, TlsEndpoint
+from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsContext, TlsEndpoint, TlsRole
+from pcscf.gateway.frames import FrameReader, Paths
 from pcscf.gateway.model import Address, Close, Configure, Effect, LegKey, LegPlan, TcpRole
 from pcscf.gateway.statistics import Statistics
 from pcscf.gateway.trace import GatewayTraceEvent, Trace, TraceKind
+from pcscf.gateway.yielding import YieldingEndpoint
 
 BACKLOG: Final = 8
 """Connections that may wait unseen in the kernel until the controller has configured the leg."""
@@ -136,6 +139,9 @@ class Relay:
                 touched.append(leg)
         for leg in touched:
             leg.drive()
+            partner = self.partner_of(leg.plan)
+            if leg.plan.aware and partner is not None and partner not in touched:
+                partner.drive()   # its frames are mapped to the paths of this leg
 
     @property
     def legs(self) -> list[Leg]:
@@ -178,8 +184,10 @@ class Leg:
         self.plan = plan
         self._relay = relay
         self._connection: Connection | None = None
+        self._frames: FrameReader | None = None
         self._task: asyncio.Task[None] | None = None
         self._watching = False
+        self._awaited: asyncio.TimerHandle | None = None
         self._ended = False
         self._remote: Address | None = None
         self._created = relay.loop.time()
@@ -218,14 +226,36 @@ class Leg:
         plan, partner = self.plan, self._relay.partner_of(self.plan)
         if self._connection is not None:
             self._connection.link(
-                partner.connection if partner is not None else None, receives=plan.receives, sends=plan.sends
-            )
+                partner.connection if partner is not None else None,
+                receives=plan.receives and self._reads_frames(partner), sends=plan.sends, frames=self._frames,
+            )  # fmt: skip
         elif self._task is None and not self._ended and plan.complete:
             if plan.tcp is TcpRole.ACCEPT:
                 self._watch()
             elif self._may_dial(partner):
                 self._relay.stop_listening(plan.local)
                 self._task = self._relay.spawn(self._dial())
+        if partner is not None:
+            self._limit_wait(partner)
+            partner._limit_wait(self)
+
+    def _reads_frames(self, partner: Leg | None) -> bool:
+        """Whether frames can be mapped, or need not be: the paths of both legs are known, or neither leg has one."""
+        near, far = self.plan, partner.plan if partner is not None else None
+        if self._frames is None:
+            return far is None or not far.aware
+        if far is None or not (near.own_path and near.peer_path and far.own_path and far.peer_path):
+            return False
+        uris = (near.own_path, near.peer_path, far.own_path, far.peer_path)
+        self._frames.paths = Paths(*(path.split()[0].encode() for path in uris))
+        return True
+
+    def _bind(self) -> None:
+        """Where the gateway opened both connections no end would send first (RFC 4975 §5.4)."""
+        plan, partner = self.plan, self._relay.partner_of(self.plan)
+        alone = plan.tcp is TcpRole.CONNECT and partner is not None and partner.plan.tcp is TcpRole.CONNECT
+        if alone and self._connection is not None and self._frames is not None and plan.own_path and plan.peer_path:
+            self._connection.say(self._frames.binding(plan.own_path, plan.peer_path, secrets.token_hex(8)))
 
     def _may_dial(self, partner: Leg | None) -> bool:
         if self.plan.triggers:
@@ -249,6 +279,20 @@ class Leg:
         self._watching = True
         self._relay.loop.add_reader(listener, self._acceptable, listener)
 
+    def _limit_wait(self, partner: Leg) -> None:
+        """Once both ends are known, the one that is to connect must do so: nobody waits for ever."""
+        if self._watching and self._awaited is None and partner.plan.complete:
+            limit = self._relay.config.timers.tcp_accept
+            self._awaited = self._relay.loop.call_later(limit, self._nobody_connected)
+
+    def _nobody_connected(self) -> None:
+        self._awaited = None
+        if not (self.plan.receives or self.plan.sends):
+            return
+        self._unwatch()
+        self._note("tcp-failed", Cause.NOBODY_CONNECTED.text, cause=Cause.NOBODY_CONNECTED.name)
+        self._give_up(Cause.NOBODY_CONNECTED)
+
     def _acceptable(self, listener: socket.socket) -> None:
         try:
             accepted, source = listener.accept()
@@ -263,7 +307,7 @@ class Leg:
             self._relay.note("tcp-refused", self, f"{_spell(remote)} is not an allowed source", {"remote": _spell(remote)})
             _refuse(accepted)
             return
-        self._watching = False
+        self._unwatch()
         self._relay.stop_listening(self.plan.local)
         self._remote = remote
         accepted.setblocking(False)
@@ -277,6 +321,9 @@ class Leg:
         if self._watching and listener is not None:
             self._relay.loop.remove_reader(listener)
         self._watching = False
+        if self._awaited is not None:
+            self._awaited.cancel()
+            self._awaited = None
 
     def _admits(self, remote: Address) -> bool:
         source = self.plan.source
@@ -336,13 +383,14 @@ class Leg:
                 "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
                 version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
             )  # fmt: skip
+        self._bind()
         self.drive()
         partner = self._relay.partner_of(self.plan)
         if partner is not None:
             partner.drive()
 
     def connection_ended(self, connection: Connection, cause: Cause, alert: str) -> None:
-        handshake = self.plan.secure and cause not in (Cause.PEER_CLOSED, Cause.RESET)
+        handshake = self.plan.secure and cause not in (Cause.PEER_CLOSED, Cause.RESET, Cause.BAD_FRAME)
         kind: TraceKind = "tls-failed" if handshake else "closed"
         self._note(kind, f"{cause.text}{f' ({alert})' if alert else ''}", cause=cause.name, alert=alert,
                    expected=", ".join(map(str, self.plan.fingerprints)) if handshake else "",
@@ -353,12 +401,15 @@ class Leg:
     def _new_connection(self) -> Connection:
         relay, plan = self._relay, self.plan
         endpoint: Endpoint
-        if plan.secure:
+        if plan.secure and plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
+            endpoint = YieldingEndpoint(relay.tls, plan.fingerprints, relay.config.timers.tls_yield)
+        elif plan.secure:
             endpoint = TlsEndpoint(relay.tls, plan.tls, plan.fingerprints)
         elif relay.capture is not None and self._remote is not None:
             endpoint = CapturedEndpoint(relay.capture, plan.local, self._remote)
         else:
             endpoint = PlainEndpoint()
+        self._frames = FrameReader() if plan.aware else None
         timers = relay.config.timers
         self._connection = Connection(
             self, endpoint, relay.buffer, write_buffer=relay.config.limits.write_buffer,

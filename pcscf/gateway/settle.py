@@ -102,9 +102,12 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         receives=stream.mode in _RECEIVES,
         sends=stream.mode in _SENDS,
         triggers=stream.triggers,
+        generation=stream.generation,
         source=source_filter(stream.properties, remote),
         dscp=dscp(stream.properties),
         partner=partner,
+        own_path=stream.local.path,
+        peer_path=remote.path if remote is not None else "",
     )
 
 

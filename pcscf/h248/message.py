@@ -5,22 +5,10 @@ Names of packages, items and terminations compare case-insensitively (RFC 3525 Â
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntEnum
-from typing import TypeAlias, TypeVar, dataclass_transform
+from typing import TypeAlias
 
-T = TypeVar("T")
-
-
-@dataclass_transform(frozen_default=True)
-def record(cls: type[T]) -> type[T]:
-    """A dataclass that nobody changes: records are shared by caches and used as keys.
-
-    The type checker enforces that; at run time it would triple the cost of making one, and a command is some twenty of them.
-    For the same reason what runs for every message binds members of an Enum to names of its own: in Python 3.11
-    `Mode.INACTIVE` is a function call.
-    """
-    return dataclass(slots=True, unsafe_hash=True)(cls)
+from pcscf.record import record
 
 
 class ContextId(IntEnum):

@@ -160,6 +160,9 @@ def is_supported(name: str) -> bool:
 FINGERPRINT_REQUEST: Final = "a=fingerprint:sha-256 $"
 """The line in Local that asks the gateway for its own fingerprint (TS 23.334, Local certificate fingerprint Request)."""
 
+NEW_CONNECTION: Final = "a=connection:new"
+"""The line in Remote that asks for another TCP connection in place of the one that stands (RFC 4145 §5)."""
+
 DEFAULT_HASH: Final = "sha-256"
 _FINGERPRINT_REQUEST: Final = re.compile(r"\s*(?:(?P<hash>[A-Za-z0-9-]+|\$)\s+)?\$\s*")
 

@@ -27,9 +27,9 @@ from pcscf.h248.message import (
     TransactionPending,
     TransactionReply,
     TransactionRequest,
-    record,
     same_name,
 )
+from pcscf.record import record
 
 Peer: TypeAlias = tuple[str, int]
 """Host and port; only compared, never looked into."""

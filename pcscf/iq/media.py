@@ -7,8 +7,8 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Final
 
-from pcscf.h248.message import record
 from pcscf.mediasec.model import Leg, LinePlan, MediaPlan, StreamMedia
+from pcscf.record import record
 
 _OWN_SETUP: Final = {"accept": "passive", "connect": "active"}
 
@@ -23,6 +23,7 @@ class Media:
     access, core                          the gateway's address, port and fingerprints
     access_setup, core_setup              the a=setup that Local has told the gateway
     tls_clients, core_tls_clients         lines where the gateway was told to be the TLS or DTLS client, on either side
+    connections                           which connection of its line the gateway was told to make, where it is not the first
     """
 
     gateway: str
@@ -34,7 +35,12 @@ class Media:
     access_setup: Mapping[int, str] = field(default_factory=dict)
     core_setup: Mapping[int, str] = field(default_factory=dict)
     tls_clients: frozenset[int] = frozenset()
+    connections: Mapping[int, int] = field(default_factory=dict)
     core_tls_clients: frozenset[int] = frozenset()
+
+    def renews(self, line: LinePlan) -> bool:
+        """Whether the plan wants another connection of the line than the gateway was told to make."""
+        return line.connection != self.connections.get(line.index, 1)
 
 
 def stream_of(index: int) -> int:
@@ -48,10 +54,11 @@ def line_of(stream: int) -> int:
 
 
 def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
-    """(line, access leg, core leg) of every m-line that uses the gateway."""
+    """(line, access leg, core leg) of every m-line that uses the gateway; while an answer is open, those that stand."""
     for line in plan.lines:
         if line.gateway and line.access is not None and line.core is not None:
-            yield line, line.access, line.core
+            access, core = line.standing or (line.access, line.core)
+            yield line, access, core
 
 
 @lru_cache(maxsize=64)
@@ -62,7 +69,7 @@ def is_tcp(transport: str) -> bool:
 @lru_cache(maxsize=64)
 def is_protected(transport: str) -> bool:
     """Whether TLS or DTLS of a leg with this transport ends at the gateway."""
-    return transport.upper() in {"TCP/TLS", "UDP/DTLS"}
+    return transport.upper() in {"TCP/TLS", "TCP/TLS/MSRP", "UDP/DTLS"}
 
 
 def is_fresh(index: int, leg: Leg, side: Mapping[int, StreamMedia]) -> bool:

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from pcscf.errors import SipError
-from pcscf.h248.message import Action, record
+from pcscf.h248.message import Action
 from pcscf.h248.transaction import MessageError, SyntaxRefused
 from pcscf.iq.association import AssociationEvent, Gateway
 from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased
 from pcscf.iq.procedures import Realms
 from pcscf.mediasec.model import MediaPlan
+from pcscf.record import record
 
 RELEASE_PAUSE: Final = 2.0
 """Seconds before a release that was refused or not answered is tried again; doubles each time."""

@@ -4,7 +4,11 @@ A session has one context with two terminations, access and core, and one stream
 StreamID is the index of the m-line plus one. Three transactions make a session: `reserve`, `configure`, `release`.
 
 TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's). The TLS or
-DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the stream.
+DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the connection.
+a=connection:new in Remote ends the connection that stands and asks for another, whose TLS role is said anew (RFC 4145 §5).
+
+A stream is application-agnostic, `TCP -`, unless the gateway shall read it (TS 23.334 §6.2.18): then it is `TCP/MSRP *`, and
+a=path in Local is the gateway's own, of which it chooses host and port (`$:$`), in Remote that of the peer.
 
 What does not depend on the peer is made once and shared by all sessions: events, signals, local controls, the wished Local.
 """
@@ -32,12 +36,13 @@ from pcscf.h248.message import (
     Signals,
     Stream,
     Value,
-    record,
 )
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
+from pcscf.mediasec import paths
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
+from pcscf.record import record
 
 Family: TypeAlias = Literal["IP4", "IP6"]
 
@@ -94,8 +99,9 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     A line that has no stream yet (a further offer) gets one. Empty when there is nothing to tell.
     """
     lines = list(legs(plan))
-    access = _Side(media.access, media.access_setup, media.tls_clients, ACCESS_EVENTS)
-    core = _Side(media.core, media.core_setup, media.core_tls_clients, CORE_EVENTS)
+    renewed = frozenset([line.index for line, _, _ in lines if media.renews(line)])
+    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
+    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
     commands = (
         *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
         *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),
@@ -136,11 +142,12 @@ def restoration() -> tuple[Action, ...]:
 
 @record
 class _Side:
-    """What a termination has been told so far."""
+    """What a termination has been told so far. `renewed`: lines whose connection gives way to a new one."""
 
     streams: Mapping[int, StreamMedia]
     setup: Mapping[int, str]
     tls_clients: frozenset[int]
+    renewed: frozenset[int]
     request_id: int
 
     @property
@@ -169,7 +176,7 @@ def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) ->
             signalled.append((line, leg))
         elif leg.peer_address is not None:
             streams.append(_known_stream(line, leg, leg.peer_address, side))
-            if line.index not in side.tls_clients:
+            if line.index not in side.tls_clients or line.index in side.renewed:
                 signalled.append((line, leg))
     live = [line.index for line, _ in lines]
     streams += [Stream(stream_of(index), _control(_INACTIVE, "")) for index in side.streams if index not in live]
@@ -184,8 +191,8 @@ def _new_stream(line: LinePlan, leg: Leg, family: Family, realm: str) -> Stream:
     """A stream whose address, port and fingerprint the gateway chooses. `realm` at Add: the termination keeps it."""
     number, media, setup, peer = stream_of(line.index), _media(line), told_setup(leg, None), leg.peer_address
     if peer is None:
-        return Stream(number, _control(_INACTIVE, realm), _wished(family, media, leg.transport, setup))
-    local = _wished(_family_of(peer[0], family), media, leg.transport, setup)
+        return Stream(number, _control(_INACTIVE, realm), _wished(family, media, leg.transport, setup, _own_path(line, leg)))
+    local = _wished(_family_of(peer[0], family), media, leg.transport, setup, _own_path(line, leg))
     return Stream(number, _control(_SEND_RECEIVE, realm), local, _remote(line, leg, peer))
 
 
@@ -194,24 +201,35 @@ def _control(mode: Mode, realm: str) -> LocalControl:
     return LocalControl(mode, properties=(Property(packages.REALM, Value((realm,), quoted=True)),) if realm else ())
 
 
-@lru_cache(maxsize=64)
-def _wished(family: Family, media: str, transport: str, setup: str) -> str:
+def _wished(family: Family, media: str, transport: str, setup: str, path: str | None) -> str:
     """A Local that leaves address, port and fingerprint to the gateway."""
+    if path is None:
+        return _wished_agnostic(family, f"{media} $ {transport} -", transport, setup)
+    return _wished_agnostic(family, f"{media} $ {transport}/MSRP *", transport, setup) + (f"a=path:{path}\r\n" if path else "")
+
+
+@lru_cache(maxsize=64)
+def _wished_agnostic(family: Family, media: str, transport: str, setup: str) -> str:
     fingerprint = f"{packages.FINGERPRINT_REQUEST}\r\n" if is_protected(transport) else ""
-    return f"v=0\r\nc=IN {family} $\r\nm={media} $ {transport} -\r\n{_setup(setup)}{fingerprint}"
+    return f"v=0\r\nc=IN {family} $\r\nm={media}\r\n{_setup(setup)}{fingerprint}"
 
 
 def _known_stream(line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) -> Stream:
     """A stream that the gateway has: its peer, gate open. Local is sent again where its role is not what was told."""
     told = side.setup.get(line.index)
     setup = told_setup(leg, told)
-    local = None
-    if setup != told:
+    local, path = None, _own_path(line, leg)
+    if setup != told or path:
         own = side.streams[line.index]
         where = f"c=IN {_family_of(own.address, side.family)} {own.address}"
-        local = f"v=0\r\n{where}\r\nm={_media(line)} {own.port} {leg.transport} -\r\n{_setup(setup)}"
+        local = f"v=0\r\n{where}\r\nm={_media(line)} {own.port} {_format(line, leg)}\r\n{_setup(setup)}"
         local += _fingerprints(own.fingerprints)
-    return Stream(stream_of(line.index), _control(_SEND_RECEIVE, ""), local, _remote(line, leg, peer))
+        if path:
+            local += f"a=path:{paths.placed(path, own.address, own.port)}\r\n"
+    remote = _remote(line, leg, peer)
+    if line.index in side.renewed:
+        remote += packages.NEW_CONNECTION + "\r\n"
+    return Stream(stream_of(line.index), _control(_SEND_RECEIVE, ""), local, remote)
 
 
 def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
@@ -221,10 +239,21 @@ def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
         setup = _PEER_SETUP.get(leg.tcp or "") or ("holdconn" if leg.peer_setup == "holdconn" else "")
     else:
         setup = leg.peer_setup
-    where = f"v=0\r\nc=IN {_family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {leg.transport} -\r\n"
+    where = f"v=0\r\nc=IN {_family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {_format(line, leg)}\r\n"
+    if line.path_mode == "aware":
+        where += f"a=path:{leg.peer_path}\r\n"
     if setup:
         where += f"a=setup:{setup}\r\n"
     return where + _fingerprints(leg.peer_fingerprints) if leg.peer_fingerprints else where
+
+
+def _own_path(line: LinePlan, leg: Leg) -> str | None:
+    """The a=path of Local, "" while it is not known; None: the stream is not read."""
+    return leg.path if line.path_mode == "aware" else None
+
+
+def _format(line: LinePlan, leg: Leg) -> str:
+    return f"{leg.transport}/MSRP *" if line.path_mode == "aware" else f"{leg.transport} -"
 
 
 def _setup(value: str) -> str:

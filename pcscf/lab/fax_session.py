@@ -1,8 +1,8 @@
 """One fax call over T.38 (ITU-T T.30 §5): pages in both directions, each confirmed by who got it.
 
-A page is the octets of a text, where a fax machine has an image in the coding of T.4: T.38 carries either unread. The caller
-sends its pages when it was told of a receiver (DIS), and polls those of the called side (DTC). Error correction mode is not
-used: a page that lost octets on the way is refused (RTN), and sent again.
+A page is octets: those of a text by themselves, where a fax machine has an image in the coding of T.4. T.38 carries either
+unread. The caller sends its pages when it was told of a receiver (DIS), and polls those of the called side (DTC). Error
+correction mode is not used: a page that lost octets on the way is refused (RTN), and sent again.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class FaxSession:
         self._sender = _Sender(datagrams, limit)
         self._listener = _Listener()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._texts: asyncio.Queue[str | None] = asyncio.Queue()
+        self._pages: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._outbox: deque[_Page] = deque()
         self._receiver_there = asyncio.Event()
         self._task = asyncio.create_task(self._run())
@@ -85,20 +85,28 @@ class FaxSession:
             self._check_open()
 
     async def send_text(self, text: str) -> None:
-        """A page. Returns once the peer confirmed it (MCF)."""
+        """A page of these octets."""
+        await self.send_page(text.encode())
+
+    async def send_page(self, octets: bytes) -> None:
+        """Returns once the peer confirmed it (MCF). Raises NotTakenError, SessionClosedError or TimeoutError."""
         self._check_open()
-        page = _Page(text.encode())
+        page = _Page(octets)
         self._outbox.append(page)
         self._events.put_nowait(None)
         async with asyncio.timeout(PAGE_TIMEOUT):
             await page.sent
 
     async def receive_text(self) -> str:
-        text = await self._texts.get()
-        if text is None:
-            self._texts.put_nowait(None)
+        return (await self.receive_page()).decode(errors="replace")
+
+    async def receive_page(self) -> bytes:
+        """The next page. Raises SessionClosedError once none can come any more."""
+        page = await self._pages.get()
+        if page is None:
+            self._pages.put_nowait(None)
             raise SessionClosedError(self.failure or "the fax call is over")
-        return text
+        return page
 
     async def close(self) -> None:
         """Disconnect (DCN), and end."""
@@ -123,12 +131,14 @@ class FaxSession:
                 await self._say(Frame(Fcf.DCN))
             raise
         finally:
-            await _stop(stories)
-            self._end()
+            try:
+                await _stop(stories)
+            finally:   # whoever closes us now cancels the line above
+                self._end()
 
     def _end(self) -> None:
         self._datagrams.close()
-        self._texts.put_nowait(None)
+        self._pages.put_nowait(None)
         self._receiver_there.set()
         for page in self._outbox:
             if not page.sent.done():
@@ -167,13 +177,16 @@ class FaxSession:
         await (self._as_caller() if self._caller else self._as_called())
 
     async def _as_called(self) -> None:
-        """Say who we are until told what to do."""
+        """Say who we are until told what to do; after the last page (EOP) the caller has the word."""
         await self._sender.indicate(Indicator.CED)
+        last = False
         while True:
-            await self._say(dis(has_page=bool(self._outbox)))
-            match await self._next(T4):
+            if not last:
+                await self._say(dis(has_page=bool(self._outbox)))
+            event, last = await self._next(T4), False
+            match event:
                 case Frame(Fcf.DCS):
-                    await self._take_page()
+                    last = await self._take_page() is Fcf.EOP
                 case Frame(Fcf.DTC) if self._outbox:
                     await self._give_page()
                 case Frame(Fcf.EOM | Fcf.EOP | Fcf.MPS):
@@ -233,8 +246,8 @@ class FaxSession:
                 return event.fcf
         return None
 
-    async def _take_page(self) -> None:
-        """Judge the training, take the page, confirm it. Ends without one where nothing comes for T2."""
+    async def _take_page(self) -> Fcf | None:
+        """Judge the training, take the page, confirm it: what came after it, or None where nothing came for T2."""
         trained, page = False, None
         deadline = asyncio.get_running_loop().time() + T2
         while (left := deadline - asyncio.get_running_loop().time()) > 0:
@@ -249,13 +262,14 @@ class FaxSession:
                     page = event
                 case Frame(Fcf.DCS):
                     trained, page = False, None
-                case Frame(Fcf.EOM | Fcf.EOP | Fcf.MPS):
+                case Frame(Fcf.EOM | Fcf.EOP | Fcf.MPS as after):
                     if page is None or not page.whole:
                         await self._say(Frame(Fcf.RTN))
                         continue
                     await self._say(Frame(Fcf.MCF))
-                    self._texts.put_nowait(page.data.decode(errors="replace"))
-                    return
+                    self._pages.put_nowait(page.data)
+                    return after
+        return None
 
     async def _say(self, frame: Frame) -> None:
         self._show("out", frame)

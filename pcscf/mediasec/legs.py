@@ -22,11 +22,20 @@ _TLS: dict[str, TlsRole] = {"passive": "server", "active": "client"}
 
 
 def peer_address(sdp: Sdp, section: MediaSection, path_mode: PathMode) -> tuple[str, int] | None:
-    """Where the peer of this line is reached: at c= and m= (RFC 6714 §4.2); at a=path where MSRP does without CEMA."""
-    if path_mode == "sessmatch" and (uris := path_uris(section)):
-        return msrp_uri_address(uris[0])
+    """Where the peer of this line is reached: at c= and m= (RFC 6714 §4.2); at a=path where MSRP does without CEMA.
+
+    A name in the path is not looked up where c= and m= say its address as well (RFC 4975 §8.1).
+    """
+    if path_mode in {"sessmatch", "aware"} and (uris := path_uris(section)):
+        address = msrp_uri_address(uris[0])
+        if path_mode == "sessmatch" or (address is not None and _is_literal(address[0])):
+            return address
     host = connection_host(sdp, section)
     return None if host is None or host in UNSPECIFIED else (host, section.port)
+
+
+def _is_literal(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
 
 
 def offered_setup(medium: Medium, sdp: Sdp, section: MediaSection) -> str:
@@ -56,8 +65,8 @@ def far_offer(medium: Medium, near: str, *, protected: bool, to_core: bool, path
         return near
     if medium is MSRP:
         # An MSRP end that opens sends the SEND that binds the connection (RFC 4975 §5.4). A gateway that opened both
-        # connections would leave both ends waiting, so the far side must open when the near side will not.
-        if near == "passive":
+        # connections and cannot send it would leave both ends waiting: the far side must open when the near side will not.
+        if near == "passive" and path_mode != "aware":
             return near
         # With actpass the core's peer may dial the UE's path, which is not ours (RFC 6135 §4.2.2).
         if to_core and path_mode == "agnostic":

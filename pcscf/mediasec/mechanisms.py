@@ -23,6 +23,7 @@ class Medium:
                 offerer-is-client: whatever side opened the TCP connection (RFC 8856 §8)
     holdconn    keep: RFC 4145 §4; ignore: as if a=setup were missing (RFC 6135 §4.2.1); forbid: RFC 8842 §5.1
     setup       what an offer without a=setup means
+    connection  a=connection says whether a further offer keeps the TCP connection (RFC 4145 §5); not so for MSRP (RFC 6135 §4.4)
     """
 
     name: str
@@ -35,6 +36,7 @@ class Medium:
     tls_role: TlsRoleRule
     holdconn: Literal["keep", "ignore", "forbid"]
     setup: Literal["active", "actpass"]
+    connection: bool = False
 
 
 MSRP = Medium(
@@ -60,6 +62,7 @@ BFCP = Medium(
     tls_role="offerer-is-client",
     holdconn="keep",
     setup="active",
+    connection=True,
 )
 FAX = Medium(
     name="fax",

@@ -11,7 +11,7 @@ from pcscf.record import record
 
 TcpRole: TypeAlias = Literal["accept", "connect"]
 TlsRole: TypeAlias = Literal["server", "client"]
-PathMode: TypeAlias = Literal["agnostic", "sessmatch", ""]
+PathMode: TypeAlias = Literal["agnostic", "sessmatch", "aware", ""]
 Action: TypeAlias = Literal["forward", "reject", "release-session"]
 Fingerprint: TypeAlias = tuple[str, str]  # (hash name in lower case, "AB:CD:…" in upper case)
 
@@ -85,6 +85,9 @@ class Leg:
     peer_address       (host, port) of the peer; None: not known yet, or on hold with the unspecified address
     peer_fingerprints  the usable ones, strongest hash first
     transport          transport on Iq: "TCP", "TCP/TLS", "UDP", "UDP/DTLS"
+    path               the a=path of MSRP that we send to this side where the gateway maps the paths of frames; "$:$" stands for
+                       the gateway's address; "": not known yet, or none
+    peer_path          what the peer sent; "" likewise
     """
 
     tcp: TcpRole | None
@@ -94,6 +97,8 @@ class Leg:
     peer_address: tuple[str, int] | None
     peer_fingerprints: tuple[Fingerprint, ...]
     transport: str
+    path: str = ""
+    peer_path: str = ""
 
 
 @record
@@ -102,9 +107,13 @@ class LinePlan:
 
     medium     name in the table of media ("msrp", "bfcp", "fax"); None: not one of them
     gateway    the line uses a stream of the gateway; then `access` and `core` say what happens on either side
-    path_mode  a=path of MSRP: "agnostic" stays untouched, "sessmatch" gets authority and scheme per leg; "" not MSRP
+    path_mode  a=path of MSRP: "agnostic" stays untouched, "sessmatch" gets authority and scheme per leg; "aware" likewise,
+               and the gateway maps the paths of frames; "" not MSRP
     mapped     the UE sees the protected transport, which ends at the gateway; the core the plain one, unless `core_protected`
     min_hash   weakest hash that counts in the answer's fingerprints
+    connection the number of the line's connection in the session, from 1; a further exchange that replaces it counts on
+    renewal    a=connection of a further offer on a line that has a connection, "" where it is missing; None: no such offer
+    standing   (access, core) of that connection: they hold until the answer decides (RFC 4145 §5)
     core_protected  the core sees the protected transport too, with another TLS or DTLS that the gateway ends as well
     """
 
@@ -119,6 +128,9 @@ class LinePlan:
     path_mode: PathMode = ""
     mapped: bool = False
     min_hash: str = "sha-256"
+    connection: int = 1
+    renewal: str | None = None
+    standing: tuple[Leg, Leg] | None = None
     core_protected: bool = False
 
 

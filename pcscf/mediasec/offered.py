@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
-from pcscf.mediasec import legs
+from pcscf.mediasec import legs, paths
 from pcscf.mediasec.mechanisms import MSRP, Medium
 from pcscf.mediasec.model import (
     PROTECTED,
@@ -19,7 +19,7 @@ from pcscf.mediasec.model import (
     PathMode,
 )
 from pcscf.sdp.lines import MediaSection, Sdp
-from pcscf.sdp.views import effective_values, path_uris, usable_fingerprints
+from pcscf.sdp.views import connection, effective_values, path_uris, usable_fingerprints
 
 _CAPABILITY_ATTRIBUTES = frozenset({"tcap", "acap", "pcfg", "csup", "creq"})  # RFC 5939 §3; acfg answers them
 
@@ -27,6 +27,7 @@ NO_CEMA = (
     "the MSRP line has no a=msrp-cema: its path would name one address and our c= and m= another, which its peer must "
     "refuse (RFC 6714 §4.3)"
 )
+NO_PATH = "the MSRP line has neither a=msrp-cema nor an a=path that could be mapped (RFC 4975 §8.2)"
 OVER_RELAY = "the path runs over an MSRP relay, where the TLS connection of the UE ends"
 
 
@@ -110,17 +111,28 @@ class OfferedLine:
         """Those that policy lets count."""
         return usable_fingerprints(self.effective("fingerprint"), self.knobs.min_hash)
 
-    def path_mode(self) -> PathMode | None:
-        """None: neither way of standing in the path of MSRP applies."""
+    def path_mode(self, *, in_clear: bool) -> PathMode | None:
+        """None: no way of standing in the path of MSRP applies. in_clear: the gateway can read the frames."""
         if self.medium is not MSRP:
             return ""
+        mappable = in_clear and self.knobs.aware and paths.is_mappable(self.section)
+        if mappable and self.before is not None and self.before.path_mode == "aware":
+            return "aware"   # an end that offers CEMA again does not change what its peer can do
         if self.section.has("msrp-cema"):
             return "agnostic"
-        return "sessmatch" if self.knobs.sessmatch and not self.over_relay else None
+        if self.knobs.sessmatch and not self.over_relay:
+            return "sessmatch"
+        return "aware" if mappable else None
+
+    @property
+    def _no_way(self) -> str:
+        """Why there is no path mode."""
+        return NO_CEMA if not self.knobs.aware or paths.is_mappable(self.section) else NO_PATH
 
     def without_gateway(self, mode: Mode, rule: str, reason: str) -> LinePlan:
         """A line that the gateway has no part in."""
-        return LinePlan(self.index, mode, rule, reason, self.medium.name)
+        connection = self.before.connection if self.before is not None else 1
+        return LinePlan(self.index, mode, rule, reason, self.medium.name, connection=connection)
 
     def ended_at_gateway(
         self, mode: Mode, rule: str, reason: str, fingerprints: tuple[Fingerprint, ...] = ()
@@ -129,9 +141,9 @@ class OfferedLine:
         if not self.terminable:
             cannot = f"{reason}, but no gateway can end {self.medium.secure_transport} of {self.medium.name}"
             return self.without_gateway(Mode.DISABLED, rule, cannot)
-        path_mode = self.path_mode()
+        path_mode = self.path_mode(in_clear=True)
         if path_mode is None:
-            return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {NO_CEMA}")
+            return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {self._no_way}")
         setup = self._offered_setup()
         if not setup:
             forbidden = "a=setup:holdconn is forbidden with DTLS (RFC 8842 §5.1)"
@@ -141,10 +153,10 @@ class OfferedLine:
             reason = f"{reason}; towards the core it starts {self.medium.secure_transport} anew, as policy wants"
         access, core = self._negotiated_legs(
             setup, fingerprints, path_mode, access_protected=True, core_protected=core_protected)
-        return LinePlan(
+        return self._beside_standing(LinePlan(
             self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash,
             core_protected=core_protected,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def passed(self, rule: str, reason: str) -> LinePlan:
         """A protected line that is not ours to end."""
@@ -158,18 +170,30 @@ class OfferedLine:
         medium, situation = self.medium, self.situation
         if not wanted or medium.transport not in situation.capabilities.anchor:
             return self.without_gateway(mode, rule, reason)
-        path_mode = self.path_mode()
+        path_mode = self.path_mode(in_clear=mode is Mode.PLAIN)
         if path_mode is None:
-            if self.knobs.sessmatch:  # the path of a relay, which only its owner could rewrite
+            if self.over_relay and (self.knobs.sessmatch or self.knobs.aware):   # only its owner could rewrite its path
                 return self.without_gateway(mode, rule, f"{reason}; {OVER_RELAY}, so the line is left as it is")
-            return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {NO_CEMA}")
+            return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {self._no_way}")
         if mode is Mode.PLAIN:
             setup = self._offered_setup()
             access, core = self._negotiated_legs(setup, (), path_mode, access_protected=False, core_protected=False)
         else:
             near, far = legs.transparent_legs(medium.transport, situation.offer, self.section, path_mode)
             access, core = (near, far) if situation.from_ue else (far, near)
-        return LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode)
+        return self._beside_standing(
+            LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode))
+
+    def _beside_standing(self, line: LinePlan) -> LinePlan:
+        """The line with the connection that it has already, where a=connection decides what becomes of it (RFC 4145 §5)."""
+        before = self.before
+        if not self.medium.connection or before is None:
+            return line
+        as_before = (before.mapped, before.core_protected) == (line.mapped, line.core_protected)
+        if before.access is None or before.core is None or not as_before:
+            return replace(line, connection=before.connection + 1)   # it was closed, or protected otherwise
+        return replace(line, connection=before.connection, renewal=connection(self.situation.offer, self.section),
+                       standing=(before.access, before.core))  # fmt: skip
 
     def _offered_setup(self) -> str:
         if not self.secure and self.medium.transport == "UDP":
@@ -189,5 +213,11 @@ class OfferedLine:
         offering = legs.far_offer(medium, setup, protected=protects_far, to_core=from_ue, path_mode=path_mode)
         far = legs.far_leg(medium, offering, protected=protects_far)
         if from_ue:
-            return legs.near_leg(medium, setup, peer, protected=protects_near), far
-        return far, legs.undecided_near_leg(medium, setup, peer, protected=protects_near)
+            near = legs.near_leg(medium, setup, peer, protected=protects_near)
+        else:
+            near = legs.undecided_near_leg(medium, setup, peer, protected=protects_near)
+        # With CEMA the answer may still ask for it.
+        fallback = path_mode == "agnostic" and self.knobs.aware and not self.knobs.sessmatch
+        if path_mode == "aware" or (fallback and paths.is_mappable(self.section)):
+            near, far = paths.with_offer(near, far, self.section, mapped=access_protected, moved=path_mode == "aware")
+        return (near, far) if from_ue else (far, near)

@@ -24,7 +24,7 @@ Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
     AA2  port 0                      RELEASED                       CA2  port 0                    RELEASED
     AA3  not what was offered        RELEASED                       CA3  no usable fingerprint     FAILED
     AA4  AA1, stray fingerprint      TERMINATE                      CA4  plain                     FAILED
-    AA5  to PASS                     PASS                           CA5  illegal setup             FAILED
+    AA5  to PASS                     PASS                           CA5  illegal setup or path     FAILED
     AA6  to PLAIN                    PLAIN                          CA6  to PASS or PLAIN          PASS or PLAIN
     AA7  line missing                RELEASED
     AA8  no usable fingerprint       RELEASED
@@ -182,11 +182,11 @@ def _other(situation: Situation, index: int) -> LinePlan:
 
 def _unused(one: OfferedLine) -> LinePlan:
     rule = "A9" if one.situation.from_ue else "C7"
-    mapped = one.before is not None and one.before.mapped
-    core_protected = one.before is not None and one.before.core_protected
-    return LinePlan(
-        one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=mapped, core_protected=core_protected
-    )
+    before = one.before
+    if before is None:
+        return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name)
+    return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=before.mapped,
+                    connection=before.connection, core_protected=before.core_protected)  # fmt: skip
 
 
 def _from_ue_plain(one: OfferedLine) -> LinePlan:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from pcscf.mediasec import paths
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, SideMedia, StreamMedia
 from pcscf.record import record
@@ -132,6 +133,10 @@ class _Rewriter:
         port = DISCARD_PORT if role in {"active", "holdconn"} and leg.transport.startswith("TCP") else ours.port
         if line.path_mode == "sessmatch":
             self._move_path(line, section, ours.address, port, changes)
+        elif line.path_mode == "aware":
+            # Frames name the gateway by its path, so c= and m= say the same (RFC 4975 §8.1), whoever opens.
+            port = ours.port
+            changes |= {"path": (paths.placed(leg.path, ours.address, port),), "msrp-cema": _NONE}
         section.set_attributes(changes)
         section.set_media(port, self._proto(line, section))
 
@@ -157,7 +162,7 @@ class _Rewriter:
         scheme = ("msrps" if self.to_ue or line.core_protected else "msrp") if line.mapped else ""
         path = section.value("path")
         if path:
-            changes["path"] = (move_msrp_uri(path, scheme, address, port),)
+            changes["path"] = (move_msrp_uri(path, scheme, f"[{address}]:{port}" if ":" in address else f"{address}:{port}"),)
         changes["msrp-cema"] = _NONE
 
     def _proto(self, line: LinePlan, section: MediaSection) -> str:

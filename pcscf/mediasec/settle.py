@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pcscf.mediasec import legs
+from pcscf.mediasec import legs, paths
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import SETUP_COMPLEMENT
-from pcscf.sdp.views import effective_values, usable_fingerprints
+from pcscf.sdp.views import connection, effective_values, usable_fingerprints
 
 _FROM_UE: Final = Direction.OFFER_FROM_UE
+
+_NO_PATH = "without an a=path that could be mapped (RFC 4975 §8.2)"
 
 
 def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
@@ -35,13 +37,14 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
             settled = _closed(line, from_ue=from_ue, missing=section is None)
         elif not line.mapped:
             settled = _settle_unmapped(line, answer, section, from_ue=from_ue)
-            live = True
         else:
             settled = _answer_of_core(line, answer, section) if from_ue else _answer_of_ue(line, answer, section)
-            if settled.mode in LIVE:
-                live = True
-            else:
+        if line.mode in LIVE and section is not None and section.port != 0:
+            live = live or settled.mode in LIVE
+            if settled.mode not in LIVE:
                 ended.append(settled.reason)
+        if section is not None and settled.standing is not None:
+            settled = _kept_or_renewed(settled, connection(answer, section))
         lines.append(settled)
     if ended and not live:
         return MediaPlan(plan.direction, tuple(lines), "release-session", plan.status, "; ".join(ended), plan.downgraded)
@@ -59,16 +62,49 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
 
 
 def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:
-    return LinePlan(line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped,
-                    core_protected=line.core_protected)  # fmt: skip
+    return LinePlan(
+        line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped, connection=line.connection,
+        core_protected=line.core_protected,
+    )  # fmt: skip
 
 
-def _settled(line: LinePlan, rule: str, reason: str, near: Leg, far: Leg, *, from_ue: bool) -> LinePlan:
+def _settled(
+    line: LinePlan, rule: str, reason: str, near: Leg, far: Leg, section: MediaSection, *, from_ue: bool
+) -> LinePlan:
+    if line.path_mode == "aware":
+        offered = (line.access, line.core) if from_ue else (line.core, line.access)
+        near, far = paths.with_answer(near, far, offered, section, mapped=line.mapped)
     access, core = (near, far) if from_ue else (far, near)
     return LinePlan(
         line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash,
-        core_protected=line.core_protected,
+        line.connection, line.renewal, line.standing, line.core_protected,
     )  # fmt: skip
+
+
+def _kept_or_renewed(line: LinePlan, answered: str) -> LinePlan:
+    """The line with the connection that the exchange leaves it: the one that stands, or the next one (RFC 4145 §5).
+
+    The answer's a=connection decides. Where a side does not say, the connection is kept as long as both ends and their
+    certificates are: a refresh by a UE without the attribute must not cost the connection.
+    """
+    standing = line.standing
+    if standing is None or line.access is None or line.core is None:
+        return line
+    access, core = standing
+    says = {line.renewal, answered}
+    stands = access.tcp is not None and core.tcp is not None   # not so after holdconn
+    agreed = says == {"existing"} or (_same_peer(access, line.access) and _same_peer(core, line.core))
+    if "new" in says or not stands or not agreed:
+        return replace(line, connection=line.connection + 1, renewal=None, standing=None)
+    # What this exchange says of addresses and roles holds for nothing; only our own a=setup goes into the answer.
+    return replace(line, access=replace(access, setup=line.access.setup), core=replace(core, setup=line.core.setup),
+                   renewal=None, standing=None)  # fmt: skip
+
+
+def _same_peer(before: Leg, after: Leg) -> bool:
+    """Whether the peer is where it was, with the certificate that it had."""
+    unchanged = after.peer_address in (None, before.peer_address)
+    return unchanged and after.peer_fingerprints == before.peer_fingerprints
 
 
 def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from_ue: bool) -> LinePlan:
@@ -78,16 +114,36 @@ def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from
     near, far = (line.access, line.core) if from_ue else (line.core, line.access)
     if line.mode is Mode.PASS or line.medium is None:
         near, far = legs.answered_transparent_legs(near, far, answer, section, line.path_mode)
-        return _settled(line, rule, line.reason, near, far, from_ue=from_ue)
+        return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
     medium = BY_NAME[line.medium]
-    address = legs.peer_address(answer, section, line.path_mode)
     answered = "active"
     if medium.transport == "TCP":
         # Nothing is protected here: an illegal value is worth no more than a missing one.
         answered = legs.answered_setup(medium, far.setup, answer, section) or SETUP_COMPLEMENT[far.setup]
+    line = _without_cema(line, near, section, answered)
+    if _lacks_path(line, section):
+        return _ended(line, Mode.RELEASED, rule, f"the {'core' if from_ue else 'UE'} answered {_NO_PATH}")
+    address = legs.peer_address(answer, section, line.path_mode)
     near = legs.answered_near_leg(medium, near, answered)
     far = legs.answered_far_leg(medium, far, answered, (address, ()))
-    return _settled(line, rule, line.reason, near, far, from_ue=from_ue)
+    return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
+
+
+def _without_cema(line: LinePlan, near: Leg, section: MediaSection, answered: str) -> LinePlan:
+    """An offer of CEMA that is answered without: from now on the gateway maps the paths.
+
+    That needs an answerer that waits for us: one that opens dials the offerer's path, past the gateway. Such an answer goes
+    on as it is, and the offerer has to offer anew without CEMA (RFC 6714 §4.2).
+    """
+    if line.path_mode != "agnostic" or not near.peer_path or answered != "passive":
+        return line
+    if section.has("msrp-cema") or not paths.is_mappable(section):
+        return line
+    return replace(line, path_mode="aware")
+
+
+def _lacks_path(line: LinePlan, section: MediaSection) -> bool:
+    return line.path_mode == "aware" and not paths.is_mappable(section)
 
 
 def _answer_of_core(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
@@ -107,10 +163,13 @@ def _answer_of_core(line: LinePlan, answer: Sdp, section: MediaSection) -> LineP
         answered = legs.answered_setup(medium, far.setup, answer, section)
     if not answered:
         return _ended(line, Mode.RELEASED, "AA3", f"the core answered an illegal a=setup to a=setup:{far.setup}")
+    line = _without_cema(line, near, section, answered)
+    if _lacks_path(line, section):
+        return _ended(line, Mode.RELEASED, "AA3", f"the core answered {_NO_PATH}")
     stray = (stated and not protected) or effective_values(answer, section, "3ge2ae")
     far = legs.answered_far_leg(medium, far, answered, (legs.peer_address(answer, section, line.path_mode), fingerprints))
     near = legs.answered_near_leg(medium, near, answered)
-    return _settled(line, "AA4" if stray else "AA1", line.reason, near, far, from_ue=True)
+    return _settled(line, "AA4" if stray else "AA1", line.reason, near, far, section, from_ue=True)
 
 
 def _answer_of_ue(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
@@ -126,10 +185,13 @@ def _answer_of_ue(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePla
     role = legs.answered_setup(medium, far.setup, answer, section)
     if not role:
         return _ended(line, Mode.FAILED, "CA5", f"the UE answered an illegal a=setup to a=setup:{far.setup}")
+    line = _without_cema(line, near, section, role)
+    if _lacks_path(line, section):
+        return _ended(line, Mode.FAILED, "CA5", f"the UE answered {_NO_PATH}")
     address = legs.peer_address(answer, section, line.path_mode)
     far = legs.answered_far_leg(medium, far, role, (address, fingerprints))
     near = legs.answered_near_leg(medium, near, role)
-    return _settled(line, "CA1", line.reason, near, far, from_ue=False)
+    return _settled(line, "CA1", line.reason, near, far, section, from_ue=False)
 
 
 def _legs_of(line: LinePlan, near: Leg | None, far: Leg | None) -> tuple[Medium, Leg, Leg]:

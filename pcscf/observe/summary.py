@@ -27,7 +27,7 @@ SECURITY_FIELDS = ("Security-Client", "Security-Server", "Security-Verify")
 OPTION_FIELDS = ("Require", "Proxy-Require", "Supported", "Unsupported")
 SECURITY_OPTIONS = frozenset({"mediasec", "sec-agree"})
 
-_ATTRIBUTES = {"setup": "setup", "3ge2ae": "e2ae", "fingerprint": "fingerprint"}
+_ATTRIBUTES = {"setup": "setup", "3ge2ae": "e2ae", "fingerprint": "fingerprint", "msrp-cema": "cema"}
 _MEDIA_LINE = re.compile(r"^m=\S+ \S+ (\S+)", re.MULTILINE)
 _CONTEXT_NAMES = {ContextId.NULL: "-", ContextId.CHOOSE: "$", ContextId.ALL: "*"}
 
@@ -36,7 +36,7 @@ def summarise_sip(message: Message) -> Summary:
     """Text, Call-ID and facts of a SIP message.
 
     facts: method, status (of responses), from, to, security (names of the Security-* fields and option tags in it), media (per
-    m-line proto, port and where present setup, e2ae, fingerprint), reason, warning.
+    m-line proto, port and where present setup, e2ae, fingerprint, cema), reason, warning.
     """
     facts: dict[str, Any] = _start(message)
     words = [str(facts.pop("start"))]

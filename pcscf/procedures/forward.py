@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from pcscf.errors import FlowFailed, LoopDetected, MalformedMessage, SipError, TooManyHops
@@ -11,7 +12,7 @@ from pcscf.procedures.session import Session
 from pcscf.procedures.site import Side
 from pcscf.procedures.token import TokenKind, has_looped, loop_hash
 from pcscf.sip.flow import Destination
-from pcscf.sip.headers import parse_name_addr, quote
+from pcscf.sip.headers import parse_name_addr, quote, value_of_line
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 from pcscf.sip.uri import Uri
@@ -48,12 +49,18 @@ def arrive(ports: Ports, request: Request) -> Arrival:
     if routes and _undo_strict_routing(ports, onward, routes):
         routes = onward.values("Route")
     named: str | None = None
+    ours = 0
     for route in routes:
         uri = parse_name_addr(route).uri_parsed
         if not ports.site.is_our_uri(uri) or (named is not None and uri.user != named):
             break
         named = uri.user
-        onward.remove_first_value("Route")
+        ours += 1
+    if ours == len(routes):
+        onward.remove("Route")
+    else:
+        for _ in range(ours):
+            onward.remove_first_value("Route")
     token = named or ""
     kind = ports.tokens.kind_untrusted(token) if token else None
     return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, steering)
@@ -61,9 +68,8 @@ def arrive(ports: Ports, request: Request) -> Arrival:
 
 def next_hop_uri(request: Request) -> str:
     """The URI that decides where `request` goes: its topmost Route, else its Request-URI (RFC 3261 §16.6 step 7)."""
-    if "Route" not in request:
-        return request.uri
-    return parse_name_addr(request.values("Route")[0]).uri
+    routes = request.values("Route")
+    return parse_name_addr(routes[0]).uri if routes else request.uri
 
 
 def is_of(ports: Ports, session: Session) -> Callable[[Uri], bool]:
@@ -113,16 +119,21 @@ def reason(status: int, text: str) -> str:
 
 
 def _count_hop(request: Request) -> None:
-    field = request.get("Max-Forwards")
-    if field is None:
+    if "Max-Forwards" in request:
+        request.rewrite_first_line("Max-Forwards", _one_hop_less)
+    else:
         request.add("Max-Forwards", str(DEFAULT_MAX_FORWARDS))
-        return
+
+
+@lru_cache
+def _one_hop_less(line: str) -> str:
+    field = value_of_line(line)
     if not field.isascii() or not field.isdigit():
         raise MalformedMessage(f"Max-Forwards is not a number: {field[:20]!r}")
     left = int(field)
     if left == 0:
         raise TooManyHops("Max-Forwards is used up")
-    request.set("Max-Forwards", str(left - 1))
+    return f"{line.partition(':')[0]}: {left - 1}"
 
 
 def _undo_strict_routing(ports: Ports, request: Request, routes: list[str]) -> bool:

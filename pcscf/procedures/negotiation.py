@@ -165,11 +165,14 @@ async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
 
 
 def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
-    """Whether the gateway must be told: a line came or went, or a peer that is known has another address or certificate.
+    """Whether the gateway must be told: a line came or went, a connection is to be made anew, or a peer that is known has
+    another address or certificate.
 
     A repeated exchange may name other roles; they are those of a connection yet to be made, so what runs is left alone.
     """
     if before is None:
+        return True
+    if any(line.connection != old.connection for line, old in zip(after.lines, before.lines, strict=False)):
         return True
     known = {line.index: (access, core) for line, access, core in legs(before)}
     fresh = {line.index: (access, core) for line, access, core in legs(after)}

@@ -34,7 +34,6 @@ from pcscf.sip.message import Request, Response
 CARRIERS = frozenset({"INVITE", "UPDATE", "PRACK"})
 """Requests that carry offers and answers, in themselves or in their responses; and ACK. What others carry is left alone."""
 
-
 _MISSING: Final = object()
 
 
@@ -53,9 +52,12 @@ def answered_by(session: Session, prack: Request, source: Side, tag: str) -> Neg
 async def request_passes(ports: Ports, session: Session, request: Request, onward: Request, source: Side, tag: str) -> None:
     """A request of CARRIERS inside a session: an offer, or the answer in a PRACK, rewritten into `onward`. The mailbox is held.
 
-    Raises RequestPending while another offer is open, BodyNotSupported, and what `pass_offer` and `pass_answer` raise.
+    Raises RequestPending while another offer is open or its CSeq is not its own, BodyNotSupported, and what `pass_offer` and
+    `pass_answer` raise.
     """
     key = carrier(source, request.cseq[0], tag)
+    if key in session.before or session.negotiation(source, request.cseq[0], tag) is not None:
+        raise RequestPending("this CSeq is that of another transaction that negotiates")
     found = description_of(request)
     if request.method == "INVITE":
         _forget_complete(session, tag)
@@ -114,13 +116,15 @@ async def ack_passes(ports: Ports, session: Session, ack: Request, source: Side,
     if asked is None or asked.offerer is source:
         _take_out(ports, ack)
         return
+    is_due = asked.is_open(tag)
     try:
         found = description_untrusted(ack)
         if found is not None:
             put_description(ack, found, await pass_answer(ports, session, asked, ack, found, tag, counts=True))
-        elif asked.is_open(tag):
+        elif is_due:
             raise BadAnswer("the ACK has no answer to the offer of the 2xx")
-        await serve_standing(ports, session, tag)
+        if is_due:
+            await serve_standing(ports, session, tag)
     except SipError as error:
         drop_body(ack)
         ack.set_body(declined(ports, session, asked.offerer, asked.offer.received), SDP)
@@ -138,6 +142,8 @@ async def roll_back(ports: Ports, session: Session, request: Request, source: Si
         standing = session.before.pop(key)
         if standing is not None:
             session.standing[tag] = standing
+        else:
+            session.standing.pop(tag, None)
     elif dropped is None:
         return
     ports.store.save_session(session)

@@ -72,15 +72,14 @@ def loop_hash(request: Request) -> str:
     """Hash of all that steers a request (RFC 3261 §16.6 step 8): the same again means a loop, another means a spiral."""
     steering = [request.uri, request.from_tag, request.to_tag, request.call_id, str(request.cseq[0])]
     for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
-        if name in request:
-            steering += request.get_all(name)
+        steering += request.lines_of(name)
     return blake2s("\n".join(steering).encode("utf-8", "surrogateescape"), digest_size=HASH_LENGTH // 2).hexdigest()
 
 
 def has_looped(request: Request, steering: str, is_ours: Callable[[str, int], bool]) -> bool:
     """Whether a Via of ours in `request` carries the hash `steering` that the request has now (RFC 3261 §16.3 step 4)."""
     mark = f"{MAGIC_COOKIE}{steering}."
-    suspects = [parse_via(value) for value in request.values("Via") if mark in value]
-    if not suspects:
+    if mark not in "".join(request.lines_of("Via")):
         return False
+    suspects = [parse_via(value) for value in request.values("Via") if mark in value]
     return any(via.branch.startswith(mark) and is_ours(via.host, via.port or 5060) for via in suspects)

@@ -41,6 +41,8 @@ from pcscf.sip.transaction import ClientTransaction, ServerTransaction
 TRANSPORTS = ("udp", "tcp")   # towards the core
 LARGEST_DATAGRAM = 1300   # octets; a larger request goes over TCP where the hop leaves the choice (RFC 3261 §18.1.1)
 
+MAX_WAYS = 1000   # hops of which it is kept by what transports they are reached
+
 log = structlog.get_logger()
 
 
@@ -73,7 +75,7 @@ class ResponseStream:
         while not self._ready:
             if self._ended:
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
+            self._waiter = self._driver.future()
             await self._waiter
         return self._ready.popleft()
 
@@ -86,11 +88,14 @@ class ResponseStream:
 
     def deliver(self, response: Response) -> None:
         self.fallback = None   # somebody is there
-        if response.status == 100 or self._ended:
+        status = response.status
+        if status == 100 or self._ended:
             return
-        self._is_final = self._is_final or response.status >= 200
+        if status >= 200:
+            self._is_final = True
         self._ready.append(response)
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def fail(self, status: int, reason: str) -> None:
         """Nothing came: a response made here ends the wait, unless a final one has passed already."""
@@ -105,8 +110,9 @@ class ResponseStream:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
 
 class Driver:
@@ -123,9 +129,10 @@ class Driver:
         self._started: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
+        self.future = self._loop.create_future
+        self._known_ways: dict[tuple[Hop, str], Hop] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = inf
-        self._is_pumping = False
         self._handlers: dict[type, Callable[[Any], None]] = {
             NewRequest: self._new_request, ResponseReceived: self._response, Ack: self._ack, Cancelled: self._cancelled,
             TimedOut: self._timed_out, TransportFailed: self._transport_failed, Terminated: self._terminated,
@@ -172,9 +179,8 @@ class Driver:
     def request(self, request: Request, destination: Destination, branch: str) -> Exchange:
         settled = self._with_via(request, destination, branch)
         stream = ResponseStream(self, request)
-        if settled is not destination and isinstance(settled, Hop) and settled.transport == "tcp":
-            datagram = settled._replace(transport="udp")
-            stream.fallback = datagram if self._has_socket(datagram, "udp") else None
+        if settled is not destination and settled.transport == "tcp" and isinstance(destination, Hop):
+            stream.fallback = self._way(destination, "udp")
         stream.client = self._layer.request(request, settled, self._now())
         stream.client.user = stream
         if request.method != "INVITE":
@@ -199,7 +205,7 @@ class Driver:
         """Raises NextHopTimeout as well where no socket of ours leads there."""
         hop = await self._resolver.locate(uri, realm)
         for transport in TRANSPORTS:
-            if self._has_socket(hop, transport):
+            if self._way(hop, transport) is not None:
                 return hop
         raise NextHopTimeout(f"no socket of ours reaches {hop.host} over {hop.transport or 'any transport'}")
 
@@ -207,7 +213,9 @@ class Driver:
 
     def start(self, coroutine: Coroutine[object, object, None]) -> None:
         """Run what a procedure began of its own accord: a release, the wait for the answer to a BYE."""
-        self._run(coroutine, self._started)
+        task = self._loop.create_task(coroutine)
+        self._started.add(task)
+        task.add_done_callback(self._has_ended)
 
     async def idle(self) -> None:
         """Wait until nothing that procedures began is under way. Requests that are being served do not count."""
@@ -222,28 +230,34 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _run(self, coroutine: Coroutine[object, object, None], among: set[asyncio.Task[None]]) -> None:
+    def _start_serving(self, coroutine: Coroutine[object, object, None]) -> None:
         task = self._loop.create_task(coroutine)
-        among.add(task)
-        task.add_done_callback(among.discard)
-        task.add_done_callback(_log_failure)
+        self._serving.add(task)
+        task.add_done_callback(self._was_served)
+
+    def _was_served(self, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        _log_failure(task)
+
+    def _has_ended(self, task: asyncio.Task[None]) -> None:
+        self._started.discard(task)
+        _log_failure(task)
 
     # The step
 
     def _with_via(self, request: Request, destination: Destination, branch: str) -> Destination:
         """Settle the transport of a hop that left it open, and put our Via on top."""
         if isinstance(destination, Hop) and not destination.transport:
-            _, realm, host, port = destination
-            destination = Hop(self._transport_for(request, destination), realm, host, port)
+            destination = self._way_for(request, destination)
         socket = self._net.socket_for(destination)
         transport, host, port = destination.transport.upper(), socket.host, socket.port
         via = Via(transport, host, port, (("branch", branch), ("rport", None)))
         request.prepend_via(f"{_sent_by(transport, host, port)};branch={branch};rport", via)
         return destination
 
-    def _transport_for(self, request: Request, hop: Hop) -> str:
+    def _way_for(self, request: Request, hop: Hop) -> Hop:
         first, second = TRANSPORTS if request.length <= LARGEST_DATAGRAM else TRANSPORTS[::-1]
-        return first if self._has_socket(hop, first) or not self._has_socket(hop, second) else second
+        return self._way(hop, first) or self._way(hop, second) or hop._replace(transport=first)
 
     def _falls_back(self, client: ClientTransaction) -> bool:
         """Send once more as a datagram what went over TCP for its size alone and met nobody there (RFC 3261 §18.1.1)."""
@@ -258,47 +272,46 @@ class Driver:
         stream.client.user = stream
         return True
 
-    def _has_socket(self, hop: Hop, transport: str) -> bool:
-        """Whether `hop` allows `transport` and a listener of ours serves it."""
-        if hop.transport not in ("", transport):
-            return False
-        try:
-            self._net.socket_for(Hop(transport, hop.realm, hop.host, hop.port))
-        except KeyError:
-            return False
-        return True
+    def _way(self, hop: Hop, transport: str) -> Hop | None:
+        """`hop` over `transport`, if it allows that and a listener of ours serves it. None goes: what was found stays."""
+        way = self._known_ways.get((hop, transport))
+        if way is None and hop.transport in ("", transport):
+            way = Hop(transport, hop.realm, hop.host, hop.port)
+            try:
+                self._net.socket_for(way)
+            except KeyError:
+                return None
+            if len(self._known_ways) >= MAX_WAYS:
+                self._known_ways.clear()
+            self._known_ways[hop, transport] = way
+        return way
 
     def _pump(self) -> None:
-        if self._is_pumping:
-            return
-        self._is_pumping = True
-        layer, send, handlers = self._layer, self._net.send, self._handlers
-        try:
-            while True:
+        """What the layer says, out to the wire and up to the procedures. Whoever is told may come back here: it goes on then."""
+        layer = self._layer
+        while layer.output or layer.events:
+            if layer.output:
                 for data, destination in layer.take_output():
-                    send(data, destination)
-                events = layer.take_events()
-                if not events:
-                    break
-                for event in events:
-                    handle = handlers.get(type(event))
+                    self._net.send(data, destination)
+            if layer.events:
+                for event in layer.take_events():
+                    handle = self._handlers.get(type(event))
                     if handle is not None:
                         handle(event)
-        finally:
-            self._is_pumping = False
         if layer.earliest < self._timer_at:
             self._arm(layer.earliest)
 
     def _new_request(self, event: NewRequest) -> None:
-        self._run(self._serve(event.server), self._serving)
+        self._start_serving(self._serve(event.server))
 
     def _response(self, event: ResponseReceived) -> None:
-        if isinstance(event.client.user, ResponseStream):
-            event.client.user.deliver(event.response)
+        stream = event.client.user
+        if isinstance(stream, ResponseStream):
+            stream.deliver(event.response)
 
     def _ack(self, event: Ack) -> None:
         if self.router is not None:
-            self._run(self.router.ack(event.request, event.source), self._serving)
+            self._start_serving(self.router.ack(event.request, event.source))
 
     def _cancelled(self, event: Cancelled) -> None:
         if self.router is not None:

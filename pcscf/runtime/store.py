@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from pcscf.iq.media import Media
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.session import Session, State
 from pcscf.sip.flow import Flow
@@ -21,6 +22,7 @@ class MemoryStore:
         self._sessions: dict[str, Session] = {}
         self._live: set[str] = set()
         self._of_binding: dict[str, dict[str, None]] = {}
+        self._media: dict[str, Media | None] = {}
         self._in_context: dict[tuple[str, int], str] = {}
         self._contexts: dict[str, tuple[str, int]] = {}
 
@@ -63,8 +65,12 @@ class MemoryStore:
 
     def save_session(self, session: Session) -> None:
         token = session.token
+        lives = session.state is not State.ENDED
+        if self._sessions.get(token) is session and self._media.get(token) is session.media and lives is (token in self._live):
+            return   # nothing that it is found by or counted by has changed
         self._sessions[token] = session
-        (self._live.discard if session.state is State.ENDED else self._live.add)(token)
+        self._media[token] = session.media
+        (self._live.add if lives else self._live.discard)(token)
         self._of_binding.setdefault(session.binding, {})[token] = None
         here = (session.media.gateway, session.media.context) if session.media is not None else None
         if self._contexts.get(token) != here:
@@ -78,6 +84,7 @@ class MemoryStore:
         if session is None:
             return
         self._live.discard(token)
+        del self._media[token]
         _discard(self._of_binding, session.binding, token)
         self._leave_context(token)
 

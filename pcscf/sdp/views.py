@@ -28,6 +28,12 @@ def setup(sdp: Sdp, section: MediaSection) -> str:
     return value.lower() if value else ""
 
 
+def connection(sdp: Sdp, section: MediaSection) -> str:
+    """The effective a=connection, "new" or "existing"; "": none, or neither (RFC 4145 §5)."""
+    value = (effective_values(sdp, section, "connection") or ("",))[0].lower()
+    return value if value in {"new", "existing"} else ""
+
+
 def connection_host(sdp: Sdp, section: MediaSection) -> str | None:
     """Address or name in the effective c= line, without TTL and count; None: no usable c= (legal with port 0)."""
     value = section.field("c") or sdp.session.field("c")
@@ -79,10 +85,10 @@ def msrp_uri_address(uri: str) -> tuple[str, int] | None:
     return (match[2].strip("[]"), port) if 0 < port <= 65_535 else None
 
 
-def move_msrp_uri(uri: str, scheme: str, address: str, port: int) -> str:
-    """The MSRP URI with another scheme ("": its own) and authority; session-id and parameters stay octet by octet."""
+def move_msrp_uri(uri: str, scheme: str, authority: str) -> str:
+    """The MSRP URI with another scheme ("": its own) and authority; session-id and parameters stay octet by octet.
+
+    In a path it is the leftmost URI that moves.
+    """
     match = _MSRP_URI.fullmatch(uri)
-    if match is None:
-        return uri
-    host = f"[{address}]" if ":" in address else address
-    return f"{scheme or match[1]}://{host}:{port}{match[4]}"
+    return uri if match is None else f"{scheme or match[1]}://{authority}{match[4]}"

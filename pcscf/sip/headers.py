@@ -22,6 +22,8 @@ MALFORMED_EXPIRES: Final = 3600
 """What an unreadable expiry counts as (RFC 3261 §20.10, §20.19)."""
 
 
+_ASKED: Final = ("rport", None)
+
 KEPT: Final = 2048
 """Results of each parser of field values that are kept: the messages of a call repeat one another's fields."""
 
@@ -31,6 +33,12 @@ def unfold(value: str) -> str:
     if "\n" in value:
         value = grammar.folding.sub(" ", value)
     return value.strip(" \t")
+
+
+def value_of_line(line: str) -> str:
+    """The value of a header line as received: unfolded, blanks trimmed."""
+    value = line.partition(":")[2]
+    return unfold(value) if "\n" in value else value.strip(" \t")
 
 
 def is_number(text: str) -> bool:
@@ -56,6 +64,12 @@ def split_values(text: str) -> list[str]:
             pieces.append(text[position:end])
             position = end + 1
     return [trimmed for piece in pieces if (trimmed := piece.strip(" \t"))]
+
+
+@lru_cache(KEPT)
+def elements_of_line(line: str) -> tuple[str, ...]:
+    """`split_values` of the value of a header line."""
+    return tuple(split_values(value_of_line(line)))
 
 
 def end_of_element(text: str, start: int = 0) -> int:
@@ -128,7 +142,6 @@ def parse_name_addr(text: str) -> NameAddr:
     return NameAddr("", match[1], parse_params(match[2]) if match[2] else ())
 
 
-@lru_cache(KEPT)
 def parse_tag(text: str) -> str:
     """The tag of a From or To value, "" without one, and nothing else of it. Raises MalformedMessage."""
     match = grammar.from_spec.fullmatch(text)
@@ -139,6 +152,17 @@ def parse_tag(text: str) -> str:
         # Perhaps two tags: the first counts, here as in NameAddr.
         return parse_name_addr(text).param("tag") or ""
     return match[1] or ""
+
+
+@lru_cache(KEPT)
+def tag_of_line(line: str) -> str:
+    """`parse_tag` of a From or To line."""
+    return parse_tag(value_of_line(line))
+
+
+def is_unique(branch: str) -> bool:
+    """Whether a branch begins with the magic cookie (RFC 3261 §8.1.1.7). The bare cookie is not unique."""
+    return branch.startswith(MAGIC_COOKIE) and branch != MAGIC_COOKIE
 
 
 class Via(NamedTuple):
@@ -174,9 +198,8 @@ class Via(NamedTuple):
 
     @property
     def has_magic_cookie(self) -> bool:
-        """Whether the branch is unique per transaction (RFC 3261 §8.1.1.7). The bare cookie is not."""
-        branch = self.branch
-        return len(branch) > len(MAGIC_COOKIE) and branch.startswith(MAGIC_COOKIE)
+        """Whether the branch is unique per transaction."""
+        return is_unique(self.branch)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -184,7 +207,6 @@ class Via(NamedTuple):
         return f"SIP/2.0/{self.transport} {host}{port}{format_params(self.params)}"
 
 
-@lru_cache(KEPT)
 def parse_via(text: str) -> Via:
     """One Via element. Raises MalformedMessage."""
     match = grammar.via_parm.fullmatch(text)
@@ -201,6 +223,13 @@ def parse_via(text: str) -> Via:
     )
 
 
+@lru_cache(KEPT)
+def via_of_line(line: str) -> Via:
+    """The first element of a Via line. Raises MalformedMessage."""
+    value = value_of_line(line)
+    return parse_via(value[: end_of_element(value)] if "," in value else value)
+
+
 def stamp_received(request: Request, remote: tuple[str, int]) -> None:
     """Writes the source of a request into its top Via: `received` and `rport` (RFC 3261 §18.2.1, RFC 3581 §4).
 
@@ -211,34 +240,58 @@ def stamp_received(request: Request, remote: tuple[str, int]) -> None:
     except MalformedMessage:
         return
     host, port = remote
-    asked = via.rport is not None
+    asked = _ASKED in via.params or via.rport is not None
     told = asked or not same_host(via.host, host)
     if not told and via.received is None:
         return
     raw = request.first_line("Via") or ""
     end = end_of_element(raw) if "," in raw else len(raw)
+    element, params = _filled(raw[:end], via.params, port)
+    if told:
+        text = element.rstrip()
+        element = f"{text};received={host}{element[len(text) :]}"
+        params = (*params, ("received", host))
+    request.replace_top_via(element + raw[end:], Via(via.transport, via.host, via.port, params))
+
+
+def _filled(element: str, params: Params, port: int) -> tuple[str, Params]:
+    """A raw Via element and its parameters with `port` as rport, and without received."""
+    lowered = element.lower()
+    if _ASKED in params and lowered.count("rport") == 1 and ";rport" in element and "received" not in lowered:
+        # As every phone writes it. The one "rport" is the parameter that we were told is a flag.
+        place = params.index(_ASKED)
+        return element.replace(";rport", f";rport={port}"), (*params[:place], ("rport", str(port)), *params[place + 1 :])
 
     def filled(match: re.Match[str]) -> str:
         if match[1] is None:
             return match[0]
         return f";{match[1]}={port}" if match[1].lower() == "rport" else ""
 
-    element = grammar.source_param.sub(filled, raw[:end])
-    text = element.rstrip()
-    params = [(name, str(port) if name.lower() == "rport" else value) for name, value in via.params if name.lower() != "received"]
-    if told:
-        text = f"{text};received={host}" + element[len(text) :]
-        params.append(("received", host))
-    request.replace_top_via(text + raw[end:], Via(via.transport, via.host, via.port, tuple(params)))
+    kept = [(name, str(port) if name.lower() == "rport" else value) for name, value in params if name.lower() != "received"]
+    return grammar.source_param.sub(filled, element), tuple(kept)
 
 
 @lru_cache(KEPT)
+def call_id_of_line(line: str) -> str:
+    """The value of a Call-ID line. Raises MalformedMessage where it is none: empty, or with blanks."""
+    call_id = value_of_line(line)
+    if not call_id or " " in call_id or "\t" in call_id:
+        raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")
+    return call_id
+
+
 def parse_cseq(text: str) -> tuple[int, str]:
     """CSeq as (number, method). Raises MalformedMessage."""
     match = grammar.cseq.fullmatch(text)
     if match is None or (number := int(match[1])) > MAX_CSEQ:
         raise MalformedMessage(f"CSeq cannot be read: {text[:80]!r}")
     return number, match[2]
+
+
+@lru_cache(KEPT)
+def cseq_of_line(line: str) -> tuple[int, str]:
+    """`parse_cseq` of a CSeq line."""
+    return parse_cseq(value_of_line(line))
 
 
 def contact_expires(params: Params, expires_header: str | None, default: int) -> int:

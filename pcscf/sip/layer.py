@@ -6,19 +6,22 @@ No I/O and no clock: messages and `now` (monotonic seconds) come in, octets and 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import inf
 from operator import attrgetter
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from pcscf.errors import MalformedMessage
 from pcscf.sip.flow import Destination, Flow
-from pcscf.sip.headers import split_values
+from pcscf.sip.headers import is_unique, split_values
 from pcscf.sip.message import Message, Request, Response, response_to
+from pcscf.sip.parse import parse_datagram_untrusted
 from pcscf.sip.transaction import (
     INITIAL,
+    TRANSITIONS,
     Action,
     ClientTransaction,
     Input,
@@ -34,14 +37,14 @@ from pcscf.sip.transaction import (
 MAX_FORWARDS: Final = "70"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NewRequest:
     """A request that no transaction has seen. Never an ACK or a CANCEL."""
 
     server: ServerTransaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ack:
     """The ACK to a 2xx: it belongs to no transaction, the transaction user forwards it (RFC 3261 §16.11)."""
 
@@ -49,7 +52,7 @@ class Ack:
     source: Flow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cancelled:
     """A CANCEL (`request`) met an INVITE still without final response. The CANCEL has been answered 200 already."""
 
@@ -57,7 +60,7 @@ class Cancelled:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseReceived:
     """Every provisional response, one failure, or every 2xx of an INVITE with its retransmissions (RFC 6026 §7.2)."""
 
@@ -65,37 +68,37 @@ class ResponseReceived:
     response: Response
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TimedOut:
     """Timer B or F, or 64*T1 after a CANCEL that ended nothing (RFC 3261 §9.1). Terminated follows."""
 
     client: ClientTransaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TransportFailed:
     """The request could not be delivered or its connection broke. Terminated follows."""
 
     client: ClientTransaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResponseUndeliverable:
     """The way back of a request is gone. An INVITE stays to absorb retransmissions (RFC 6026 §7.1)."""
 
     server: ServerTransaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Unacknowledged:
     """Timer H: nobody acknowledged the failure of an INVITE. Terminated follows."""
 
     server: ServerTransaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Terminated:
-    transaction: ServerTransaction | ClientTransaction
+    transaction: Transaction
 
 
 Event: TypeAlias = (
@@ -111,6 +114,10 @@ Event: TypeAlias = (
 )
 
 
+Act: TypeAlias = Callable[[Any, Any, float], None]
+"""An action on a transaction, with the message that caused it or None, at a time."""
+
+
 class TransactionLayer:
     """All transactions of one process. `timers` gives the base timers by where the peer is."""
 
@@ -121,10 +128,16 @@ class TransactionLayer:
         self._heap: list[TimerEntry] = []
         self.earliest = inf
         """No timer is due before this time; one that has been stopped since may have set it."""
-        self._serial = 0
-        self._output: list[tuple[bytes, Destination]] = []
-        self._events: list[Event] = []
-        self._client_actions: dict[Action, Callable[[ClientTransaction, Message | None, float], None]] = {
+        self._serials = itertools.count()
+        self._crowded = 64   # from how many timers on it is worth looking for those that have been stopped
+        self.output: list[tuple[bytes, Destination]] = []
+        self.events: list[Event] = []
+        clocks: dict[Action, Act] = {
+            **{action: self._deadline(*entry) for action, entry in _DEADLINES.items()},
+            **{action: self._repeat(*entry) for action, entry in _REPEATS.items()},
+        }
+        client: dict[Action, Act] = {
+            **clocks,
             Action.SEND_REQUEST: self._send_request,
             Action.SEND_ACK: self._send_ack,
             Action.SEND_CANCEL: self._send_cancel,
@@ -132,7 +145,8 @@ class TransactionLayer:
             Action.TIME_OUT: self._time_out,
             Action.FAIL: self._fail_client,
         }
-        self._server_actions: dict[Action, Callable[[ServerTransaction, Message | None, float], None]] = {
+        server: dict[Action, Act] = {
+            **clocks,
             Action.SEND_RESPONSE: self._send_response,
             Action.RETRANSMIT: self._retransmit,
             Action.SEND_TRYING: self._send_trying,
@@ -140,6 +154,12 @@ class TransactionLayer:
             Action.DELIVER_CANCEL: self._deliver_cancel,
             Action.TIME_OUT: self._unacknowledged,
             Action.FAIL: self._fail_server,
+        }
+        acts = {Kind.INVITE_CLIENT: client, Kind.CLIENT: client, Kind.INVITE_SERVER: server, Kind.SERVER: server}
+        self._begin = {kind: _acts(acts[kind], actions) for kind, (actions, _) in INITIAL.items()}
+        self._steps = {
+            kind: {pair: (_acts(acts[kind], actions), state) for pair, (actions, state) in table.items()}
+            for kind, table in TRANSITIONS.items()
         }
 
     # --- from the network
@@ -159,35 +179,35 @@ class TransactionLayer:
         except MalformedMessage as error:
             if isinstance(message, Request) and message.method != "ACK":
                 answer = response_to(message, error.status, error.reason, to_tag=_own_tag(message))
-                self._output.append((answer.to_bytes(), source))
+                self.output.append((answer.to_bytes(), source))
 
     def _receive_response(self, response: Response, now: float) -> None:
         client = self._clients.get((response.top_via.branch, response.cseq[1]))
         if client is not None:
-            self._step_client(client, _received(response.status), response, now)
+            self._step(client, _received(response.status), response, now)
 
     def _receive_ack(self, request: Request, source: Flow, now: float) -> None:
         server = self._servers.get(_server_key(request, "INVITE"))
         if server is not None and (request.top_via.has_magic_cookie or _acknowledges(request, server)):
             server.flow = source
-            self._step_server(server, Input.RECEIVE_ACK, request, now)
+            self._step(server, Input.RECEIVE_ACK, request, now)
         else:
-            self._events.append(Ack(request, source))
+            self.events.append(Ack(request, source))
 
     def _receive_request(self, request: Request, source: Flow, now: float) -> None:
         key = _server_key(request, request.method)
         server = self._servers.get(key)
         if server is not None:
-            self._step_server(server, Input.RECEIVE_REQUEST, request, now)
+            self._step(server, Input.RECEIVE_REQUEST, request, now)
             return
         server = ServerTransaction(key, request, source, self._timers_for(source), now)
         self._servers[key] = server
-        for action in INITIAL[server.kind][0]:
-            self._start(action, server, now)
+        for act in self._begin[server.kind]:
+            act(server, request, now)
         if request.method == "CANCEL":
             self._answer_cancel(server, now)
         else:
-            self._events.append(NewRequest(server))
+            self.events.append(NewRequest(server))
 
     def _answer_cancel(self, cancel: ServerTransaction, now: float) -> None:
         invite = self._servers.get(_server_key(cancel.request, "INVITE"))
@@ -195,10 +215,8 @@ class TransactionLayer:
         if invite is None:
             self.respond(cancel, response_to(cancel.request, 481, to_tag=tag), now)
             return
-        if invite.response is not None and invite.response.to_tag:
-            tag = invite.response.to_tag
-        self.respond(cancel, response_to(cancel.request, 200, to_tag=tag), now)
-        self._step_server(invite, Input.RECEIVE_CANCEL, cancel.request, now)
+        self.respond(cancel, response_to(cancel.request, 200, to_tag=_answered_tag(invite) or tag), now)
+        self._step(invite, Input.RECEIVE_CANCEL, cancel.request, now)
 
     # --- from the transaction user
 
@@ -209,11 +227,8 @@ class TransactionLayer:
             raise ValueError(f"branch is in use: {key}")
         client = ClientTransaction(key, request, destination, self._timers_for(destination))
         self._clients[key] = client
-        for action in INITIAL[client.kind][0]:
-            if action is Action.SEND_REQUEST:
-                self._send_request(client, None, now)
-            else:
-                self._start(action, client, now)
+        for act in self._begin[client.kind]:
+            act(client, request, now)
         return client
 
     def respond(self, server: ServerTransaction, response: Response, now: float) -> None:
@@ -223,11 +238,11 @@ class TransactionLayer:
         if status == 100 and not is_invite and not server.reliable and now < server.arrived + server.timers.trying:
             # Over UDP a 100 that early would only make the peer retransmit less often (RFC 4320 §4.1).
             return
-        self._step_server(server, _sent(status, is_invite=is_invite), response, now)
+        self._step(server, _sent(status, is_invite=is_invite), response, now)
 
     def trying(self, server: ServerTransaction, now: float) -> None:
         """Answers 100 unless something was answered already (RFC 3261 §17.2.1)."""
-        if server.response is None:
+        if not server.response:
             self.respond(server, response_to(server.request, 100), now)
 
     def cancel(self, client: ClientTransaction, now: float, reason: str = "") -> None:
@@ -238,7 +253,7 @@ class TransactionLayer:
         if client.kind is Kind.INVITE_CLIENT:
             if client.state in {State.CALLING, State.PROCEEDING}:
                 client.reason = reason
-            self._step_client(client, Input.CANCEL, None, now)
+            self._step(client, Input.CANCEL, None, now)
 
     def transport_failed(self, destination: Destination, now: float) -> None:
         """Nothing can be sent to `destination` any more: every transaction on it learns so."""
@@ -277,15 +292,15 @@ class TransactionLayer:
 
     def take_output(self) -> list[tuple[bytes, Destination]]:
         """The messages to send, in order."""
-        output = self._output
+        output = self.output
         if output:
-            self._output = []
+            self.output = []
         return output
 
     def take_events(self) -> list[Event]:
-        events = self._events
+        events = self.events
         if events:
-            self._events = []
+            self.events = []
         return events
 
     def __len__(self) -> int:
@@ -294,66 +309,50 @@ class TransactionLayer:
     # --- running the tables
 
     def _step(self, transaction: Transaction, happened: Input, message: Message | None, now: float) -> None:
-        if isinstance(transaction, ClientTransaction):
-            self._step_client(transaction, happened, message, now)
-        elif isinstance(transaction, ServerTransaction):
-            self._step_server(transaction, happened, message, now)
+        acts, transaction.state = self._steps[transaction.kind][transaction.state, happened]
+        for act in acts:
+            act(transaction, message, now)
+        if transaction.state is State.TERMINATED:
+            self._terminate(transaction)
 
-    def _step_client(self, client: ClientTransaction, happened: Input, message: Message | None, now: float) -> None:
-        actions, client.state = client.table[client.state, happened]
-        for action in actions:
-            act = self._client_actions.get(action)
-            if act is not None:
-                act(client, message, now)
-            else:
-                self._start(action, client, now)
-        if client.state is State.TERMINATED and self._clients.get(client.key) is client:
-            del self._clients[client.key]
-            self._terminated(client)
-
-    def _step_server(self, server: ServerTransaction, happened: Input, message: Message | None, now: float) -> None:
-        actions, server.state = server.table[server.state, happened]
-        for action in actions:
-            act = self._server_actions.get(action)
-            if act is not None:
-                act(server, message, now)
-            else:
-                self._start(action, server, now)
-        if server.state is State.TERMINATED and self._servers.get(server.key) is server:
-            del self._servers[server.key]
-            self._terminated(server)
-
-    def _terminated(self, transaction: ClientTransaction | ServerTransaction) -> None:
+    def _terminate(self, transaction: Transaction) -> None:
+        home: dict[Key, Any] = self._clients if isinstance(transaction, ClientTransaction) else self._servers
+        if home.get(transaction.key) is not transaction:
+            return   # it has ended before, and another may go by its key now
+        del home[transaction.key]
         transaction.repeat = transaction.deadline = None
         if transaction.request.method != "CANCEL":
-            self._events.append(Terminated(transaction))
+            self.events.append(Terminated(transaction))
 
     # --- timers
 
-    def _start(self, action: Action, transaction: Transaction, now: float) -> None:
-        timers = transaction.timers
-        deadline = _DEADLINES.get(action)
-        if deadline is not None:
+    def _deadline(self, timer: Input, duration: Callable[[Timers], float], only_unreliable: bool) -> Act:
+        def start(transaction: Transaction, _: Message | None, now: float) -> None:
             # The timer that ends a state; retransmissions belonged to the state before.
             transaction.repeat = None
-            timer, duration, only_unreliable = deadline
             if only_unreliable and transaction.reliable:
                 transaction.deadline = None
                 self._step(transaction, timer, None, now)
             else:
-                transaction.deadline = self._push(now + duration(timers), transaction, timer)
-        elif not transaction.reliable:
-            timer, interval = _REPEATS[action]
-            transaction.interval = interval(timers, transaction.interval)
-            transaction.repeat = self._push(now + transaction.interval, transaction, timer)
+                transaction.deadline = self._push(now + duration(transaction.timers), transaction, timer)
+
+        return start
+
+    def _repeat(self, timer: Input, interval: Callable[[Timers, float], float]) -> Act:
+        def start(transaction: Transaction, _: Message | None, now: float) -> None:
+            if not transaction.reliable:
+                transaction.interval = interval(transaction.timers, transaction.interval)
+                transaction.repeat = self._push(now + transaction.interval, transaction, timer)
+
+        return start
 
     def _push(self, when: float, transaction: Transaction, timer: Input) -> TimerEntry:
         heap = self._heap
-        if len(heap) > 64 + 4 * (len(self._clients) + len(self._servers)):
+        if len(heap) > self._crowded:
             heap[:] = [entry for entry in heap if _is_armed(entry)]
             heapq.heapify(heap)
-        self._serial += 1
-        entry = (when, self._serial, transaction, timer)
+            self._crowded = max(64, 2 * len(heap))
+        entry = (when, next(self._serials), transaction, timer)
         heapq.heappush(heap, entry)
         if when < self.earliest:  # noqa: PLR1730 - min() is a call more
             self.earliest = when
@@ -362,12 +361,12 @@ class TransactionLayer:
     # --- actions of clients
 
     def _send_request(self, client: ClientTransaction, _: Message | None, __: float) -> None:
-        self._output.append((client.request.to_bytes(), client.destination))
+        self.output.append((client.request.to_bytes(), client.destination))
 
     def _send_ack(self, client: ClientTransaction, response: Message | None, _: float) -> None:
         if response is not None and not client.ack:
             client.ack = _hop_by_hop("ACK", client.request, to=response).to_bytes()
-        self._output.append((client.ack, client.destination))
+        self.output.append((client.ack, client.destination))
 
     def _send_cancel(self, client: ClientTransaction, _: Message | None, now: float) -> None:
         cancel = _hop_by_hop("CANCEL", client.request, to=client.request)
@@ -375,46 +374,43 @@ class TransactionLayer:
             cancel.add("Reason", client.reason)
         self.request(cancel, client.destination, now)
 
-    def _deliver(self, client: ClientTransaction, response: Message | None, _: float) -> None:
-        if isinstance(response, Response) and client.request.method != "CANCEL":
-            self._events.append(ResponseReceived(client, response))
+    def _deliver(self, client: ClientTransaction, response: Response, _: float) -> None:
+        if client.request.method != "CANCEL":
+            self.events.append(ResponseReceived(client, response))
 
     def _time_out(self, client: ClientTransaction, _: Message | None, __: float) -> None:
         if client.request.method != "CANCEL":
-            self._events.append(TimedOut(client))
+            self.events.append(TimedOut(client))
 
     def _fail_client(self, client: ClientTransaction, _: Message | None, __: float) -> None:
         if client.request.method != "CANCEL":
-            self._events.append(TransportFailed(client))
+            self.events.append(TransportFailed(client))
 
     # --- actions of servers
 
-    def _send_response(self, server: ServerTransaction, response: Message | None, _: float) -> None:
-        if isinstance(response, Response):
-            server.response = response
-            self._output.append((response.to_bytes(), server.source))
+    def _send_response(self, server: ServerTransaction, response: Response, _: float) -> None:
+        server.response = response.to_bytes()
+        self.output.append((server.response, server.source))
 
     def _retransmit(self, server: ServerTransaction, _: Message | None, __: float) -> None:
-        if server.response is not None:
-            self._output.append((server.response.to_bytes(), server.source))
+        if server.response:
+            self.output.append((server.response, server.source))
 
     def _send_trying(self, server: ServerTransaction, _: Message | None, now: float) -> None:
         self._send_response(server, response_to(server.request, 100), now)
 
-    def _deliver_ack(self, server: ServerTransaction, request: Message | None, _: float) -> None:
-        if isinstance(request, Request):
-            self._events.append(Ack(request, server.flow))
+    def _deliver_ack(self, server: ServerTransaction, request: Request, _: float) -> None:
+        self.events.append(Ack(request, server.flow))
 
-    def _deliver_cancel(self, server: ServerTransaction, request: Message | None, _: float) -> None:
-        if isinstance(request, Request):
-            self._events.append(Cancelled(server, request))
+    def _deliver_cancel(self, server: ServerTransaction, request: Request, _: float) -> None:
+        self.events.append(Cancelled(server, request))
 
     def _unacknowledged(self, server: ServerTransaction, _: Message | None, __: float) -> None:
-        self._events.append(Unacknowledged(server))
+        self.events.append(Unacknowledged(server))
 
     def _fail_server(self, server: ServerTransaction, _: Message | None, __: float) -> None:
         if server.request.method != "CANCEL":
-            self._events.append(ResponseUndeliverable(server))
+            self.events.append(ResponseUndeliverable(server))
 
 
 # Retransmission timers: the input when they fire, and the next interval from the last. Unreliable transports only.
@@ -443,6 +439,10 @@ _DEADLINES: Final[dict[Action, tuple[Input, Callable[[Timers], float], bool]]] =
     Action.START_CANCEL_WAIT: (Input.TIMER_CANCEL, attrgetter("lifetime"), False),
     Action.START_TRYING: (Input.TIMER_TRYING, attrgetter("trying"), False),
 }
+
+
+def _acts(known: dict[Action, Act], actions: tuple[Action, ...]) -> tuple[Act, ...]:
+    return tuple([known[action] for action in actions])
 
 
 def _is_armed(entry: TimerEntry) -> bool:
@@ -475,17 +475,23 @@ def _server_key(request: Request, method: str) -> Key:
     Raises MalformedMessage.
     """
     via = request.top_via
-    if via.has_magic_cookie:
-        return via.branch, via.host, via.port, method
+    branch = via.branch
+    if is_unique(branch):
+        return branch, via.host, via.port, method
     to_tag = "" if method == "INVITE" else request.to_tag
     number = request.cseq[0]
-    sent_by = (via.transport, via.host, via.port, via.branch)
+    sent_by = (via.transport, via.host, via.port, branch)
     return request.uri, to_tag, request.from_tag, request.call_id, number, sent_by, method
 
 
 def _acknowledges(ack: Request, server: ServerTransaction) -> bool:
     """RFC 2543 matching: the To tag of an ACK is that of the response (RFC 3261 §17.2.3)."""
-    return server.response is not None and server.response.to_tag == ack.to_tag
+    return bool(server.response) and _answered_tag(server) == ack.to_tag
+
+
+def _answered_tag(server: ServerTransaction) -> str:
+    """The To tag of the last response, "" while there is none. Raises MalformedMessage."""
+    return parse_datagram_untrusted(server.response).to_tag if server.response else ""
 
 
 def _own_tag(request: Request) -> str:

@@ -7,21 +7,24 @@ Text is UTF-8 with surrogateescape: octets that are not UTF-8 survive.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, Self
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any, Final, Generic, Self, TypeVar
 
 from pcscf.errors import MalformedMessage
 from pcscf.sip import grammar
 from pcscf.sip.headers import (
     NameAddr,
     Via,
+    call_id_of_line,
+    cseq_of_line,
+    elements_of_line,
     end_of_element,
-    parse_cseq,
     parse_name_addr,
-    parse_tag,
-    parse_via,
-    split_values,
+    tag_of_line,
     unfold,
+    value_of_line,
+    via_of_line,
 )
 from pcscf.sip.status import REASON_PHRASES
 from pcscf.sip.uri import Uri, parse_uri
@@ -53,7 +56,10 @@ COMPACT_FORMS: Final = {
 
 _MAX_KNOWN_NAMES: Final = 4096
 _MAX_KNOWN_NAME_LENGTH: Final = 48
-_CACHED_FIELDS: Final = frozenset({"from", "to", "cseq", "call-id"})
+_READ_ONCE: Final = {"via": "top_via", "from": "from_tag", "to": "to_tag", "cseq": "cseq", "call-id": "call_id"}
+"""Key of a field → the attribute that keeps what was read of it."""
+
+_T = TypeVar("_T")
 
 
 class _Keys(dict[str, str]):
@@ -81,30 +87,35 @@ def _line(name: str, value: str) -> str:
     return f"{name}:{value}" if value[:1] in {" ", "\t"} else f"{name}: {value}"
 
 
-class Message:
-    """What requests and responses share. `name` arguments are long forms in any case; "Via" finds "v" too."""
+class _ReadOnce(Generic[_T]):
+    """An attribute that is read when first asked for. It then stays with the message until its field is changed."""
 
-    __slots__ = ("_call_id", "_cseq", "_from_tag", "_keys", "_lines", "_to_tag", "_via", "body", "version")
+    def __init__(self, read: Callable[[Any], _T]) -> None:
+        self._read = read
+        self._name = read.__name__
+        self.__doc__ = read.__doc__
+
+    def __get__(self, message: Message, _: type[Message]) -> _T:
+        value = self._read(message)
+        setattr(message, self._name, value)
+        return value
+
+
+class Message:
+    """What requests and responses share. `name` arguments are long forms in any case; "Via" finds "v" too.
+
+    keys: per header line its long name in lower case. Only to be looked at.
+    """
 
     def __init__(self, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", version: str = SIP_VERSION) -> None:
         self._lines = [_line(name, value) for name, value in headers]
-        self._keys = [KEYS[line[: line.index(":")]] for line in self._lines]
+        self.keys = [KEYS[line[: line.index(":")]] for line in self._lines]
         self.body = body
         self.version = version
-        self._forget()
-
-    def _forget(self) -> None:
-        self._cseq: tuple[int, str] | None = None
-        self._via: Via | None = None
-        self._from_tag: str | None = None
-        self._to_tag: str | None = None
-        self._call_id: str | None = None
 
     def _changed(self, key: str) -> None:
-        if key == "via":
-            self._via = None
-        elif key in _CACHED_FIELDS:
-            self._forget()
+        if key in _READ_ONCE:
+            self.__dict__.pop(_READ_ONCE[key], None)
 
     @property
     def start_line(self) -> str:
@@ -119,16 +130,11 @@ class Message:
         pairs = [line.partition(":") for line in self._lines]
         return tuple([(name, value) for name, _, value in pairs])
 
-    @property
-    def keys(self) -> Sequence[str]:
-        """Per header line its long name in lower case. Not to be changed."""
-        return self._keys
-
     # --- reading
 
     def _places(self, key: str) -> list[int]:
         """Indexes of the lines with that key."""
-        keys = self._keys
+        keys = self.keys
         count = keys.count(key)
         if not count:
             return []
@@ -139,47 +145,59 @@ class Message:
             places.append(place)
         return places
 
-    def _value(self, place: int) -> str:
-        value = self._lines[place].partition(":")[2]
-        return unfold(value) if "\n" in value else value.strip(" \t")
-
     def get(self, name: str) -> str | None:
         """Value of the first line of that name, unfolded and trimmed."""
         key = KEYS[name]
-        keys = self._keys
+        keys = self.keys
         if key not in keys:
             return None
         value = self._lines[keys.index(key)].partition(":")[2]
         return unfold(value) if "\n" in value else value.strip(" \t")
 
+    def lines_of(self, name: str) -> list[str]:
+        """The lines of that name, names included, exactly as received."""
+        key = KEYS[name]
+        return self._lines_of(key) if key in self.keys else []
+
+    def _lines_of(self, key: str) -> list[str]:
+        keys = self.keys
+        place = keys.index(key)
+        end = place + keys.count(key)
+        if keys[place:end].count(key) < end - place:
+            return [self._lines[each] for each in self._places(key)]
+        return self._lines[place:end]
+
     def get_all(self, name: str) -> list[str]:
         """One value per line, unfolded and trimmed."""
-        return [self._value(place) for place in self._places(KEYS[name])]
+        return list(map(value_of_line, self.lines_of(name)))
 
     def values(self, name: str) -> list[str]:
         """The comma-separated elements of all lines in order; commas within quotes and <> do not split."""
-        places = self._places(KEYS[name])
-        if not places:
+        key = KEYS[name]
+        keys = self.keys
+        if key not in keys:
             return []
-        elements = split_values(self._value(places[0]))
-        for place in places[1:]:
-            elements += split_values(self._value(place))
-        return elements
+        if keys.count(key) == 1:
+            return list(elements_of_line(self._lines[keys.index(key)]))
+        return list(chain.from_iterable(map(elements_of_line, self._lines_of(key))))
 
     def __contains__(self, name: str) -> bool:
-        return KEYS[name] in self._keys
+        return KEYS[name] in self.keys
 
     # --- changing
 
     def set(self, name: str, value: str) -> None:
         """One line of that name: the first keeps its place and spelling, the others go. Appended if there was none."""
         key = KEYS[name]
-        if self._keys.count(key) != 1:
+        keys = self.keys
+        if keys.count(key) != 1:
             self.set_values(name, [value])
             return
-        place = self._keys.index(key)
-        self._lines[place] = _line(self._lines[place].partition(":")[0], value)
-        self._changed(key)
+        place = keys.index(key)
+        lines = self._lines
+        lines[place] = _line(lines[place].partition(":")[0], value)
+        if key in _READ_ONCE:
+            self._changed(key)
 
     def add(self, name: str, value: str) -> None:
         """A new line at the end."""
@@ -188,7 +206,7 @@ class Message:
     def prepend(self, name: str, value: str) -> None:
         """A new line before the first of that name; where there is none, after the Via lines, or at the top."""
         key = KEYS[name]
-        keys = self._keys
+        keys = self.keys
         place = 0
         if key in keys:
             place = keys.index(key)
@@ -198,42 +216,48 @@ class Message:
 
     def _insert(self, index: int, key: str, line: str) -> None:
         self._lines.insert(index, line)
-        self._keys.insert(index, key)
-        self._changed(key)
+        self.keys.insert(index, key)
+        if key in _READ_ONCE:
+            self._changed(key)
 
     def remove(self, name: str) -> None:
         """All lines of that name."""
         key = KEYS[name]
         for place in reversed(self._places(key)):
-            del self._lines[place], self._keys[place]
+            del self._lines[place], self.keys[place]
         self._changed(key)
 
     def remove_first_value(self, name: str) -> None:
         """Without the first element (Via, Route …); the rest of its line stays as it came, an emptied line goes."""
         key = KEYS[name]
-        if key not in self._keys:
+        keys, lines = self.keys, self._lines
+        if key not in keys:
             return
-        index = self._keys.index(key)
-        line = self._lines[index]
+        index = keys.index(key)
+        line = lines[index]
         if "," not in line or end_of_element(line, colon := line.index(":") + 1) == len(line):
-            del self._lines[index], self._keys[index]
+            del lines[index], keys[index]
         else:
-            self._lines[index] = line[:colon] + line[end_of_element(line, colon) + 1 :]
-        self._changed(key)
+            lines[index] = line[:colon] + line[end_of_element(line, colon) + 1 :]
+        if key in _READ_ONCE:
+            self._changed(key)
 
     def set_values(self, name: str, values: Sequence[str]) -> None:
         """One line per value at the place of the first of that name and spelled so, or at the end; [] removes all."""
         key = KEYS[name]
-        places = self._places(key)
-        place = len(self._lines)
-        if places:
-            place = places[0]
-            name = self._lines[place].partition(":")[0]
-        for extra in reversed(places):
-            del self._lines[extra], self._keys[extra]
-        self._lines[place:place] = [_line(name, value) for value in values]
-        self._keys[place:place] = [key] * len(values)
-        self._changed(key)
+        keys, lines = self.keys, self._lines
+        count = keys.count(key)
+        place = end = len(keys)
+        if count:
+            place = keys.index(key)
+            end = place + 1
+            name = lines[place].partition(":")[0]
+            for extra in reversed(self._places(key)[1:]) if count > 1 else ():
+                del lines[extra], keys[extra]
+        lines[place:end] = [_line(name, value) for value in values]
+        keys[place:end] = [key] * len(values)
+        if key in _READ_ONCE:
+            self._changed(key)
 
     def replace_first_line(self, name: str, value: str) -> None:
         """Puts `value`, written exactly so, right of the colon of the first line of that name.
@@ -241,28 +265,37 @@ class Message:
         Raises ValueError if there is none.
         """
         key = KEYS[name]
-        index = self._keys.index(key)
+        index = self.keys.index(key)
         line = self._lines[index]
         self._lines[index] = line[: line.index(":") + 1] + value
         self._changed(key)
 
+    def rewrite_first_line(self, name: str, rewrite: Callable[[str], str]) -> None:
+        """Puts what `rewrite` makes of the first line of that name, as received, in its place.
+
+        Raises ValueError if there is none. Of no use for the fields that are read once.
+        """
+        place = self.keys.index(KEYS[name])
+        self._lines[place] = rewrite(self._lines[place])
+
     def prepend_via(self, value: str, via: Via) -> None:
         """A new Via line on top; `via` is what `value` says."""
-        keys = self._keys
+        keys = self.keys
         place = keys.index("via") if "via" in keys else 0
         self._lines.insert(place, f"Via: {value}")
         keys.insert(place, "via")
-        self._via = via
+        self.top_via = via
 
     def replace_top_via(self, raw: str, via: Via) -> None:
         """Puts `raw` right of the colon of the first Via line; `via` is what its first element says now."""
-        self.replace_first_line("Via", raw)
-        self._via = via
+        place = self.keys.index("via")
+        self._lines[place] = f"{self._lines[place].partition(':')[0]}:{raw}"
+        self.top_via = via
 
     def first_line(self, name: str) -> str | None:
         """What stands right of the colon in the first line of that name, exactly as received."""
         key = KEYS[name]
-        return self._lines[self._keys.index(key)].partition(":")[2] if key in self._keys else None
+        return self._lines[self.keys.index(key)].partition(":")[2] if key in self.keys else None
 
     def set_body(self, body: bytes, content_type: str | None = None) -> None:
         """Replaces the body and corrects Content-Length; sets Content-Type if given."""
@@ -277,25 +310,24 @@ class Message:
         for name in names:
             key = KEYS[name]
             for place in source._places(key):
-                self._lines.append(lines[place])
-                self._keys.append(key)
-        self._forget()
+                self._insert(len(self.keys), key, lines[place])
 
     # --- mandatory fields, read once
 
-    @property
+    def _first_line(self, key: str) -> str:
+        """The first line of that key, "" when there is none."""
+        keys = self.keys
+        return self._lines[keys.index(key)] if key in keys else ""
+
+    @_ReadOnce
     def call_id(self) -> str:
         """Empty when absent."""
-        if self._call_id is None:
-            self._call_id = self.get("Call-ID") or ""
-        return self._call_id
+        return value_of_line(self._first_line("call-id"))
 
-    @property
+    @_ReadOnce
     def cseq(self) -> tuple[int, str]:
         """(number, method). Raises MalformedMessage."""
-        if self._cseq is None:
-            self._cseq = parse_cseq(self.get("CSeq") or "")
-        return self._cseq
+        return cseq_of_line(self._first_line("cseq"))
 
     @property
     def from_(self) -> NameAddr:
@@ -307,27 +339,38 @@ class Message:
         """Raises MalformedMessage."""
         return parse_name_addr(self.get("To") or "")
 
-    @property
+    @_ReadOnce
     def from_tag(self) -> str:
         """Empty when there is none (RFC 2543). Raises MalformedMessage."""
-        if self._from_tag is None:
-            self._from_tag = parse_tag(self.get("From") or "")
-        return self._from_tag
+        return tag_of_line(self._first_line("from"))
 
-    @property
+    @_ReadOnce
     def to_tag(self) -> str:
         """Empty outside a dialog. Raises MalformedMessage."""
-        if self._to_tag is None:
-            self._to_tag = parse_tag(self.get("To") or "")
-        return self._to_tag
+        return tag_of_line(self._first_line("to"))
 
-    @property
+    @_ReadOnce
     def top_via(self) -> Via:
         """Raises MalformedMessage."""
-        if self._via is None:
-            value = self.get("Via") or ""
-            self._via = parse_via(value[: end_of_element(value)] if "," in value else value)
-        return self._via
+        return via_of_line(self._first_line("via"))
+
+    def first_lines(self) -> dict[str, str]:
+        """Key → the first line of that name."""
+        return dict(zip(reversed(self.keys), reversed(self._lines), strict=True))
+
+    def read_mandatory(self) -> dict[str, str]:
+        """Reads all of the above at once; gives `first_lines`. Raises MalformedMessage, also for what is missing or empty."""
+        first = self.first_lines()
+        try:
+            _ = first["via"], self.top_via
+            self.from_tag = tag_of_line(first["from"])
+            self.to_tag = tag_of_line(first["to"])
+            self.call_id = call_id_of_line(first["call-id"])
+            self.cseq = cseq_of_line(first["cseq"])
+        except KeyError:
+            missing = [key for key in _READ_ONCE if key not in first]
+            raise MalformedMessage(f"missing: {', '.join(missing)}") from None
+        return first
 
     # --- writing
 
@@ -343,20 +386,11 @@ class Message:
 
     def copy(self) -> Self:
         """An independent message with the same content."""
-        twin = object.__new__(type(self))
-        twin._lines = self._lines.copy()
-        twin._keys = self._keys.copy()
-        twin._cseq, twin._via, twin._call_id = self._cseq, self._via, self._call_id
-        twin._from_tag, twin._to_tag = self._from_tag, self._to_tag
-        twin.body = self.body
-        twin.version = self.version
-        return twin
+        raise NotImplementedError
 
 
 class Request(Message):
     """`headers` given to the constructor are written as `Name: value`."""
-
-    __slots__ = ("_uri_parsed", "method", "uri")
 
     def __init__(
         self,
@@ -369,7 +403,6 @@ class Request(Message):
         super().__init__(headers, body, version)
         self.method = method
         self.uri = uri
-        self._uri_parsed: tuple[str, Uri] | None = None
 
     @property
     def start_line(self) -> str:
@@ -378,15 +411,16 @@ class Request(Message):
     @property
     def uri_parsed(self) -> Uri:
         """The Request-URI. Raises MalformedMessage."""
-        if self._uri_parsed is None or self._uri_parsed[0] != self.uri:
-            self._uri_parsed = (self.uri, parse_uri(self.uri))
-        return self._uri_parsed[1]
+        return parse_uri(self.uri)
 
     def copy(self) -> Self:
-        twin = super().copy()
+        twin = object.__new__(type(self))
         twin.method = self.method
         twin.uri = self.uri
-        twin._uri_parsed = self._uri_parsed
+        twin.version = self.version
+        twin.body = self.body
+        twin._lines = self._lines.copy()
+        twin.keys = self.keys.copy()
         return twin
 
     def __repr__(self) -> str:
@@ -395,8 +429,6 @@ class Request(Message):
 
 class Response(Message):
     """`headers` given to the constructor are written as `Name: value`."""
-
-    __slots__ = ("reason", "status")
 
     def __init__(
         self,
@@ -415,9 +447,13 @@ class Response(Message):
         return f"{self.version} {self.status} {self.reason}"
 
     def copy(self) -> Self:
-        twin = super().copy()
+        twin = object.__new__(type(self))
+        twin.version = self.version
         twin.status = self.status
         twin.reason = self.reason
+        twin.body = self.body
+        twin._lines = self._lines.copy()
+        twin.keys = self.keys.copy()
         return twin
 
     def __repr__(self) -> str:
@@ -432,8 +468,7 @@ def assemble_request(method: str, uri: str, version: str, lines: list[str], keys
     request.version = version
     request.body = b""
     request._lines = lines
-    request._keys = keys
-    request._cseq = request._via = request._from_tag = request._to_tag = request._call_id = request._uri_parsed = None
+    request.keys = keys
     return request
 
 
@@ -445,8 +480,7 @@ def assemble_response(version: str, status: int, reason: str, lines: list[str], 
     response.reason = reason
     response.body = b""
     response._lines = lines
-    response._keys = keys
-    response._cseq = response._via = response._from_tag = response._to_tag = response._call_id = None
+    response.keys = keys
     return response
 
 
@@ -457,22 +491,19 @@ def response_to(request: Request, status: int, reason: str = "", *, to_tag: str 
     A 100 carries Timestamp.
     Fields that the request lacks are left out, so that a malformed request can be answered.
     """
-    lines, keys = request._lines, request._keys
-    kept = [place for place in (*request._places("via"), *_first_places(keys)) if place >= 0]
-    response = assemble_response(
-        SIP_VERSION, status, reason or REASON_PHRASES.get(status, ""),
-        [lines[place] for place in kept], [keys[place] for place in kept])
-    if status == 100:
-        response.copy_lines(request, "Timestamp")
-    elif to_tag:
+    first = request.first_lines()
+    lines = request.lines_of("Via")
+    keys = ["via"] * len(lines)
+    for key in ("from", "to", "call-id", "cseq", *(("timestamp",) if status == 100 else ())):
+        if key in first:
+            lines.append(first[key])
+            keys.append(key)
+    response = assemble_response(SIP_VERSION, status, reason or REASON_PHRASES.get(status, ""), lines, keys)
+    if to_tag and status != 100:
         _add_to_tag(response, to_tag)
-    response.add("Content-Length", "0")
+    lines.append("Content-Length: 0")
+    keys.append("content-length")
     return response
-
-
-def _first_places(keys: list[str]) -> list[int]:
-    """Indexes of the first From, To, Call-ID and CSeq; -1 for one that is missing."""
-    return [keys.index(key) if key in keys else -1 for key in ("from", "to", "call-id", "cseq")]
 
 
 def _add_to_tag(response: Response, tag: str) -> None:

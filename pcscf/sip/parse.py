@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import repeat
 from typing import Final
 
 from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
 from pcscf.sip import grammar
-from pcscf.sip.headers import Via, is_number, parse_via
+from pcscf.sip.headers import KEPT, Via, is_number, parse_via, value_of_line
 from pcscf.sip.message import KEYS, SIP_VERSION, Message, Request, Response, assemble_request, assemble_response
 
 MAX_MESSAGE: Final = 65536
@@ -16,6 +18,8 @@ MAX_HEADER_LINES: Final = 256
 MAX_HEADER_LINE: Final = 8192
 MAX_DIGITS: Final = 16
 MAX_MAX_FORWARDS: Final = 255
+FEW: Final = 256
+"""Results that are kept of what has few values: status lines, lengths, hops."""
 
 KNOWN_METHODS: Final = frozenset({
     "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "REGISTER", "PRACK", "UPDATE",
@@ -25,7 +29,6 @@ KNOWN_METHODS: Final = frozenset({
 
 KNOWN_SCHEMES: Final = frozenset({"sip", "sips", "tel", "urn"})
 
-_MANDATORY: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 _SINGLE: Final = frozenset({
     "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "content-encoding", "expires",
     "min-expires", "session-expires", "min-se", "event", "refer-to", "referred-by", "replaces", "rseq", "rack", "date",
@@ -43,18 +46,17 @@ def parse_datagram_untrusted(data: bytes, max_message: int = MAX_MESSAGE) -> Req
     Leading CRLFs are skipped; octets beyond Content-Length are ignored (RFC 3261 §18.3). The `request` of an error is
     what could be read of a request, or None: a datagram that is not worth an answer (a response, keep-alive, noise).
     """
-    start = 0
-    while data.startswith(b"\r\n", start):
-        start += 2
-    if len(data) - start > max_message:
+    if data.startswith(b"\r\n"):
+        data = grammar.leading_line_ends.sub(b"", data, 1)
+    if len(data) > max_message:
         raise OversizedMessage(f"message larger than {max_message} octets")
-    end = data.find(b"\r\n\r\n", start)
-    head = data[start : end if end >= 0 else len(data)].decode("utf-8", "surrogateescape")
+    octets, blank, rest = data.partition(b"\r\n\r\n")
+    head = octets.decode("utf-8", "surrogateescape")
     try:
-        if end < 0:
+        if not blank:
             raise MalformedMessage("no empty line ends the header section")  # noqa: TRY301 – one place adds `request`
-        message = _parse_head(head)
-        message.body = _body(data[end + 4 :], _content_length(message))
+        message, length = _parse_head(head)
+        message.body = rest if length is None or length == len(rest) else _cut(rest, length)
     except (MalformedMessage, VersionNotSupported) as error:
         error.request = _salvage(head)
         raise
@@ -140,15 +142,16 @@ class StreamParser:
         head = buffer[:end].decode("utf-8", "surrogateescape")
         del buffer[: end + 4]
         try:
-            message = _parse_head(head)
-            self._missing = _stream_length(message, self._max_message - end - 4)
+            message, length = _parse_head(head)
+            self._missing = _stream_length(length, self._max_message - end - 4)
         except (MalformedMessage, VersionNotSupported) as error:
             error.request = _salvage(head)
             raise
         return message
 
 
-def _parse_head(head: str) -> Request | Response:
+def _parse_head(head: str) -> tuple[Request | Response, int | None]:
+    """The message without its body, and its Content-Length."""
     lines = head.split("\r\n")
     flat = "".join(lines)
     if "\r" in flat or "\n" in flat:
@@ -164,37 +167,49 @@ def _parse_head(head: str) -> Request | Response:
         raise MalformedMessage(f"more than {MAX_HEADER_LINES} header lines")
     if len(head) > MAX_HEADER_LINE and max(len(start_line), *map(len, lines)) > MAX_HEADER_LINE:
         raise MalformedMessage(f"a line longer than {MAX_HEADER_LINE} characters")
+    message: Request | Response
     if start_line[:4].upper() == "SIP/":
-        return _response(start_line, lines, keys)
-    return _request(start_line, lines, keys)
+        message = assemble_response(*_status_line(start_line), lines, keys)
+    else:
+        message = assemble_request(*_request_line(start_line), lines, keys)
+    if "content-length" not in keys:
+        return message, None
+    if keys.count("content-length") > 1:
+        raise MalformedMessage("more than one Content-Length")
+    return message, _length_of_line(lines[keys.index("content-length")])
 
 
 def _keys_of(lines: list[str]) -> list[str]:
-    try:
-        return list(map(KEYS.__getitem__, [line[: line.index(":")] for line in lines]))
-    except ValueError:
-        colonless = next(line for line in lines if ":" not in line)
-        raise MalformedMessage(f"header line without colon: {colonless[:80]!r}") from None
+    if not lines:
+        return []
+    names, colons, _ = zip(*map(str.partition, lines, repeat(":")), strict=True)
+    if "" in colons:
+        raise MalformedMessage(f"header line without colon: {lines[colons.index('')][:80]!r}")
+    return list(map(KEYS.__getitem__, names))
 
 
-def _request(start_line: str, lines: list[str], keys: list[str]) -> Request:
-    parts = start_line.split(" ")
+@lru_cache(KEPT)
+def _request_line(text: str) -> tuple[str, str, str]:
+    """Method, Request-URI, version."""
+    parts = text.split(" ")
     if len(parts) != 3 or not parts[1]:
-        raise MalformedMessage(f"not a Request-Line: {start_line[:80]!r}")
+        raise MalformedMessage(f"not a Request-Line: {text[:80]!r}")
     method, uri, version = parts
     if method not in KNOWN_METHODS and not grammar.token.fullmatch(method):
         raise MalformedMessage(f"not a method: {method[:80]!r}")
     _check_version(version)
-    return assemble_request(method, uri, version, lines, keys)
+    return method, uri, version
 
 
-def _response(start_line: str, lines: list[str], keys: list[str]) -> Response:
-    version, _, rest = start_line.partition(" ")
+@lru_cache(FEW)
+def _status_line(text: str) -> tuple[str, int, str]:
+    """Version, status, reason phrase."""
+    version, _, rest = text.partition(" ")
     _check_version(version)
     status, space, reason = rest.partition(" ")
     if not space or len(status) != 3 or not is_number(status) or not 100 <= int(status) <= 699:
-        raise MalformedMessage(f"not a Status-Line: {start_line[:80]!r}")
-    return assemble_response(version, int(status), reason, lines, keys)
+        raise MalformedMessage(f"not a Status-Line: {text[:80]!r}")
+    return version, int(status), reason
 
 
 def _check_version(version: str) -> None:
@@ -205,27 +220,21 @@ def _check_version(version: str) -> None:
     raise MalformedMessage(f"not a SIP version: {version[:80]!r}")
 
 
-def _content_length(message: Message) -> int | None:
-    text = message.get("Content-Length")
-    if text is None:
-        return None
-    if message.keys.count("content-length") > 1:
-        raise MalformedMessage("more than one Content-Length")
+@lru_cache(FEW)
+def _length_of_line(line: str) -> int:
+    text = value_of_line(line)
     if len(text) > MAX_DIGITS or not is_number(text):
         raise MalformedMessage(f"Content-Length cannot be read: {text[:80]!r}")
     return int(text)
 
 
-def _body(rest: bytes, length: int | None) -> bytes:
-    if length is None or length == len(rest):
-        return rest
+def _cut(rest: bytes, length: int) -> bytes:
     if length > len(rest):
         raise MalformedMessage(f"Content-Length is {length}, but only {len(rest)} octets follow")
     return rest[:length]
 
 
-def _stream_length(message: Message, room: int) -> int:
-    length = _content_length(message)
+def _stream_length(length: int | None, room: int) -> int:
     if length is None:
         raise MalformedMessage("a message on a stream needs Content-Length")
     if length > room:
@@ -258,14 +267,13 @@ def check_request(request: Request) -> None:
     400: a mandatory field is missing, malformed or repeated; CSeq does not fit the method; the Request-URI cannot be
     read. 416: its scheme is unknown. 505: the version is. Max-Forwards may be missing: the caller adds it (§16.6).
     """
-    _check_version(request.version)
-    _check_common(request)
+    if request.version != SIP_VERSION:
+        _check_version(request.version)
+    first = _check_common(request)
     if request.cseq[1] != request.method:
         raise MalformedMessage(f"CSeq is for {request.cseq[1][:40]}, the request is {request.method[:40]}")
-    if "max-forwards" in request.keys:
-        hops = request.get("Max-Forwards") or ""
-        if not is_number(hops) or len(hops) > MAX_DIGITS or int(hops) > MAX_MAX_FORWARDS:
-            raise MalformedMessage(f"Max-Forwards is not between 0 and {MAX_MAX_FORWARDS}: {hops[:40]!r}")
+    if "max-forwards" in first:
+        _check_hops(first["max-forwards"])
     uri = request.uri_parsed
     if uri.scheme not in KNOWN_SCHEMES:
         raise UnsupportedScheme(f"Request-URI of unknown scheme {uri.scheme[:40]}:")
@@ -274,10 +282,20 @@ def check_request(request: Request) -> None:
         raise MalformedMessage("header fields in the Request-URI")
 
 
+@lru_cache(FEW)
+def _check_hops(line: str) -> None:
+    hops = value_of_line(line)
+    if not is_number(hops) or len(hops) > MAX_DIGITS or int(hops) > MAX_MAX_FORWARDS:
+        raise MalformedMessage(f"Max-Forwards is not between 0 and {MAX_MAX_FORWARDS}: {hops[:40]!r}")
+
+
 def check_response(response: Response) -> None:
     """Whether a parsed response may be worked with. Raises MalformedMessage: the caller drops it (RFC 3261 §18.1.2)."""
     _check_common(response)
-    if response.keys.count("via") > 1 or "," in (response.first_line("Via") or ""):
+    lines = response.lines_of("Via")
+    if "," not in lines[0]:
+        del lines[0]
+    if any(map(grammar.maybe_not_unicast.search, lines)):
         _check_next_hop(response.values("Via"))
 
 
@@ -295,26 +313,19 @@ def _is_unicast(via: Via) -> bool:
     return not address.is_multicast and str(address) != "255.255.255.255"
 
 
-def _check_repeated(keys: Sequence[str], repeated: int) -> None:
-    # Via, Route and Record-Route are what is repeated in nearly every message.
-    for key in ("via", "route", "record-route"):
-        count = keys.count(key)
-        if count > 1:
-            repeated -= count - 1
-    if repeated:
-        for key in _SINGLE.intersection(keys):
-            if keys.count(key) > 1:
-                raise MalformedMessage(f"more than one {key}")
+def _check_repeated(keys: Sequence[str]) -> None:
+    for key in _SINGLE.intersection(keys):
+        if keys.count(key) > 1:
+            raise MalformedMessage(f"more than one {key}")
 
 
-def _check_common(message: Message) -> None:
+def _check_common(message: Message) -> Mapping[str, str]:
+    """Gives the first line of each name by its key."""
+    first = message.read_mandatory()
     keys = message.keys
-    present = set(keys)
-    if not present >= _MANDATORY:
-        raise MalformedMessage(f"missing: {', '.join(sorted(_MANDATORY - present))}")
-    if len(present) != len(keys):
-        _check_repeated(keys, len(keys) - len(present))
-    _ = message.top_via, message.cseq, message.from_tag, message.to_tag
-    call_id = message.call_id
-    if not call_id or " " in call_id or "\t" in call_id:
-        raise MalformedMessage(f"Call-ID cannot be read: {call_id[:80]!r}")
+    if len(first) < len(keys):
+        # Via, Route and Record-Route are what is repeated in nearly every message.
+        usual = keys.count("via") + keys.count("route") + keys.count("record-route")
+        if len(keys) - usual > len(first) - 1 - ("route" in first) - ("record-route" in first):
+            _check_repeated(keys)
+    return first

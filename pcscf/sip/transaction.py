@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from pcscf.sip.flow import Destination, Flow, Hop, is_reliable
-from pcscf.sip.message import Request, Response
+from pcscf.sip.message import Request
 
 DEFAULT_PORTS: Final = MappingProxyType({"udp": 5060, "tcp": 5060, "tls": 5061})
 
@@ -373,11 +373,10 @@ class Transaction:
     The messages handed to a transaction must not be changed afterwards: retransmissions are written from them.
     """
 
-    __slots__ = ("deadline", "interval", "key", "kind", "reliable", "repeat", "request", "state", "table", "timers", "user")
+    __slots__ = ("deadline", "interval", "key", "kind", "reliable", "repeat", "request", "state", "timers", "user")
 
     def __init__(self, kind: Kind, key: Key, request: Request, destination: Destination, timers: Timers) -> None:
         self.kind = kind
-        self.table = TRANSITIONS[kind]
         self.key = key
         self.request = request
         self.reliable = is_reliable(destination)
@@ -406,7 +405,9 @@ class ClientTransaction(Transaction):
 
 
 class ServerTransaction(Transaction):
-    """flow: where the request, or its ACK, came from. source: where its responses go. response: the last one sent."""
+    """flow: where the request, or its ACK, came from. source: where its responses go. response: the last one
+    sent, as octets: all that a retransmission needs of it.
+    """
 
     __slots__ = ("arrived", "flow", "response", "source")
 
@@ -415,7 +416,7 @@ class ServerTransaction(Transaction):
         super().__init__(kind, key, request, flow, timers)
         self.flow = flow
         self.source: Destination = response_flow(request, flow)
-        self.response: Response | None = None
+        self.response = b""
         self.arrived = now
 
     def fallback(self, realm: str) -> Hop:

@@ -357,3 +357,28 @@ def test_a_2xx_that_offers_nothing_passes(place: str) -> None:
         caller: BYE
         callee: 200
         """)
+
+
+@pytest.mark.parametrize("place", ALL)
+def test_a_session_that_had_no_media_has_none_again_after_a_refusal(place: str) -> None:
+    """RFC 6141 §3.4, where nothing stood before: the gateway gets its context back."""
+
+    async def story(play: Play) -> None:
+        ladder = Ladder(play)
+        await ladder.climb("""
+            caller: INVITE
+            callee: 200
+            caller: ACK
+            callee: INVITE
+            caller: 183 reliable (offer)
+            callee: PRACK (answer)
+            caller: 200 PRACK
+            """)
+        assert contexts(play.bed) == len(play.served)
+        await ladder.climb("caller: 488 INVITE")
+        await play.bed.settle(1)
+        assert contexts(play.bed) == 0
+        assert all(not each.standing for each in play.bed.store.sessions())
+        await ladder.climb(HANG_UP)
+
+    run(story, place)

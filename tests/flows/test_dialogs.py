@@ -199,6 +199,23 @@ def test_what_is_kept_of_earlier_changes_is_bounded() -> None:
     run(story, "from-ue")
 
 
+@pytest.mark.parametrize("place", ALL)
+def test_an_offer_under_the_number_of_another_transaction_goes_no_further(place: str) -> None:
+    """RFC 3261 §12.2.1.1: every request of a dialog has a CSeq of its own, so what is said of one offer is of no other."""
+
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES)
+        await ladder.climb(BEGINS)
+        update = ladder.dialogs["caller", ""].request("UPDATE")
+        update.set("CSeq", f"{play.sent.cseq[0]} UPDATE")
+        update.set_body(play.caller.offer.encode(), "application/sdp")
+        play.caller.send(update)
+        await play.caller.expect(491)
+        await ladder.climb(ENDS)
+
+    run(story, place)
+
+
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
 @pytest.mark.parametrize("place", ALL)
 def test_a_change_that_is_accepted_without_an_answer_changes_nothing(place: str, method: str) -> None:

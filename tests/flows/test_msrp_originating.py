@@ -573,7 +573,7 @@ def test_a_downgrade_is_counted_once() -> None:
     story(tale)
 
 
-def test_without_cema_the_call_is_refused_unless_peers_match_by_session_id() -> None:
+def test_without_cema_the_gateway_maps_paths_or_policy_says_what_becomes_of_it() -> None:
     bare = PROTECTED_OFFER.replace("a=msrp-cema\r\n", "")
 
     async def refused(bed: Bed, ue: Ue) -> None:
@@ -589,5 +589,14 @@ def test_without_cema_the_call_is_refused_unless_peers_match_by_session_id() -> 
         assert b"/z9;tcp" in answer.body
         await hang_up(bed, ue, answer)
 
-    story(refused)
+    async def mapped(bed: Bed, ue: Ue) -> None:
+        await rewritten(bed, ue)
+        told = bed.gateway.paths[-2:]
+        assert told == [
+            ("msrps://203.0.113.7:30000/z9;tcp", "msrps://192.0.2.10:9/kjh37s;tcp"),
+            ("msrp://198.51.100.7:41000/kjh37s;tcp", "msrp://198.51.100.50:40100/z9;tcp"),
+        ]
+
+    story(refused, policy=MediaPolicy(msrp=MediumPolicy(aware=False)))
     story(rewritten, policy=MediaPolicy(msrp=MediumPolicy(sessmatch=True)))
+    story(mapped)

@@ -32,6 +32,7 @@ from aiosipua import (
 
 from pcscf.lab import media, tls
 from pcscf.lab.call import Habits, Manners
+from pcscf.lab.description import answer_setup
 from pcscf.lab.msrp_session import MsrpSession
 from pcscf.lab.tap import NoTap
 from tests.support.kamailio import free_port
@@ -135,7 +136,7 @@ class Phone:
         assert call.sdp_offer is not None
         call.ringing()
         offered = serialize_sdp(call.sdp_offer)
-        setup = media.answer_setup(media.read_sdp_untrusted(offered.encode()).setup, "active")
+        setup = answer_setup(media.read_sdp_untrusted(offered.encode()).setup, "active")
         local = HABITS.describe(HOST, media.DISCARD_PORT, setup=setup, secure=True)
         call.accept(parse_sdp(media.write_sdp(local, session=8).decode()))
         return call, await _msrp(local, offered, call.call_id)

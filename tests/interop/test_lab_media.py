@@ -37,10 +37,21 @@ from pcscf.lab.fax_session import FaxSession
 from pcscf.lab.medium import MediaFailedError, SessionClosedError
 from pcscf.lab.secure import Layer, SecureEnd
 from pcscf.lab.streams import Listener, PlainStream, Stream, dial, secure_stream
-from pcscf.lab.t38 import Data, Field, FieldType, Ifp, Indicator, Modulation, encode_ifp, parse_ifp_untrusted
+from pcscf.lab.t38 import (
+    Data,
+    Field,
+    FieldType,
+    Ifp,
+    Indicator,
+    Modulation,
+    Udptl,
+    encode_ifp,
+    parse_ifp_untrusted,
+    parse_udptl_untrusted,
+)
 from pcscf.lab.tap import Address, NoTap
 from pcscf.observe.pcap import PcapWriter
-from tests.support.foreign import Libre, Spandsp
+from tests.support.foreign import FaxMachine, Libre, Spandsp
 from tests.support.peers import require_peer
 from tests.support.tshark import dissect, malformed
 
@@ -263,6 +274,83 @@ async def test_tshark_reads_a_fax(tmp_path: Path) -> None:
     assert (True, 0x5F) in said, "DCN"
     assert any(b"a page".hex() in data.split(",")[0] for *_, data, _ in rows)
     assert {row[4] for row in rows} == {"0", "1", "2"}
+
+
+EOL = "000000000001"   # T.4 §4.1: codes of whole rows of 1,728 dots, the first bit sent is the highest
+WHITE, BLACK = "010011011" + "00110101", "00110101" + "0000001100101" + "0000110111"
+ROWS = ([WHITE] * 10 + [BLACK] * 10) * 10
+
+
+def image(rows: list[str]) -> bytes:
+    bits = "".join(EOL + row for row in rows) + EOL * 6
+    bits += "0" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8)
+
+
+def rows_of(octets: bytes) -> list[str]:
+    bits = f"{int.from_bytes(octets):0{8 * len(octets)}b}"
+    return [row for row in re.split("0{11,}1", bits) if row.strip("0")]
+
+
+@dataclass
+class ToMachine:
+    """A way for datagrams to a fax machine that has IFP packets and no UDPTL; its clock runs five times as fast as ours."""
+
+    machine: FaxMachine
+    local: Address = ("lab", 1)
+    peer: Address = ("spandsp", 2)
+
+    def __post_init__(self) -> None:
+        self._coming: asyncio.Queue[bytes] = asyncio.Queue()
+        self._sequence = 0
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            self.machine.wait(0.02)
+            for packet in self.machine.outgoing:
+                self._coming.put_nowait(Udptl(self._sequence, packet).to_bytes())
+                self._sequence += 1
+            self.machine.outgoing.clear()
+            await asyncio.sleep(0.004)
+
+    def send(self, data: bytes) -> None:
+        packet = parse_udptl_untrusted(data)
+        assert self.machine.take(packet.primary, packet.sequence) == 0
+
+    async def receive(self) -> bytes:
+        return await self._coming.get()
+
+    def close(self) -> None:
+        """The machine goes on: it has an end of its own."""
+
+    async def completed(self) -> int:
+        while self.machine.completed is None:
+            await asyncio.sleep(0.01)
+        self._task.cancel()
+        self.machine.close()
+        return self.machine.completed
+
+
+@pytest.mark.interop("spandsp", "a page to a fax machine of spandsp and one from it: T.30 over T.38, images in T.4, confirmed")
+async def test_a_fax_machine(tmp_path: Path) -> None:
+    require_peer("spandsp")
+    async with asyncio.timeout(2 * PATIENCE):
+        way = ToMachine(FaxMachine(caller=False, receives=tmp_path / "page.tif"))
+        fax = FaxSession(way, caller=True, limit=150, tap=NoTap(), flow="call")
+        await fax.greet()
+        await fax.send_page(image(ROWS))
+        await fax.close()
+        assert await way.completed() == 0
+        assert fax.counted.lost == 0
+
+        way = ToMachine(FaxMachine(caller=True, sends=tmp_path / "page.tif"))
+        fax = FaxSession(way, caller=False, limit=150, tap=NoTap(), flow="call")
+        assert rows_of(await fax.receive_page()) == ROWS
+        assert await way.completed() == 0
+        with pytest.raises(SessionClosedError, match="disconnected"):
+            await fax.receive_page()
+        await fax.close()
 
 
 # TLS and DTLS

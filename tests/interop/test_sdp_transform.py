@@ -88,7 +88,8 @@ def descriptions(draw: st.DrawFn) -> Sdp:
 
 
 KNOBS = st.builds(
-    MediumPolicy, sessmatch=st.booleans(), terminate_unrequested=st.booleans(), core=st.sampled_from(["plain", "tls"]),
+    MediumPolicy, sessmatch=st.booleans(), aware=st.booleans(), terminate_unrequested=st.booleans(),
+    core=st.sampled_from(["plain", "tls"]),
 )
 POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS)
 
@@ -110,7 +111,7 @@ def owned(line: LinePlan, *, pushed: bool) -> set[str]:
             names |= {"protocol", "crypto", "connectionType"} | PROTECTION | CAPABILITIES
         if line.mode is Mode.PLAIN and ours:
             names |= PROTECTION
-        if line.path_mode == "sessmatch":
+        if line.path_mode in {"sessmatch", "aware"}:
             names |= {"path", "msrp-cema"}
     elif ours and line.mode not in LIVE:
         names |= {"port", "protocol"} | PROTECTION

@@ -50,6 +50,7 @@ KNOBS = st.builds(
     terminate_unrequested=st.booleans(),
     offer_tls_to_unindicated=st.booleans(),
     sessmatch=st.booleans(),
+    aware=st.booleans(),
     core=st.sampled_from(["plain", "tls"]),
 )
 POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS, st.booleans(), st.booleans())
@@ -139,7 +140,7 @@ def _check(explanation: Explanation, sent: Sdp) -> None:
             assert line.mode is Mode.UNUSED or effective_values(sent, section, "fingerprint") == ()
         if line.gateway:
             assert connection_host(sent, section) == gateway
-            kept = set() if line.path_mode == "sessmatch" else {"a=path"}
+            kept = {"a=path"} if line.path_mode == "agnostic" else set()
             leaked = [text for text in section.lines if sender.address in text and text.partition(":")[0] not in kept]
             assert leaked == []
 

@@ -35,6 +35,7 @@ KNOBS = st.builds(
     terminate_unrequested=st.booleans(),
     offer_tls_to_unindicated=st.booleans(),
     sessmatch=st.booleans(),
+    aware=st.booleans(),
     core=st.sampled_from(["plain", "tls"]),
 )
 POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS, st.booleans(), st.booleans())

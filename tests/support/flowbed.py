@@ -154,6 +154,7 @@ class Bed:
     policy: MediaPolicy = field(default_factory=MediaPolicy)
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
+    mechanisms: tuple[str, ...] = ("msrp-tls",)
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -171,8 +172,9 @@ class Bed:
         layer = self.layer = TransactionLayer(lambda _destination: Timers())
         self.driver = Driver(self.net, layer, Resolver(), self.wheel.later, Waits())  # type: ignore[arg-type]
         self.net.driver = self.driver
+        interfaces = INTERFACES | {"gm-tls": Interface("gm-tls", Side.ACCESS, "access", "tls", *ACCESS, self.mechanisms)}
         site = Site(
-            name="pcscf.ims.example", network="visited.example", interfaces=INTERFACES,
+            name="pcscf.ims.example", network="visited.example", interfaces=interfaces,
             core_realm="core", core_hop=f"sip:{REGISTRAR[0]}:{REGISTRAR[1]}", policy=lambda *_: self.policy,
             deadlines=self.deadlines, expiry=Expiry(least=1.0, grace=1.0), limits=self.limits,
             addresses=frozenset({ACCESS, ACCESS_UDP, CORE}))

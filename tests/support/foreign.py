@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 LIBRE, SPANDSP = "libre.so.0", "libspandsp.so.2"
 
@@ -132,3 +133,54 @@ def _spandsp() -> ctypes.CDLL:
         ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(_Field), ctypes.c_int, ctypes.c_int]
     lib.t38_core_free.argtypes = [ctypes.c_void_p]
     return lib
+
+
+_COMPLETED = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+_SAMPLES_PER_SECOND = 8_000
+
+
+class FaxMachine:
+    """spandsp's `t38_terminal`: a whole fax machine. outgoing: IFP packets to be sent; completed: its code, 0 = well."""
+
+    def __init__(self, *, caller: bool, receives: Path | None = None, sends: Path | None = None) -> None:
+        self.outgoing: list[bytes] = []
+        self.completed: int | None = None
+        self._lib = lib = _spandsp()
+        lib.t38_terminal_init.restype = ctypes.c_void_p
+        lib.t38_terminal_init.argtypes = [ctypes.c_void_p, ctypes.c_int, _PACKET, ctypes.c_void_p]
+        for get in (lib.t38_terminal_get_t30_state, lib.t38_terminal_get_t38_core_state):
+            get.restype, get.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        lib.t38_terminal_send_timeout.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        lib.t38_terminal_free.argtypes = [ctypes.c_void_p]
+        lib.t30_set_ecm_capability.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        lib.t30_set_phase_e_handler.argtypes = [ctypes.c_void_p, _COMPLETED, ctypes.c_void_p]
+        lib.t30_set_rx_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
+        lib.t30_set_tx_file.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]
+        self._handlers = _PACKET(self._send), _COMPLETED(self._complete)
+        self._machine = lib.t38_terminal_init(None, int(caller), self._handlers[0], None)
+        self._core = lib.t38_terminal_get_t38_core_state(self._machine)
+        lib.t38_set_t38_version(self._core, 0)
+        t30 = lib.t38_terminal_get_t30_state(self._machine)
+        lib.t30_set_ecm_capability(t30, 0)
+        lib.t30_set_phase_e_handler(t30, self._handlers[1], None)
+        if receives is not None:
+            lib.t30_set_rx_file(t30, str(receives).encode(), -1)
+        if sends is not None:
+            lib.t30_set_tx_file(t30, str(sends).encode(), -1, -1)
+
+    def _send(self, _core: int, _user: int, octets: Sequence[int], length: int, _count: int) -> int:
+        self.outgoing.append(bytes(octets[:length]))
+        return 0
+
+    def _complete(self, _t30: int, _user: int, code: int) -> None:
+        self.completed = code
+
+    def take(self, octets: bytes, sequence: int) -> int:
+        return int(self._lib.t38_core_rx_ifp_packet(self._core, octets, len(octets), ctypes.c_uint16(sequence)))
+
+    def wait(self, seconds: float) -> None:
+        """Its clock goes on by so much: it has no other."""
+        self._lib.t38_terminal_send_timeout(self._machine, int(seconds * _SAMPLES_PER_SECOND))
+
+    def close(self) -> None:
+        self._lib.t38_terminal_free(self._machine)

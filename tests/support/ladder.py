@@ -43,7 +43,11 @@ class Rung(NamedTuple):
 
 
 class Ladder:
-    """The messages of one call. `heard`: the last message that each end got, by end and by what it was."""
+    """The messages of one call.
+
+    heard    the last message that each end got, by end and by what it was
+    dialogs  as each end knows them, by end and the tag of the callee
+    """
 
     def __init__(self, play: Play, bodies: Mapping[str, Body] | None = None) -> None:
         self.play = play
@@ -51,7 +55,7 @@ class Ladder:
         self.heard: dict[tuple[str, str], Message] = {}
         self.last: Message | None = None
         self.tag = ""                                    # of the callee; a story changes it to answer as another one
-        self._dialogs: dict[tuple[str, str], Dialog] = {}
+        self.dialogs: dict[tuple[str, str], Dialog] = {}
         self._asked: dict[tuple[str, str], Request] = {}    # (end, method) -> the request it got last
         self._latest: dict[str, Request] = {}
         self._sent: dict[tuple[str, str], Request] = {}     # (end, method) -> the request it sent last
@@ -91,7 +95,7 @@ class Ladder:
             self._keep(other, rung.what, got)
 
     def _build(self, rung: Rung, end: End) -> Request:
-        dialog = self._dialogs.get((rung.who, self.tag))
+        dialog = self.dialogs.get((rung.who, self.tag))
         if dialog is None:
             assert rung.what == "INVITE", f"no dialog for {rung.what}"
             self.play.sent = request = end.opening(self.play.target, self.play.routes)
@@ -120,14 +124,14 @@ class Ladder:
         self._fill(response, rung, end)
         end.peer.send(response)
         if request.method == "INVITE" and not request.to_tag:
-            self._dialogs.setdefault((rung.who, self.tag), Dialog.of_callee(request, tag))
+            self.dialogs.setdefault((rung.who, self.tag), Dialog.of_callee(request, tag))
         if rung.stays is not None:
             return
         got = await self._final(other, status, request.method)
         if request.method == "INVITE" and status >= 300:
             await end.expect("ACK")
-        elif request.method == "INVITE" and (other, self.tag) not in self._dialogs and isinstance(got, Response):
-            self._dialogs[other, self.tag] = Dialog.of_caller(self._sent[other, "INVITE"], got)
+        elif request.method == "INVITE" and (other, self.tag) not in self.dialogs and isinstance(got, Response):
+            self.dialogs[other, self.tag] = Dialog.of_caller(self._sent[other, "INVITE"], got)
 
     async def _final(self, who: str, status: int, method: str) -> Message:
         end, sent = self.end(who), self._sent[who, method]

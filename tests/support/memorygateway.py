@@ -10,6 +10,7 @@ from typing import Any
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
+from pcscf.gateway.model import Configure
 from pcscf.h248.message import (
     Action,
     Command,
@@ -63,6 +64,7 @@ class MemoryGateway(asyncio.DatagramProtocol):
         self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)
         self.answer: Callable[[tuple[str, ...]], ErrorDescriptor | str | None] = lambda _commands: None
         self.asked: list[tuple[str, ...]] = []
+        self.paths: list[tuple[str, str]] = []   # a=path of Local and Remote of each leg that was told both, as they came
         self.delay = 0.0
         self._transport: Any = None
 
@@ -117,7 +119,9 @@ class MemoryGateway(asyncio.DatagramProtocol):
         if isinstance(answer, ErrorDescriptor):
             self.machine.reply(event.handle, answer, self._now())
         else:
-            replies, _ = self.table.execute(event.actions, self._now())
+            replies, effects = self.table.execute(event.actions, self._now())
+            plans = [effect.plan for effect in effects if isinstance(effect, Configure)]
+            self.paths += [(plan.own_path, plan.peer_path) for plan in plans if plan.own_path and plan.peer_path]
             self.machine.reply(event.handle, replies, self._now())
         self._work()
 

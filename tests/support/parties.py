@@ -64,6 +64,7 @@ class Ue:
     invite_text: str = ""
     routes: list[str] = field(default_factory=list)
     invite_routes: list[str] = field(default_factory=list)
+    lists: str = "msrp-tls;mediasec"
 
     def _via(self, branch: str) -> str:
         return f"SIP/2.0/{self.peer.flow.transport.upper()} 192.0.2.10:40001;branch=z9hG4bK{branch};rport"
@@ -83,7 +84,7 @@ class Ue:
 
     async def register(self, *, mediasec: bool = True, expires: int = 600) -> Request:
         """REGISTER, 401, REGISTER with Security-Verify, 200; the second REGISTER as the core saw it."""
-        client = "Security-Client: msrp-tls;mediasec\nRequire: mediasec\nProxy-Require: mediasec" if mediasec else ""
+        client = f"Security-Client: {self.lists}\nRequire: mediasec\nProxy-Require: mediasec" if mediasec else ""
         self.send_register(more=client, expires=expires)
         first = await self.bed.core.expect("REGISTER")
         challenge = response_to(first, 401, to_tag="core")
@@ -216,6 +217,6 @@ async def bed_with_ue(**settings: Any) -> tuple[Bed, Ue]:
     """A running bed with a registered UE."""
     bed = Bed(**settings)
     await bed.start()
-    ue = Ue(bed, bed.ue)
+    ue = Ue(bed, bed.ue, lists=", ".join(f"{each};mediasec" for each in bed.mechanisms))
     await ue.register()
     return bed, ue

@@ -292,10 +292,12 @@ class Stage:
         self.party: Party | None = None
         self._agents: list[Agent] = []
 
-    async def new_party(self, manners: Manners | None = None, *, name: str = "bob", tap: Tap | None = None) -> Party:
+    async def new_party(
+        self, manners: Manners | None = None, *, name: str = "bob", kind: type[Party] = Party, tap: Tap | None = None,
+    ) -> Party:
         """A party that calls to `name` reach from now on."""
         habits = Habits(choice="passive")
-        made = Party(
+        made = kind(
             f"sip:{name}@{DOMAIN}", Target("udp", *self.core.address), tap or NoTap(), habits=habits,
             manners=manners or Manners(), host=self.core.host,
         )

@@ -35,7 +35,7 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
         "adoption_grace=8",
         "min_hash=sha-384",
         "registration={wait: 1, retry: 3, retry_max: 9}",
-        "timers={tcp_connect: 4, tls_handshake: 5, graceful_stop: 6}",
+        "timers={tcp_connect: 4, tls_handshake: 5, graceful_stop: 6, tcp_accept: 7, tls_yield: 0.5}",
         "limits={contexts: 7, write_buffer: 8192}",
     ]
     assert gateway_config(load_gateway(path, overrides), parent=42) == GatewayConfig(
@@ -50,7 +50,8 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
         minimum_hash="sha-384",
         parent=42,
         timers=GatewayTimers(
-            4, 5, registration_wait=1, registration_retry=3, registration_retry_max=9, graceful_stop=6, adoption_grace=8
+            4, 5, registration_wait=1, registration_retry=3, registration_retry_max=9, graceful_stop=6, adoption_grace=8,
+            tcp_accept=7, tls_yield=0.5,
         ),
         limits=GatewayLimits(7, 8192),
     )

@@ -49,8 +49,8 @@ def tcp(number: int, kind: str) -> TraceEvent:
     return event("agw", "in", "TCP", f"context {number}", kind=kind)
 
 
-CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (8,), "nine": (9,)}
-ENDS = {"eight": "TCP/TLS/MSRP", "nine": "TCP/TLS/BFCP", "ten": "UDP/TLS/UDPTL"}
+CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (9,), "nine": (10,), "ten": (11,)}
+ENDS = {"nine": "TCP/TLS/MSRP", "ten": "TCP/TLS/BFCP", "eleven": "UDP/TLS/UDPTL"}
 EVENTS = {
     "register": register("ue", "out", "alice", security=["Security-Client"]),
     "register-in": register("pcscf", "in", "alice", security=["Security-Client"]),
@@ -58,24 +58,28 @@ EVENTS = {
     "heidi-in": register("pcscf", "in", "heidi"),
     "heidi-out": register("pcscf", "out", "heidi", status=200),
     "core-one": invite("core", "one", **PLAIN),
+    "offer-eight": invite("pcscf", "eight", proto="TCP/TLS/MSRP", port="9"),
+    "core-eight": invite("core", "eight", **PLAIN),
+    "told-eight": replace(iq("context 9"), text="C=9 {Modify ip/a/9 TCP/TLS/MSRP, Modify ip/c/9 TCP/MSRP}"),
     "core-four": invite("core", "four", **PLAIN),
     "core-five": invite("core", "five", **PLAIN),
     "offer-four": invite("ue", "four", **PROTECTED),
     "offer-five": invite("ue2", "five", **PROTECTED),
     **{f"link-{number}": link(call, number) for call, numbers in CONTEXTS.items() for number in numbers},
-    **{f"add-{number}": iq(f"context {number}", f"Add ip/a/{number}", f"Add ip/c/{number}") for number in range(1, 10)},
-    **{f"subtract-{number}": iq(f"context {number}", "Subtract *") for number in range(2, 10)},
+    **{f"add-{number}": iq(f"context {number}", f"Add ip/a/{number}", f"Add ip/c/{number}") for number in range(1, 12)},
+    **{f"subtract-{number}": iq(f"context {number}", "Subtract *") for number in range(2, 12)},
     "subtract-1": iq("context 1", "Subtract ip/a/1", "Subtract ip/c/1"),
     "tls-one": tls(1, "aa:01"),
     "tls-failed": event("agw", "in", "TLS", "context 2", kind="tls-failed"),
     "tls-four": tls(4, "cc:03"),
+    "tls-eight": tls(9, "11:09"),
     "tls-frank": tls(5, "ff:06"),
     "tls-grace": tls(6, "dd:07"),
     "tcp-accepted": tcp(7, "tcp-accepted"),
     "tcp-connected": tcp(7, "tcp-connected"),
     **{f"offer-{call}": invite("ue", call, proto=proto, port="12000", fingerprint="sha-256 11:0A")
        for call, proto in ENDS.items()},
-    **{f"{kind}-{number}": tcp(number, kind) for number in (8, 9) for kind in ("tcp-accepted", "tcp-connected")},
+    **{f"{kind}-{number}": tcp(number, kind) for number in (10, 11) for kind in ("tcp-accepted", "tcp-connected")},
 }
 
 
@@ -115,6 +119,7 @@ WORDS: dict[str, list[Event]] = {
         {"event": "received", "call_id": "one", "text": "here"},
         {"event": "ended", "call_id": "one", "by": "peer", "reason": ""},
         {"event": "received", "call_id": "six", "text": "as ever"},
+        {"event": "received", "call_id": "eight", "text": "my path"},
         RELEASED,
     ],
     "dave": caller("four", "hello"),
@@ -122,10 +127,11 @@ WORDS: dict[str, list[Event]] = {
     "frank": caller("five", "hi", own="sha-256 FF:06"),
     "grace": callee("five", "hi", own="sha-256 DD:07"),
     "heidi": [registered(), *caller("six", "as ever")],
+    "ivan": caller("eight", "my path", own="sha-256 11:09"),
     "mallory": [registered(*AGREED), {"event": "refused", "call_id": "seven", "status": 488, "warning": "399 x \"agreed\""}],
-    **between("eight", "judy", "ivan"),
-    **between("nine", "peggy", "oscar"),
-    **between("ten", "trent", "sybil"),
+    **between("nine", "judy", "walter"),
+    **between("ten", "peggy", "oscar"),
+    **between("eleven", "trent", "sybil"),
 }
 GOOD = Evidence(list(EVENTS.values()), WORDS)
 
@@ -183,7 +189,7 @@ def between_the_ends(name: str, call: str, one: str, other: str, context: int) -
 def test_a_good_run_proves_everything() -> None:
     assert failed(GOOD) == set()
     assert [scene.key(GOOD) for scene in SCENES] == [
-        "reg-alice", "one", "two", "four", "five", "six", "seven", "eight", "nine", "ten",
+        "reg-alice", "one", "two", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
     ]
 
 
@@ -254,9 +260,16 @@ def test_no_two_claims_share_a_name() -> None:
         (silent("mallory", "refused"), {"downgrade-refused", "downgrade-stopped"}),
         (also(invite("core", "seven", **PLAIN)), {"downgrade-stopped"}),
         (also(link("seven", 8)), {"downgrade-stopped"}),
-        *between_the_ends("msrp", "eight", "judy", "ivan", 8),
-        *between_the_ends("bfcp", "nine", "peggy", "oscar", 9),
-        *between_the_ends("t38", "ten", "trent", "sybil", 0),
+        (without("core-eight"), {"aware-offered"}),
+        (instead("core-eight", media=[{**PLAIN, "cema": ""}]), {"aware-offered"}),
+        (without("told-eight"), {"aware-told"}),
+        (without("told-eight", replace(iq("context 9"), text="C=9 {Modify ip/a/9 TCP/TLS, Modify ip/c/9 TCP}")), {"aware-told"}),
+        (without("tls-eight"), {"aware-tls"}),
+        (saying("bob", "received", "eight", text="other"), {"aware-text-there"}),
+        (saying("ivan", "received", text="other"), {"aware-text-back"}),
+        *between_the_ends("msrp", "nine", "judy", "walter", 10),
+        *between_the_ends("bfcp", "ten", "peggy", "oscar", 11),
+        *between_the_ends("t38", "eleven", "trent", "sybil", 0),
         (also(event("core", "in", "SIP", "x", security=["Security-Verify"])), {"nothing-leaked"}),
         (without("subtract-2"), {"no-contexts-left"}),
         (without("subtract-1", iq("context 1", "Subtract ip/a/1")), {"no-contexts-left"}),

@@ -37,7 +37,7 @@ def test_default_yaml_shows_every_key() -> None:
     medium = {f"policies.N.media.{name}." for name in ("msrp", "bfcp", "fax")}
     missing = {row.key for row in rows(Config)} - shown
     missing = {key for key in missing if not any(key.startswith(each) for each in medium)}
-    shown_for_msrp = {"policies.N.media.default.sessmatch"}
+    shown_for_msrp = {"policies.N.media.default.sessmatch", "policies.N.media.default.aware"}
     commented = {"name", "visited_network", "listeners.NAME.certificate", "listeners.NAME.key"}
     assert missing - commented - shown_for_msrp == set()
     assert all(f"{key.rpartition('.')[2]}:" in text for key in commented)

@@ -555,3 +555,43 @@ def test_media_that_stopped_is_notified() -> None:
     assert one.event.name == "adid/ipstop"
     gateway.ask("Context=1001{Modify=ip/1/1/1001{Events=8{g/cause}}}")
     assert watch.handle_timer(1000.0) == []
+
+
+def test_a_new_connection_is_another_association_and_the_tls_role_is_said_anew() -> None:
+    gateway = Gateway()
+    gateway.ask(f"Context=${{{add(TLS_LOCAL, TLS_REMOTE, signals='tlsbsc/EstBNC{Stream=1}')}}}")
+    first = gateway.plan("ip/1/1/1001")
+    assert (first.tls, first.generation) == (TlsRole.CLIENT, 0)
+
+    def tell(remote: str, signals: str = "") -> LegPlan:
+        more = f",Signals{{{signals}}}" if signals else ""
+        assert "ER=" not in gateway.ask(f"Context=1001{{Modify=ip/1/1/1001{{Media{{Stream=1{{Remote{{{remote}}}}}}}{more}}}}}")
+        return gateway.plan("ip/1/1/1001")
+
+    same = tell(TLS_REMOTE)
+    assert same.association == first.association
+    server = tell(TLS_REMOTE + "a=connection:new\n")
+    assert (server.tls, server.generation) == (TlsRole.SERVER, 1)
+    assert server.association != first.association
+    kept = tell(TLS_REMOTE)
+    assert kept.association == server.association
+    client = tell(TLS_REMOTE + "a=Connection:NEW\n", "tlsbsc/EstBNC{Stream=1}")
+    assert (client.tls, client.generation) == (TlsRole.CLIENT, 2)
+    assert tell(TLS_REMOTE + "a=connection:existing\n").association == client.association
+
+
+def test_the_first_connection_is_not_a_new_one() -> None:
+    gateway = Gateway()
+    gateway.ask(f"Context=${{{add(TLS_LOCAL, TLS_REMOTE + 'a=connection:new' + chr(10))}}}")
+    assert gateway.plan("ip/1/1/1001").generation == 0
+
+
+def test_a_stream_that_is_protected_again_has_its_tls_role_said_anew() -> None:
+    gateway = Gateway()
+    gateway.ask(f"Context=${{{add(TLS_LOCAL, TLS_REMOTE, signals='tlsbsc/EstBNC{Stream=1}')}}}")
+    plain, far = media(setup="passive"), media(setup="active", address="192.0.2.77", port="7654")
+    for local, remote in ((plain, far), (TLS_LOCAL, TLS_REMOTE)):
+        reply = gateway.ask(f"Context=1001{{Modify=ip/1/1/1001{{Media{{Stream=1{{Local{{{local}}},Remote{{{remote}}}}}}}}}}}")
+        assert "ER=" not in reply
+    plan = gateway.plan("ip/1/1/1001")
+    assert (plan.secure, plan.tls) == (True, TlsRole.SERVER)

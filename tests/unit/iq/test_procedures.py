@@ -22,6 +22,7 @@ from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq import procedures
 from pcscf.iq.media import Media
 from pcscf.iq.procedures import Realms
+from pcscf.iq.replies import read_configured_untrusted
 from pcscf.mediasec.model import Direction, MediaPlan, StreamMedia
 from pcscf.mediasec.plan import decide, settle
 from tests.unit.iq.plans import (
@@ -277,3 +278,52 @@ def test_what_is_asked_survives_the_wire() -> None:
         data = encode_compact(message)
         assert encode_compact(decode_untrusted(data)) == data
         assert len(data) < 1400
+
+
+def test_a_gateway_that_shall_read_msrp_is_told_the_paths() -> None:
+    bare_tls, bare = MSRP_TLS.replace("a=msrp-cema\n", ""), MSRP.replace("a=msrp-cema\n", "")
+    offer = sdp("203.0.113.9", bare_tls + protection("active"))
+    plan = decide(MediaPolicy(), BOTH, offer, Direction.OFFER_FROM_UE)
+    access, core = (streams(command)[0] for command in both(procedures.reserve(plan, REALMS)))
+    assert access.local == (
+        "v=0\r\nc=IN IP4 $\r\nm=message $ TCP/TLS/MSRP *\r\na=setup:passive\r\na=fingerprint:sha-256 $\r\n")
+    assert access.remote == (
+        "v=0\r\nc=IN IP4 203.0.113.9\r\nm=message 7654 TCP/TLS/MSRP *\r\na=path:msrps://203.0.113.9:7654/u1;tcp\r\n"
+        f"a=setup:active\r\na=fingerprint:sha-256 {UE_PRINT}\r\n")
+    assert core.local == "v=0\r\nc=IN IP4 $\r\nm=message $ TCP/MSRP *\r\na=setup:actpass\r\na=path:msrp://$:$/u1;tcp\r\n"
+    settled = settle(plan, sdp("198.51.100.9", bare + "a=setup:passive\n"))
+    told = procedures.configure(media_for(settled, "passive", "actpass"), settled)
+    access, core = (streams(command)[0] for command in both(told))
+    assert access.local is not None
+    assert access.local.endswith("a=path:msrps://192.0.2.1:40000/c1;tcp\r\n")
+    assert core.local is not None
+    assert core.local.endswith("m=message 50000 TCP/MSRP *\r\na=setup:actpass\r\na=path:msrp://192.0.2.2:50000/u1;tcp\r\n")
+    assert core.remote == (
+        "v=0\r\nc=IN IP4 198.51.100.9\r\nm=message 2855 TCP/MSRP *\r\na=path:msrp://198.51.100.9:2855/c1;tcp\r\na=setup:passive\r\n")
+
+
+def bfcp_exchanges() -> tuple[MediaPlan, MediaPlan]:
+    """The core offers, so the gateway is the TLS client; then the UE offers a new connection, and it is the server."""
+    core = sdp("198.51.100.9", BFCP + "a=setup:actpass\na=connection:new\n")
+    ue = sdp("203.0.113.9", BFCP_TLS + protection("active") + "a=connection:new\n")
+    first = settle(decide(MediaPolicy(), BOTH, core, Direction.OFFER_FROM_CORE), ue)
+    answer = sdp("198.51.100.9", BFCP + "a=setup:passive\na=connection:new\n")
+    return first, settle(decide(MediaPolicy(), BOTH, ue, Direction.OFFER_FROM_UE, previous=first), answer)
+
+
+def test_a_new_connection_is_asked_for_once_and_its_tls_role_said_anew() -> None:
+    first, second = bfcp_exchanges()
+    media = media_for(first, "actpass", "passive", 0)
+    for command in both(procedures.configure(media, first)):
+        assert "a=connection" not in (streams(command)[0].remote or "")
+        assert signals(command) == []
+    access, core = both(procedures.configure(media, second))
+    assert (streams(access)[0].remote or "").endswith("a=connection:new\r\n")
+    assert (streams(core)[0].remote or "").endswith("a=connection:new\r\n")
+    assert signals(access) == []   # the absence of EstBNC: server
+    told = read_configured_untrusted(media, second, ())
+    assert (told.tls_clients, told.connections) == (frozenset(), {0: 2})
+    assert not told.renews(second.lines[0])
+    back = both(procedures.configure(told, first))[0]   # as after a rollback: the number differs again
+    assert (streams(back)[0].remote or "").endswith("a=connection:new\r\n")
+    assert signals(back) == [("tlsbsc/EstBNC", "1")]

@@ -252,13 +252,58 @@ class TestMsrpPath:
     def test_without_cema_is_refused_with_the_reason(
         self, lines: tuple[str, ...], direction: Direction, rule: str
     ) -> None:
-        plan = decide(MediaPolicy(), ALL_AGREED, description(*lines), direction)
+        plan = decide(policy(aware=False), ALL_AGREED, description(*lines), direction)
         assert (plan.action, plan.status, only(plan)) == ("reject", 488, rule)
         assert plan.lines[0].mode is Mode.DISABLED
         assert "no a=msrp-cema" in plan.warning
 
+    @pytest.mark.parametrize(
+        ("lines", "direction", "rule", "ours"),
+        [
+            (msrp(ACTIVE, *E2AE, cema=False), FROM_UE, "A1", "msrp://$:$/s4Lt;tcp"),
+            (msrp(secure=False, cema=False), FROM_UE, "A7", "msrp://$:$/s4Lt;tcp"),
+            (msrp(secure=False, cema=False), FROM_CORE, "C1", "msrps://$:$/s4Lt;tcp"),
+        ],
+    )
+    def test_without_cema_the_gateway_maps_the_paths(
+        self, lines: tuple[str, ...], direction: Direction, rule: str, ours: str
+    ) -> None:
+        plan = decide(MediaPolicy(), ALL_AGREED, description(*lines), direction)
+        assert (plan.action, only(plan), plan.lines[0].path_mode) == ("forward", rule, "aware")
+        near, far = plan.lines[0].access, plan.lines[0].core
+        if direction is FROM_CORE:
+            near, far = far, near
+        assert near is not None
+        assert far is not None
+        assert near.peer_path.endswith(f"{UE_ADDRESS}:9/s4Lt;tcp")
+        assert (far.path, far.setup) == (ours, "actpass")
+
+    @pytest.mark.parametrize("offered", ["active", "passive", "actpass", ""])
+    def test_where_the_path_is_ours_the_far_side_may_choose_who_opens(self, offered: str) -> None:
+        written = (f"a=setup:{offered}",) if offered else ()
+        plan = decide(MediaPolicy(), ALL_AGREED, description(*msrp(*written, *E2AE, cema=False)), FROM_UE)
+        assert plan.lines[0].core is not None
+        assert plan.lines[0].core.setup == "actpass"
+
+    @pytest.mark.parametrize("lines", [msrp(ACTIVE, UE_FINGERPRINT, cema=False), msrp(CORE_FINGERPRINT, cema=False)])
+    def test_what_the_gateway_cannot_read_it_cannot_map(self, lines: tuple[str, ...]) -> None:
+        plan = decide(MediaPolicy(), ALL_AGREED, description(*lines), FROM_UE)
+        assert (plan.action, plan.status) == ("reject", 488)
+        assert "no a=msrp-cema" in plan.warning
+
+    @pytest.mark.parametrize("path", ["msrps://192.0.2.1/}x;tcp", "msrps://$:$/x;tcp", "sip:a@b", "msrps://192.0.2.1:0/x;tcp"])
+    def test_a_path_that_is_none_is_refused(self, path: str) -> None:
+        plan = decide(MediaPolicy(), ALL_AGREED, description(*msrp(*E2AE, cema=False, path=path)), FROM_UE)
+        assert (plan.action, plan.status) == ("reject", 488)
+        assert "a=path that could be mapped" in plan.warning
+
+    def test_a_dialog_whose_paths_are_mapped_stays_so(self) -> None:
+        first = decide(MediaPolicy(), ALL_AGREED, description(*msrp(*E2AE, cema=False)), FROM_UE)
+        again = decide(MediaPolicy(), ALL_AGREED, description(*msrp(*E2AE)), FROM_UE, previous=first)
+        assert again.lines[0].path_mode == "aware"
+
     def test_without_cema_beside_audio_is_disabled(self) -> None:
-        plan = decide(MediaPolicy(), ALL_AGREED, description(*AUDIO, *msrp(*E2AE, cema=False)), FROM_UE)
+        plan = decide(policy(aware=False), ALL_AGREED, description(*AUDIO, *msrp(*E2AE, cema=False)), FROM_UE)
         assert (plan.action, plan.lines[1].mode) == ("forward", Mode.DISABLED)
 
     def test_without_cema_and_without_anchoring_goes_by(self) -> None:
@@ -279,8 +324,17 @@ class TestMsrpPath:
 
     def test_a_path_over_a_relay_is_not_ours_to_rewrite(self) -> None:
         offer = description(*msrp(secure=False, cema=False, path="msrp://r.example:9/a;tcp msrp://192.0.2.61:9/b;tcp"))
-        (line,) = decide(policy(sessmatch=True), NOTHING_AGREED, offer, FROM_UE).lines
+        (line,) = decide(policy(sessmatch=True, aware=False), NOTHING_AGREED, offer, FROM_UE).lines
         assert (line.mode, line.gateway) == (Mode.PLAIN, False)
+
+    @pytest.mark.parametrize(("scheme", "mode"), [("msrp", "aware"), ("msrps", "")])
+    def test_only_a_relay_in_the_clear_can_be_mapped(self, scheme: str, mode: str) -> None:
+        path = f"{scheme}://192.0.2.9:9/a;tcp msrp://192.0.2.61:9/b;tcp"
+        offer = description(*msrp(secure=False, cema=False, path=path))
+        (line,) = decide(MediaPolicy(), NOTHING_AGREED, offer, FROM_UE).lines
+        assert (line.mode, line.gateway, line.path_mode) == (Mode.PLAIN, bool(mode), mode)
+        if line.core is not None:
+            assert line.core.path == "msrp://$:$/a;tcp msrp://192.0.2.61:9/b;tcp"
 
 
 class TestDowngrade:

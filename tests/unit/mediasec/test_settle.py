@@ -281,3 +281,54 @@ def test_what_the_gateway_learns_of_the_peers() -> None:
     assert (line.access.peer_address, line.access.peer_setup) == ((UE_ADDRESS, 9), "active")
     assert line.access.peer_fingerprints == (("sha-256", UE_HASH),)
     assert (line.core.peer_address, line.core.peer_fingerprints) == ((CORE_ADDRESS, 4100), ())
+
+
+CORE_PATH = f"msrp://{CORE_ADDRESS}:9/s4Lt;tcp"
+UE_PATH = f"msrps://{UE_ADDRESS}:9/s4Lt;tcp"
+
+
+def path_facts(line: LinePlan) -> tuple[str, str, str, str, str]:
+    """path_mode, and of each side what it is told and what it told."""
+    assert line.access is not None
+    assert line.core is not None
+    return line.path_mode, line.access.path, line.access.peer_path, line.core.path, line.core.peer_path
+
+
+def test_each_side_gets_the_path_of_the_other_with_our_address_and_its_scheme() -> None:
+    answer = msrp(secure=False, cema=False, host=CORE_ADDRESS)
+    plan = exchange(FROM_UE, msrp(ACTIVE, UE_FINGERPRINT, REQUESTED, cema=False), answer)
+    assert path_facts(plan.lines[0]) == ("aware", "msrps://$:$/s4Lt;tcp", UE_PATH, "msrp://$:$/s4Lt;tcp", CORE_PATH)
+    answer = msrp(ACTIVE, UE_FINGERPRINT, cema=False)
+    plan = exchange(FROM_CORE, msrp(secure=False, cema=False, host=CORE_ADDRESS), answer)
+    assert path_facts(plan.lines[0]) == ("aware", "msrps://$:$/s4Lt;tcp", UE_PATH, "msrp://$:$/s4Lt;tcp", CORE_PATH)
+
+
+def test_an_answer_without_cema_has_the_paths_mapped_from_then_on() -> None:
+    answer = msrp("a=setup:passive", secure=False, cema=False, host=CORE_ADDRESS)
+    plan = exchange(FROM_UE, msrp(ACTIVE, UE_FINGERPRINT, REQUESTED), answer)
+    assert path_facts(plan.lines[0]) == ("aware", "msrps://$:$/s4Lt;tcp", UE_PATH, UE_PATH, CORE_PATH)
+    assert plan.lines[0].core is not None
+    assert plan.lines[0].core.peer_address == (CORE_ADDRESS, 9)
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered"),
+    [
+        (msrp(ACTPASS, UE_FINGERPRINT, REQUESTED), msrp(ACTIVE, secure=False, cema=False)),   # it dials past the gateway
+        (msrp(ACTIVE, UE_FINGERPRINT, REQUESTED), msrp(secure=False, cema=False, path="msrp://192.0.2.1:9/};tcp")),
+        (msrp(ACTIVE, UE_FINGERPRINT, REQUESTED, path="msrps://192.0.2.1:9/};tcp"), msrp(secure=False, cema=False)),
+        (msrp(ACTIVE, UE_FINGERPRINT, REQUESTED), msrp(secure=False)),
+    ],
+)
+def test_otherwise_what_cema_left_untouched_stays_so(offered: tuple[str, ...], answered: tuple[str, ...]) -> None:
+    assert exchange(FROM_UE, offered, answered).lines[0].path_mode == "agnostic"
+
+
+@pytest.mark.parametrize("path", ["sip:x", "msrps://192.0.2.1:9/};tcp", "msrps://192.0.2.9:1/r;tcp msrps://192.0.2.1:9/x;tcp"])
+def test_an_answer_whose_path_cannot_be_mapped_ends_the_line(path: str) -> None:
+    of_core = exchange(FROM_UE, msrp(ACTIVE, UE_FINGERPRINT, REQUESTED, cema=False), msrp(secure=False, cema=False, path=path))
+    assert (of_core.action, of_core.lines[0].mode, of_core.lines[0].rule) == ("release-session", Mode.RELEASED, "AA3")
+    of_ue = exchange(FROM_CORE, msrp(secure=False, cema=False), msrp(ACTIVE, UE_FINGERPRINT, cema=False, path=path))
+    assert (of_ue.action, of_ue.lines[0].mode, of_ue.lines[0].rule) == ("release-session", Mode.FAILED, "CA5")
+    plain = exchange(FROM_UE, msrp(secure=False, cema=False), msrp(secure=False, cema=False, path=path), NOTHING_AGREED)
+    assert (plain.action, plain.lines[0].mode, plain.lines[0].rule) == ("release-session", Mode.RELEASED, "AA6")

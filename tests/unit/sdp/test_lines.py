@@ -145,6 +145,18 @@ def test_setting_what_is_there_already_changes_no_octet() -> None:
     assert sdp.to_bytes() == CALL
 
 
+def test_lines_are_found_again_after_an_edit_has_moved_them() -> None:
+    sdp = parse_sdp_untrusted(b"v=0\r\nm=message 9 TCP/MSRP *\r\na=one:1\r\na=two:2\r\nc=IN IP4 192.0.2.1\r\na=three:3\r\n")
+    (section,) = sdp.media
+    assert (section.value("three"), section.field("c")) == ("3", "IN IP4 192.0.2.1")
+    copy = section.copy()
+    section.set_attributes({"one": (), "new": ("0",)})
+    assert section.replace_field("c", "IN IP4 192.0.2.2")
+    assert (section.value("three"), section.value("new"), section.has("one")) == ("3", "0", False)
+    assert section.lines[1:] == ["a=two:2", "c=IN IP4 192.0.2.2", "a=three:3", "a=new:0"]
+    assert (copy.value("one"), copy.value("three"), copy.field("c")) == ("1", "3", "IN IP4 192.0.2.1")
+
+
 def test_connection_lines_stand_after_the_title() -> None:
     sdp = parse_sdp_untrusted(CALL)
     for section in sdp.media:

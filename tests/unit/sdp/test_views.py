@@ -95,16 +95,17 @@ def test_msrp_uri_address(uri: str, address: tuple[str, int] | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "scheme", "address", "moved"),
+    ("uri", "scheme", "authority", "moved"),
     [
-        ("msrps://192.0.2.1:9/Ab.cD;tcp", "msrp", "198.51.100.7", "msrp://198.51.100.7:5000/Ab.cD;tcp"),
-        ("msrp://u@phone.example/Ab;tcp;x=1", "msrps", "2001:db8::7", "msrps://[2001:db8::7]:5000/Ab;tcp;x=1"),
-        ("msrp://192.0.2.1:9/Ab;tcp", "", "198.51.100.7", "msrp://198.51.100.7:5000/Ab;tcp"),
-        ("nonsense", "msrp", "198.51.100.7", "nonsense"),
+        ("msrps://192.0.2.1:9/Ab.cD;tcp", "msrp", "198.51.100.7:5000", "msrp://198.51.100.7:5000/Ab.cD;tcp"),
+        ("msrp://u@phone.example/Ab;tcp;x=1", "msrps", "[2001:db8::7]:5000", "msrps://[2001:db8::7]:5000/Ab;tcp;x=1"),
+        ("msrp://192.0.2.1:9/Ab;tcp", "", "198.51.100.7:5000", "msrp://198.51.100.7:5000/Ab;tcp"),
+        ("msrp://relay:9/r;tcp msrps://u:1/Ab;tcp", "", "192.0.2.7:5000", "msrp://192.0.2.7:5000/r;tcp msrps://u:1/Ab;tcp"),
+        ("nonsense", "msrp", "198.51.100.7:5000", "nonsense"),
     ],
 )
-def test_move_msrp_uri(uri: str, scheme: str, address: str, moved: str) -> None:
-    assert views.move_msrp_uri(uri, scheme, address, 5000) == moved
+def test_move_msrp_uri(uri: str, scheme: str, authority: str, moved: str) -> None:
+    assert views.move_msrp_uri(uri, scheme, authority) == moved
 
 
 def test_path_uris() -> None:

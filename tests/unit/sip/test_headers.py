@@ -161,6 +161,16 @@ class TestStamp:
                 ("192.0.2.9", 2),
                 'SIP/2.0/UDP h;x=";rport;received=a";rportal=y;rport=2;received=192.0.2.9',
             ),
+            (
+                "SIP/2.0/UDP h;rport;RPORT;branch=x",
+                ("192.0.2.9", 2),
+                "SIP/2.0/UDP h;rport=2;RPORT=2;branch=x;received=192.0.2.9",
+            ),
+            (
+                "SIP/2.0/UDP h;rport;branch=x;Received=6.6.6.6",
+                ("192.0.2.9", 2),
+                "SIP/2.0/UDP h;rport=2;branch=x;received=192.0.2.9",
+            ),
             ("not a Via", ("192.0.2.9", 2), "not a Via"),
         ],
     )  # fmt: skip

@@ -608,3 +608,15 @@ def test_stopped_timers_do_not_pile_up() -> None:
     assert len(bench.layer) == 0
     assert bench.layer.next_timer() is None
     assert len(bench.layer._heap) < 200
+
+
+def test_late_response_to_an_ended_transaction_leaves_its_successor_alone() -> None:
+    bench = Bench()
+    first = bench.accept(request("MESSAGE"), TCP)
+    bench.layer.respond(first, response_to(first.request, 200, to_tag="us"), bench.now)
+    bench.events()
+    second = bench.accept(request("MESSAGE"), TCP)
+    assert second is not first
+    bench.layer.respond(first, response_to(first.request, 500, to_tag="us"), bench.now)
+    assert bench.events() == []
+    assert len(bench.layer) == 1

@@ -152,6 +152,22 @@ def test_cached_views_follow_every_kind_of_edit() -> None:
     assert request.uri_parsed.host == "elsewhere.example"
 
 
+def test_lines_of_a_name_are_found_side_by_side_and_scattered() -> None:
+    lines = [("Route", "<sip:a;lr>"), ("Route", "<sip:b;lr>"), ("Via", "v"), ("route", "<sip:c;lr>"), ("To", "t")]
+    request = Request("OPTIONS", "sip:x", lines)
+    assert request.lines_of("Route") == ["Route: <sip:a;lr>", "Route: <sip:b;lr>", "route: <sip:c;lr>"]
+    assert Request("OPTIONS", "sip:x", lines[:3]).lines_of("route") == ["Route: <sip:a;lr>", "Route: <sip:b;lr>"]
+    assert request.lines_of("Path") == []
+
+
+def test_a_rewritten_line_keeps_its_place() -> None:
+    request = odd()
+    request.rewrite_first_line("Content-Length", lambda line: f"{line} ")
+    assert changed_lines(request, ODD) == ({b"l:4"}, {b"l:4 "})
+    with pytest.raises(ValueError, match="not in list"):
+        request.rewrite_first_line("Expires", str.upper)
+
+
 def test_set_body_corrects_content_length_in_place() -> None:
     request = odd()
     request.set_body(b"hello", "text/plain")

@@ -171,6 +171,16 @@ class TestDatagram:
             parse_datagram_untrusted(datagram("OPTIONS sip:b SIP/7.0"))
         assert isinstance(caught.value.request, Request)
 
+    @pytest.mark.parametrize("line", [b"no colon here", b"Supported", b"Via"])
+    def test_every_line_has_a_colon(self, line: bytes) -> None:
+        with pytest.raises(MalformedMessage, match="without colon"):
+            parse_datagram_untrusted(datagram().replace(b"Max-Forwards: 70", line))
+
+    def test_no_header_line_at_all(self) -> None:
+        message = parse_datagram_untrusted(b"OPTIONS sip:b SIP/2.0\r\n\r\n")
+        assert message.keys == []
+        assert message.to_bytes() == b"OPTIONS sip:b SIP/2.0\r\n\r\n"
+
     def test_an_unreadable_request_can_be_answered(self) -> None:
         data = datagram("OPTIONS sip:b; lr SIP/2.0").replace(b"Max-Forwards: 70", b"no colon here")
         with pytest.raises(MalformedMessage) as caught:

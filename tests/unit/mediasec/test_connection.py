@@ -1,0 +1,131 @@
+"""a=connection of a further offer and its answer: what keeps a BFCP connection, and what replaces it (RFC 4145 §5)."""
+
+from __future__ import annotations
+
+import pytest
+
+from pcscf.config.policy import MediaPolicy
+from pcscf.iq.media import legs
+from pcscf.mediasec.model import Direction, LinePlan, MediaPlan
+from pcscf.mediasec.plan import decide, settle
+from tests.unit.mediasec.descriptions import ALL_AGREED, CORE_ADDRESS, REQUESTED, UE_FINGERPRINT, description, msrp
+
+FROM_UE, FROM_CORE = Direction.OFFER_FROM_UE, Direction.OFFER_FROM_CORE
+OTHER_FINGERPRINT = UE_FINGERPRINT.replace("sha-256 00", "sha-256 FF")
+
+
+def line(
+    *, secure: bool, setup: str, connection: str = "", port: int = 50_000, fingerprint: str = UE_FINGERPRINT
+) -> tuple[str, ...]:
+    return (
+        f"m=application {port} {'TCP/TLS/BFCP' if secure else 'TCP/BFCP'} *", f"a=setup:{setup}",
+        *([f"a=connection:{connection}"] if connection else []), *([fingerprint, REQUESTED] if secure else []),
+    )  # fmt: skip
+
+
+def of_ue(setup: str, connection: str = "", *, answer: str, answered: str = "", previous: MediaPlan | None = None,
+          port: int = 50_000, far: int = 50_000, fingerprint: str = UE_FINGERPRINT) -> MediaPlan:  # fmt: skip
+    offer = description(*line(secure=True, setup=setup, connection=connection, port=port, fingerprint=fingerprint))
+    plan = decide(MediaPolicy(), ALL_AGREED, offer, FROM_UE, previous=previous)
+    back = description(*line(secure=False, setup=answer, connection=answered, port=far), address=CORE_ADDRESS)
+    return settle(plan, back)
+
+
+def of_core(setup: str, connection: str = "", *, answer: str, answered: str = "", previous: MediaPlan | None = None) -> MediaPlan:
+    offer = description(*line(secure=False, setup=setup, connection=connection), address=CORE_ADDRESS)
+    plan = decide(MediaPolicy(), ALL_AGREED, offer, FROM_CORE, previous=previous)
+    return settle(plan, description(*line(secure=True, setup=answer, connection=answered)))
+
+
+def only(plan: MediaPlan) -> LinePlan:
+    (one,) = plan.lines
+    assert one.access is not None
+    assert one.core is not None
+    return one
+
+
+FIRST = of_ue("active", "new", answer="passive", answered="new")
+
+
+@pytest.mark.parametrize(("offered", "answered", "number"), [
+    ("existing", "existing", 1), ("existing", "new", 2), ("new", "new", 2), ("new", "", 2), ("new", "existing", 2),
+    ("", "", 1), ("existing", "", 1), ("", "existing", 1), ("", "new", 2),
+])  # fmt: skip
+def test_which_connection_an_exchange_leaves(offered: str, answered: str, number: int) -> None:
+    again = only(of_ue("active", offered, answer="passive", answered=answered, previous=FIRST))
+    assert again.connection == number
+    assert again.standing is None
+    assert again.renewal is None
+
+
+def test_the_first_exchange_has_the_first_connection_whatever_it_says() -> None:
+    for offered, answered in (("", ""), ("existing", "new"), ("new", "existing")):
+        assert only(of_ue("active", offered, answer="passive", answered=answered)).connection == 1
+
+
+def test_existing_ignores_addresses_and_roles_of_the_exchange() -> None:
+    before = only(FIRST)
+    after = only(of_ue("actpass", "existing", answer="active", answered="existing", previous=FIRST, port=9, far=9))
+    assert after.access is not None
+    assert after.core is not None
+    for one, other in ((before.access, after.access), (before.core, after.core)):
+        assert one is not None
+        assert (one.tcp, one.tls, one.peer_address) == (other.tcp, other.tls, other.peer_address)
+
+
+def test_existing_keeps_the_tls_role_when_the_other_side_offers() -> None:
+    after = only(of_core("actpass", "existing", answer="passive", answered="existing", previous=FIRST))
+    assert after.access is not None
+    assert (after.access.tls, after.access.tcp, after.access.setup) == ("server", "accept", "actpass")
+
+
+def test_new_gives_the_client_s_role_to_who_offers() -> None:
+    after = only(of_core("actpass", "new", answer="passive", answered="new", previous=FIRST))
+    assert after.access is not None
+    assert (after.access.tls, after.access.tcp, after.connection) == ("client", "connect", 2)
+    back = only(of_ue("active", "new", answer="passive", answered="new", previous=MediaPlan(FROM_CORE, (after,))))
+    assert back.access is not None
+    assert (back.access.tls, back.access.tcp, back.connection) == ("server", "accept", 3)
+
+
+def test_without_the_attribute_another_address_or_certificate_is_another_connection() -> None:
+    for moved in ({"far": 50_002}, {"port": 50_002}, {"fingerprint": OTHER_FINGERPRINT}):
+        again = only(of_ue("active", answer="passive", previous=FIRST, **moved))  # type: ignore[arg-type]
+        assert again.connection == 2, moved
+
+
+def test_before_the_answer_the_gateway_keeps_what_stands() -> None:
+    offer = description(*line(secure=True, setup="passive", connection="new", port=50_002, fingerprint=OTHER_FINGERPRINT))
+    plan = decide(MediaPolicy(), ALL_AGREED, offer, FROM_UE, previous=FIRST)
+    [(_, access, core)] = list(legs(plan))
+    assert (access, core) == (only(FIRST).access, only(FIRST).core)
+
+
+@pytest.mark.parametrize("connection", ["", "existing"])
+def test_after_holdconn_there_is_nothing_to_keep(connection: str) -> None:
+    held = of_ue("holdconn", answer="holdconn")
+    again = only(of_ue("active", connection, answer="passive", answered=connection, previous=held))
+    assert again.access is not None
+    assert (again.connection, again.access.tcp) == (2, "accept")
+
+
+@pytest.mark.parametrize("closed_by", ["offer", "answer", "fault"])
+def test_a_line_that_was_closed_opens_with_another_connection(closed_by: str) -> None:
+    if closed_by == "answer":
+        closed = of_ue("active", answer="passive", far=0, previous=FIRST)
+    else:
+        offer = description(*line(
+            secure=True, setup="active", port=0 if closed_by == "offer" else 9,
+            fingerprint=UE_FINGERPRINT if closed_by == "offer" else "a=label:1"))
+        closed = decide(MediaPolicy(), ALL_AGREED, offer, FROM_UE, previous=FIRST)
+    assert not closed.lines[0].gateway
+    again = only(of_ue("active", "new", answer="passive", answered="new", previous=closed))
+    assert again.connection == 2
+
+
+def test_msrp_knows_no_connection_attribute() -> None:
+    lines = msrp("a=setup:active", "a=connection:new", UE_FINGERPRINT, REQUESTED)
+    back = description(*msrp("a=setup:passive", "a=connection:new", secure=False), address=CORE_ADDRESS)
+    first = settle(decide(MediaPolicy(), ALL_AGREED, description(*lines), FROM_UE), back)
+    again = settle(decide(MediaPolicy(), ALL_AGREED, description(*lines), FROM_UE, previous=first), back)
+    assert only(again).connection == 1
