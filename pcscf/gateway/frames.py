@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from pcscf.errors import PcscfError
-from pcscf.h248.message import record
+from pcscf.record import record
 
 MAX_HEADER: Final = 8192
 """Octets of a frame before its body: start line, paths, header fields."""
