@@ -162,6 +162,7 @@ class _Stage:
             iq = probe.getsockname()[1]
         ports = [f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")]
         policy = [f"policies.0.match.identity=sip:{STRICT}@{DOMAIN}", "policies.0.media.msrp.downgrade=refuse"]
+        policy.append("realms.access.mechanisms=[msrp-tls, bfcp-tls]")
         settings = [*ports, *policy, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{self._core}", "timers.shutdown=1"]
         capture: list[str] = []
         if self._pcap is not None:

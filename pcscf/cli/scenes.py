@@ -111,7 +111,7 @@ SCENES = (
         lambda evidence: evidence.call_of("ivan"), proof.without_cema,
     ),
     _end_to_end("9  MSRP protected by the ends themselves: the gateway carries what it cannot read", "judy", "walter", "msrp"),
-    _end_to_end("10  A floor request (BFCP), protected by the ends themselves", "peggy", "oscar", "bfcp"),
+    _to_edge("10  A floor request: plain BFCP as far as the gateway, TLS behind it", "peggy", "oscar", "bfcp"),
     _end_to_end("11  A fax (T.38 over DTLS), protected by the ends themselves", "trent", "sybil", "t38"),
 )
 

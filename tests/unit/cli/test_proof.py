@@ -50,7 +50,7 @@ def tcp(number: int, kind: str) -> TraceEvent:
 
 
 CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (9,), "nine": (10,), "ten": (11,)}
-ENDS = {"nine": "TCP/TLS/MSRP", "ten": "TCP/TLS/BFCP", "eleven": "UDP/TLS/UDPTL"}
+ENDS = {"nine": "TCP/TLS/MSRP", "eleven": "UDP/TLS/UDPTL"}
 EVENTS = {
     "register": register("ue", "out", "alice", security=["Security-Client"]),
     "register-in": register("pcscf", "in", "alice", security=["Security-Client"]),
@@ -79,7 +79,10 @@ EVENTS = {
     "tcp-connected": tcp(7, "tcp-connected"),
     **{f"offer-{call}": invite("ue", call, proto=proto, port="12000", fingerprint="sha-256 11:0A")
        for call, proto in ENDS.items()},
-    **{f"{kind}-{number}": tcp(number, kind) for number in (10, 11) for kind in ("tcp-accepted", "tcp-connected")},
+    "core-ten": invite("core", "ten", proto="TCP/BFCP", port="9"),
+    "offer-ten": invite("ue", "ten", **{**PROTECTED, "proto": "TCP/TLS/BFCP"}),
+    "tls-ten": tls(11, "13:0C"),
+    **{f"{kind}-{number}": tcp(number, kind) for number in (10,) for kind in ("tcp-accepted", "tcp-connected")},
 }
 
 
@@ -130,7 +133,8 @@ WORDS: dict[str, list[Event]] = {
     "ivan": caller("eight", "my path", own="sha-256 11:09"),
     "mallory": [registered(*AGREED), {"event": "refused", "call_id": "seven", "status": 488, "warning": "399 x \"agreed\""}],
     **between("nine", "judy", "walter"),
-    **between("ten", "peggy", "oscar"),
+    "peggy": caller("ten", "the floor, please"),
+    "oscar": callee("ten", "the floor, please", own="sha-256 13:0C"),
     **between("eleven", "trent", "sybil"),
 }
 GOOD = Evidence(list(EVENTS.values()), WORDS)
@@ -268,7 +272,14 @@ def test_no_two_claims_share_a_name() -> None:
         (saying("bob", "received", "eight", text="other"), {"aware-text-there"}),
         (saying("ivan", "received", text="other"), {"aware-text-back"}),
         *between_the_ends("msrp", "nine", "judy", "walter", 10),
-        *between_the_ends("bfcp", "ten", "peggy", "oscar", 11),
+        (without("core-ten"), {"bfcp-edge-plain"}),
+        (instead("core-ten", media=[{"proto": "TCP/MSRP"}]), {"bfcp-edge-plain"}),
+        (without("offer-ten"), {"bfcp-edge-offered"}),
+        (instead("offer-ten", media=[PROTECTED]), {"bfcp-edge-offered"}),
+        (without("tls-ten"), {"bfcp-edge-tls"}),
+        (saying("oscar", "media", own_fingerprint="sha-256 DD:07"), {"bfcp-edge-tls"}),
+        (saying("oscar", "received", text="other"), {"bfcp-edge-text-there"}),
+        (saying("peggy", "received", text="other"), {"bfcp-edge-text-back"}),
         *between_the_ends("t38", "eleven", "trent", "sybil", 0),
         (also(event("core", "in", "SIP", "x", security=["Security-Verify"])), {"nothing-leaked"}),
         (without("subtract-2"), {"no-contexts-left"}),
