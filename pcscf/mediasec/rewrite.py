@@ -34,7 +34,7 @@ _FROM_SESSION = _FROM_ALL.union(_PUSHED)
 # Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
 _OFFER_FROM_UE: Final = Direction.OFFER_FROM_UE
 _PLAIN: Final = Mode.PLAIN
-_UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED})
+_UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED, Mode.RELEASED})
 
 
 def rewrite_offer(plan: MediaPlan, offer: Sdp, media: SideMedia) -> Sdp:
