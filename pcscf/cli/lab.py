@@ -202,6 +202,9 @@ def ue(
         OfferedSetup | None, typer.Option(help="a=setup of the offer; by itself actpass for T.38, active otherwise.")
     ] = None,
     secure: Annotated[bool, typer.Option("--tls/--plain", help="Offer media over TLS (fax: DTLS), or in the clear.")] = True,
+    to_edge: Annotated[
+        bool, typer.Option("--to-edge/--end-to-end", help="Ask that TLS ends at the network's edge, or leave it to the far end.")
+    ] = True,
     cema: Annotated[bool, typer.Option(help="Speak CEMA (RFC 6714).")] = True,
     wrong_certificate: Annotated[
         bool, typer.Option("--wrong-certificate", help="Show a certificate that the fingerprint in the SDP does not name.")
@@ -218,7 +221,7 @@ def ue(
     habits = Habits(
         secure=secure, setup=_setup(setup, medium), choice="active" if secure else "passive",
         cema=cema, identity=tls.self_signed("somebody else") if wrong_certificate else identity, announced=identity,
-        e2ae="requested" if secure else "", medium=medium.value, floorctrl=floorctrl.value,
+        e2ae="requested" if secure and to_edge else "", medium=medium.value, floorctrl=floorctrl.value,
     )
     known = tuple(name for name in mechanisms if name != "none") if mechanisms else MEDIA_MECHANISMS
     security = SecurityHabits(known, security_lines.value, security_verify.value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from pcscf.observe.summary import short_fingerprint
 from pcscf.observe.trace import GATEWAY, LINK, TraceEvent
@@ -13,6 +13,11 @@ _NO_PUNCTUATION = str.maketrans("", "", "{,}")
 REPLY = "Got it: {text}"   # how everybody who is called answers a message
 
 Event = dict[str, Any]
+Medium: TypeAlias = Literal["msrp", "bfcp", "t38"]
+MEDIA: dict[Medium, tuple[str, str]] = {   # in the clear, protected
+    "msrp": ("TCP/MSRP", "TCP/TLS/MSRP"), "bfcp": ("TCP/BFCP", "TCP/TLS/BFCP"), "t38": ("udptl", "UDP/TLS/UDPTL"),
+}
+CARRIED_BLIND: frozenset[Medium] = frozenset({"msrp", "bfcp"})   # what the gateway passes on without ending its protection
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,9 @@ class Evidence:
         ]
 
 
+Claims: TypeAlias = Callable[[Evidence], list[Check]]
+
+
 def registration(evidence: Evidence) -> list[Check]:
     registered = evidence.told("alice", "registered")
     announced = registered.get("security_server", [])
@@ -129,14 +137,52 @@ def wrong_certificate(evidence: Evidence) -> list[Check]:
     ]
 
 
-def called_session(evidence: Evidence) -> list[Check]:
-    call = evidence.call_of("dave")
-    return [
-        _plain_in_core(evidence, "called-plain", "dave, in the core, called with plain MSRP", call),
-        _offered_protection(evidence, "called-offered", "carol was offered TCP/TLS/MSRP with 3ge2ae:applied", "ue", call),
-        _tls(evidence, "called-tls", "carol's media ran over TLS, both certificates compared with the SDP", ["carol"], call),
-        *_texts(evidence, "called-text", "dave", "carol", call),
-    ]
+def protected_to_edge(name: str, caller: str, callee: str, medium: Medium) -> Claims:
+    """A call of the core to a UE that agreed on protection. name: what the names of the claims begin with."""
+    plain, secure = MEDIA[medium]
+
+    def claims(evidence: Evidence) -> list[Check]:
+        call = evidence.call_of(caller)
+        return [
+            _plain_in_core(evidence, f"{name}-plain", f"{caller}, in the core, called with {plain} in the clear", call, plain),
+            _offered_protection(
+                evidence, f"{name}-offered", f"{callee} was offered {secure} with 3ge2ae:applied", "ue", call, secure),
+            _tls(evidence, f"{name}-tls", f"{callee}'s media ran over TLS, both certificates compared with the SDP",
+                 [callee], call),
+            *_texts(evidence, f"{name}-text", caller, callee, call),
+        ]
+
+    return claims
+
+
+def end_to_end(name: str, caller: str, callee: str, medium: Medium) -> Claims:
+    """A call of the core to a UE, protected by the ends themselves: the gateway passes on what it cannot read."""
+    _, secure = MEDIA[medium]
+
+    def claims(evidence: Evidence) -> list[Check]:
+        call = evidence.call_of(caller)
+        media = [evidence.told(who, "media", call_id=call) for who in (caller, callee)]
+        own = [_octets(str(each.get("own_fingerprint", ""))) for each in media]
+        met = [_octets(str((each.get("tls") or {}).get("fingerprint", ""))) for each in media]
+        offered = evidence.offered("ue", call) if call else []
+        ended = [*evidence.gateway("tls-established", call), *evidence.gateway("tls-failed", call)]
+        tcp = [*evidence.gateway("tcp-accepted", call), *evidence.gateway("tcp-connected", call)]
+        return [
+            Check(f"{name}-offered", f"{callee} was offered {secure} with {caller}'s own certificate, and no word of the edge",
+                  bool(offered) and all(
+                      line.get("proto") == secure and "e2ae" not in line
+                      and _octets(str(line.get("fingerprint", ""))) == own[0] for line in offered),
+                  ", ".join(str(line.get("proto")) for line in offered) or "no offer"),
+            Check(f"{name}-met", "the two met each other's certificate, and none of the gateway's",
+                  all(own) and own[0] != own[1] and met == own[::-1], ", ".join(short_fingerprint(each) for each in met if each)),
+            Check(f"{name}-unread", "the gateway ended no TLS" + (
+                      ": it passed on octets that it could not read" if medium in CARRIED_BLIND else ""),
+                  bool(call) and bool(met[0]) and not ended and (medium not in CARRIED_BLIND or len(tcp) == 2),
+                  f"{len(tcp)} TCP connections, {len(ended)} of TLS"),
+            *_texts(evidence, f"{name}-text", caller, callee, call),
+        ]
+
+    return claims
 
 
 def two_ues(evidence: Evidence) -> list[Check]:
@@ -246,17 +292,19 @@ def _texts(evidence: Evidence, name: str, caller: str, callee: str, call: str) -
     ]
 
 
-def _plain_in_core(evidence: Evidence, name: str, what: str, call: str) -> Check:
+def _plain_in_core(evidence: Evidence, name: str, what: str, call: str, plain: str = "TCP/MSRP") -> Check:
     offered = evidence.offered("core", call) if call else []
     return Check(name, what, bool(offered) and all(
-        line.get("proto") == "TCP/MSRP" and not {"fingerprint", "e2ae"} & line.keys() for line in offered),
+        line.get("proto") == plain and not {"fingerprint", "e2ae"} & line.keys() for line in offered),
         ", ".join(sorted({str(line.get("proto")) for line in offered})) or "no offer")
 
 
-def _offered_protection(evidence: Evidence, name: str, what: str, node: str, call: str) -> Check:
+def _offered_protection(
+    evidence: Evidence, name: str, what: str, node: str, call: str, secure: str = "TCP/TLS/MSRP",
+) -> Check:
     offered = evidence.offered(node, call) if call else []
     return Check(name, what, bool(offered) and all(
-        (line.get("proto"), line.get("e2ae")) == ("TCP/TLS/MSRP", "applied") and "fingerprint" in line for line in offered),
+        (line.get("proto"), line.get("e2ae")) == (secure, "applied") and "fingerprint" in line for line in offered),
         ", ".join(f"{line.get('proto')} 3ge2ae:{line.get('e2ae')}" for line in offered) or "no offer")
 
 

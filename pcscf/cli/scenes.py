@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pcscf.cli import proof
-from pcscf.cli.proof import REPLY, Check, Evidence
+from pcscf.cli.proof import REPLY, Check, Evidence, Medium
 
 DOMAIN = "ims.example"
 STRICT = "mallory"   # whose downgrade the P-CSCF's policy refuses
@@ -43,6 +43,34 @@ def _calls(whom: str, text: str, *more: str) -> tuple[str, ...]:
 _ANSWERS = ("--answer", "1", "--reply", REPLY)
 _HEARS = ("--replies", "1")
 
+
+
+def _end_to_end(title: str, caller: str, callee: str, medium: Medium) -> Scene:
+    """A party with a certificate of its own calls a UE that wants nothing of the edge."""
+    return Scene(
+        title,
+        (
+            Actor(callee, "ue", (*_ANSWERS, "--medium", medium, "--end-to-end")),
+            Actor(caller, "party", _calls(callee, f"Hello {callee.title()}, this is for you alone.", *_HEARS, "--medium", medium,
+                                          "--tls")),
+        ),
+        lambda evidence: evidence.call_of(caller), proof.end_to_end(f"{medium}-ends", caller, callee, medium),
+    )
+
+
+def _to_edge(title: str, caller: str, callee: str, medium: Medium) -> Scene:
+    """A party without any protection calls a UE that agreed on it."""
+    return Scene(
+        title,
+        (
+            Actor(callee, "ue", (*_ANSWERS, "--medium", medium)),
+            Actor(caller, "party", _calls(callee, f"Hello {callee.title()}, your phone asked for protection.", *_HEARS,
+                                          "--medium", medium)),
+        ),
+        lambda evidence: evidence.call_of(caller), proof.protected_to_edge(f"{medium}-edge", caller, callee, medium),
+    )
+
+
 SCENES = (
     Scene(
         "1  Registration over TLS, with media security agreed",
@@ -58,14 +86,7 @@ SCENES = (
         (Actor("eve", "ue", _calls("bob", "Bob must never see this.", "--wrong-certificate")),),
         lambda evidence: evidence.call_of("eve"), proof.wrong_certificate,
     ),
-    Scene(
-        "4  The core calls a UE: plain MSRP as far as the gateway, TLS behind it",
-        (
-            Actor("carol", "ue", _ANSWERS),
-            Actor("dave", "party", _calls("carol", "Hello Carol, your phone asked for protection.", *_HEARS)),
-        ),
-        lambda evidence: evidence.call_of("dave"), proof.called_session,
-    ),
+    _to_edge("4  The core calls a UE: plain MSRP as far as the gateway, TLS behind it", "dave", "carol", "msrp"),
     Scene(
         "5  From UE to UE: both behind this P-CSCF, two half-calls, two TLS connections",
         (
@@ -89,6 +110,9 @@ SCENES = (
         (Actor("ivan", "ue", _calls("bob", "Hello Bob, my path is not the one that you see.", *_HEARS, "--no-cema")),),
         lambda evidence: evidence.call_of("ivan"), proof.without_cema,
     ),
+    _end_to_end("9  MSRP protected by the ends themselves: the gateway carries what it cannot read", "judy", "walter", "msrp"),
+    _to_edge("10  A floor request: plain BFCP as far as the gateway, TLS behind it", "peggy", "oscar", "bfcp"),
+    _end_to_end("11  A fax (T.38 over DTLS), protected by the ends themselves", "trent", "sybil", "t38"),
 )
 
 USERS = tuple(actor.name for scene in SCENES for actor in scene.cast if actor.kind == "ue")

@@ -22,6 +22,8 @@ class MediumPolicy:
     require                             488 for every plain offer of the medium
     terminate_unrequested               end TLS that was offered without 3ge2ae:requested
     offer_tls_to_unindicated            offer TLS to a UE that listed no mechanism
+    core                                what the gateway ends towards the UE it passes on plain, or over TLS (fax: DTLS) of its
+                                        own, where the core's own offers of it end as well (TS 33.328 §7.2.1 NOTE 4)
     sessmatch                           MSRP peers match sessions by session-id alone, so the path may be rewritten
     aware                               MSRP without CEMA, and without sessmatch: the gateway maps the paths of frames; else 488
     """
@@ -34,6 +36,7 @@ class MediumPolicy:
     offer_tls_to_unindicated: bool = False
     sessmatch: bool = False
     aware: bool = True
+    core: Literal["plain", "tls"] = "plain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,9 @@ class MediumRules(Block):
     """MSRP peers match sessions by session-id alone, so the path may be rewritten; false."""
     aware: bool | None = None
     """MSRP without CEMA, and without sessmatch: the gateway maps the paths of its frames, or (false) 488; true."""
+    core: Literal["plain", "tls"] | None = None
+    """Media that are protected to the edge go on into the core plain, or over TLS (fax: DTLS) that the gateway ends too; plain.
+    With tls, TLS that the core offers to a UE with the same agreement counts as the core's own, not as that of a far end."""
 
 
 class DefaultRules(MediumRules):

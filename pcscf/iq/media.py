@@ -22,7 +22,7 @@ class Media:
     access_termination, core_termination  TerminationIDs
     access, core                          the gateway's address, port and fingerprints
     access_setup, core_setup              the a=setup that Local has told the gateway
-    tls_clients                           lines where the gateway was told to be the TLS or DTLS client
+    tls_clients, core_tls_clients         lines where the gateway was told to be the TLS or DTLS client, on either side
     connections                           which connection of its line the gateway was told to make, where it is not the first
     """
 
@@ -36,6 +36,7 @@ class Media:
     core_setup: Mapping[int, str] = field(default_factory=dict)
     tls_clients: frozenset[int] = frozenset()
     connections: Mapping[int, int] = field(default_factory=dict)
+    core_tls_clients: frozenset[int] = frozenset()
 
     def renews(self, line: LinePlan) -> bool:
         """Whether the plan wants another connection of the line than the gateway was told to make."""

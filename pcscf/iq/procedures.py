@@ -101,7 +101,7 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     lines = list(legs(plan))
     renewed = frozenset([line.index for line, _, _ in lines if media.renews(line)])
     access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
-    core = _Side(media.core, media.core_setup, media.tls_clients, renewed, CORE_EVENTS)
+    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
     commands = (
         *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
         *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),

@@ -106,24 +106,27 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
     A line that ended keeps its stream, closed: a later fork or offer may open it again.
     """
     sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
-    clients, connections = media.tls_clients, media.connections
+    clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
     for line, access_leg, core_leg in legs(plan):
         index = line.index
         if media.renews(line):
             connections = {**connections, index: line.connection}
             clients -= {index}
+            core_clients -= {index}
         for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
             if is_fresh(index, leg, streams):
                 streams[index] = _stream_media_untrusted(index, leg, given)
                 told[index] = told_setup(leg, None)
             elif leg.peer_address is not None:
                 told[index] = told_setup(leg, told.get(index))
-            if leg.tls == "client":
-                clients |= {index}
+        if access_leg.tls == "client":
+            clients |= {index}
+        if core_leg.tls == "client":
+            core_clients |= {index}
     (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
-        access_streams, core_streams, access_setup, core_setup, clients, connections,
+        access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients,
     )  # fmt: skip
 
 

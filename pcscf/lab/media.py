@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass
+from functools import partial
 
 from pcscf.errors import MalformedSdp, MediaNotAcceptable
 from pcscf.lab import tls
 from pcscf.lab.description import Section, fingerprint_attributes, read_sections_untrusted, write_section
-from pcscf.lab.medium import MediaFailedError
+from pcscf.lab.medium import MediaFailedError, Opened
 from pcscf.lab.msrp import MsrpError, MsrpUri, parse_uri_untrusted
 from pcscf.lab.msrp_session import MsrpSession
-from pcscf.lab.streams import show_tls
+from pcscf.lab.streams import Pair, PlainStream, Stream, secure_stream, show_tls
 from pcscf.lab.tap import Address, Tap
 
 PLAIN, SECURE = "TCP/MSRP", "TCP/TLS/MSRP"
@@ -118,8 +119,8 @@ class MsrpListener:
     def __init__(self, server: asyncio.Server, address: Address) -> None:
         self.address = address
         self._server = server
-        self._accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-        self._bound: asyncio.Future[MsrpSession] = asyncio.get_running_loop().create_future()
+        self._accepted: asyncio.Queue[Pair] = asyncio.Queue()
+        self._bound: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
         self.sessions: list[MsrpSession] = []   # one per connection, whether it was bound or refused
 
@@ -132,9 +133,14 @@ class MsrpListener:
         connections.append(listener)
         return listener
 
-    async def accept(self, local: MsrpMedia, remote: MsrpMedia, tap: Tap, flow: str) -> MsrpSession:
-        """The session, once a request for it came on some connection. Raises MediaFailedError."""
-        self._task = asyncio.create_task(self._serve(local, remote, tap, flow))
+    async def accept(
+        self, local: MsrpMedia, remote: MsrpMedia, identity: tls.Identity | None, tap: Tap, flow: str,
+    ) -> Opened:
+        """The session, once a request for it came on some connection; as TLS server where TLS is agreed (RFC 8122 §6.2).
+
+        Raises MediaFailedError.
+        """
+        self._task = asyncio.create_task(self._serve(local, remote, identity, tap, flow))
         try:
             async with asyncio.timeout(ACCEPT_TIMEOUT):
                 return await asyncio.shield(self._bound)
@@ -142,17 +148,27 @@ class MsrpListener:
             await self.close()
             raise MediaFailedError("nobody opened the MSRP session") from None
 
-    async def _serve(self, local: MsrpMedia, remote: MsrpMedia, tap: Tap, flow: str) -> None:
+    async def _serve(self, local: MsrpMedia, remote: MsrpMedia, identity: tls.Identity | None, tap: Tap, flow: str) -> None:
         while True:
-            reader, writer = await self._accepted.get()
+            pair = await self._accepted.get()
+            stream: Stream = PlainStream(pair)
+            facts: tls.TlsFacts | None = None
+            if local.secure:
+                try:
+                    stream, facts = await _served(pair, identity, remote.fingerprints, tap, flow)
+                except MediaFailedError as error:
+                    if not self._bound.done():
+                        self._bound.set_exception(error)
+                    continue
+            claim = partial(self._claim, facts)
             self.sessions.append(MsrpSession(
-                reader, writer, local=local.own_uri, remote=remote.path, tap=tap, flow=flow, claim=self._claim,
+                stream, local=local.own_uri, remote=remote.path, tap=tap, flow=flow, claim=claim,
             ))
 
-    def _claim(self, session: MsrpSession) -> bool:
+    def _claim(self, facts: tls.TlsFacts | None, session: MsrpSession) -> bool:
         if self._bound.done():
             return False
-        self._bound.set_result(session)
+        self._bound.set_result(Opened(session, facts))
         return True
 
     async def close(self) -> None:
@@ -163,6 +179,16 @@ class MsrpListener:
             self._accepted.get_nowait()[1].close()
         for session in self.sessions:
             await session.close()
+
+
+async def _served(
+    pair: Pair, identity: tls.Identity | None, expected: tuple[tls.Fingerprint, ...], tap: Tap, flow: str,
+) -> tuple[Stream, tls.TlsFacts]:
+    """The passive side of TLS. Raises MediaFailedError."""
+    if identity is None:
+        pair[1].close()
+        raise MediaFailedError("no certificate for TLS")
+    return await secure_stream(pair, identity, expected, server=True, tap=tap, flow=flow)
 
 
 async def connect(
@@ -187,5 +213,5 @@ async def connect(
                 reader, writer = await asyncio.open_connection(host, port)
     except (OSError, tls.PeerRefusedError) as error:
         raise MediaFailedError(f"{host} port {port}: {error}") from error
-    session = MsrpSession(reader, writer, local=local.own_uri, remote=remote.path, tap=tap, flow=flow)
+    session = MsrpSession(PlainStream((reader, writer)), local=local.own_uri, remote=remote.path, tap=tap, flow=flow)
     return session, facts

@@ -8,7 +8,7 @@ from pcscf.errors import MediaNotAcceptable
 from pcscf.lab.call import Habits
 from pcscf.lab.description import answer_setup
 from pcscf.lab.media import DISCARD_PORT, MsrpListener, MsrpMedia, check_cema_offer, connect, read_sdp_untrusted
-from pcscf.lab.medium import End, MediaFailedError, Opened
+from pcscf.lab.medium import End, Opened
 from pcscf.lab.tap import Tap
 from pcscf.lab.tls import Identity
 
@@ -24,9 +24,7 @@ class MsrpEnd:
 
     async def open(self, remote: MsrpMedia, tap: Tap, flow: str) -> Opened:
         if self.listener is not None and (self.answers or remote.setup == "active"):
-            if self.local.secure:
-                raise MediaFailedError("the peer wants to dial, but the lab is no TLS server for MSRP")
-            return Opened(await self.listener.accept(self.local, remote, tap, flow), None)
+            return await self.listener.accept(self.local, remote, self.identity, tap, flow)
         await self.close()
         return Opened(*await connect(self.local, remote, self.identity, tap, flow))
 
@@ -52,13 +50,10 @@ class MsrpMedium:
         return MsrpEnd(local, habits.identity, listener, answers=False)
 
     async def answer(self, offer: MsrpMedia, host: str) -> End:
-        """We are a TLS client or nothing: the standard library's server cannot ask for a self-signed certificate."""
         check_cema_offer(offer, cema=self.habits.cema)
         setup = answer_setup(offer.setup, self.habits.choice)
         if offer.secure and self.habits.identity is None:
             raise MediaNotAcceptable("no certificate for TLS here")
-        if offer.secure and setup == "passive":
-            raise MediaNotAcceptable("TLS only with the active role here")
         listener = await MsrpListener.open(host) if setup == "passive" else None
         port = listener.address[1] if listener else DISCARD_PORT
         local = self.habits.describe(host, port, setup=setup, secure=offer.secure)

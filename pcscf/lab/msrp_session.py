@@ -21,11 +21,11 @@ from pcscf.lab.msrp import (
     parse_uri_untrusted,
     response_to,
 )
-from pcscf.lab.tap import Address, Direction, Tap
+from pcscf.lab.streams import Stream
+from pcscf.lab.tap import Direction, Tap
 
 TRANSACTION_TIMEOUT = 30.0   # seconds to wait for a response (RFC 4975 §7.1.1)
 CHUNK_BYTES = 2_048          # what may go in one uninterruptible chunk (RFC 4975 §5.1)
-READ_BYTES = 65_536
 
 
 class SendRefusedError(NotTakenError):
@@ -53,7 +53,7 @@ class MsrpSession:
     """
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *,
+        self, stream: Stream, *,
         local: MsrpUri, remote: tuple[MsrpUri, ...], tap: Tap, flow: str,
         claim: Callable[[MsrpSession], bool] | None = None,
     ) -> None:
@@ -61,8 +61,7 @@ class MsrpSession:
         self.remote = remote
         self.failure = ""
         self.reports: list[Report] = []
-        self._writer = writer
-        self._reader = reader
+        self._stream = stream
         self._tap = tap
         self._flow = flow
         self._opens = claim is None
@@ -148,12 +147,12 @@ class MsrpSession:
 
     def _write(self, frame: Frame) -> None:
         self._show("out", frame)
-        self._writer.write(frame.to_bytes())
+        self._stream.write(frame.to_bytes())
 
     async def _run(self) -> None:
         parser = Parser()
         try:
-            while data := await self._reader.read(READ_BYTES):
+            while data := await self._stream.read():
                 for frame in parser.feed(data):
                     self._show("in", frame)
                     self._take(frame)
@@ -167,7 +166,7 @@ class MsrpSession:
             self._end()
 
     def _end(self) -> None:
-        self._writer.close()
+        self._stream.close()
         self._messages.put_nowait(None)
         for answer in self._waiting.values():
             if not answer.done():
@@ -234,14 +233,9 @@ class MsrpSession:
             length = 0 if frame.body is None else len(frame.body)
             text = f"{frame.method} {length} octets" if length else f"{frame.method} (empty)"
         self._tap.event(
-            "MSRP", direction, text, flow=self._flow, local=_address(self._writer, "sockname"),
-            peer=_address(self._writer, "peername"), facts={"id": f"{frame.transaction}/{text}"},
+            "MSRP", direction, text, flow=self._flow, local=self._stream.local, peer=self._stream.peer,
+            facts={"id": f"{frame.transaction}/{text}"},
         )
-
-
-def _address(writer: asyncio.StreamWriter, which: str) -> Address:
-    host, port = (writer.get_extra_info(which) or ("", 0))[:2]
-    return str(host), int(port)
 
 
 def _token() -> str:

@@ -79,7 +79,8 @@ def sdp_text(sdp: Sdp) -> str:
 def _line_object(line: LinePlan) -> dict[str, Any]:
     gateway = None
     if line.access is not None and line.core is not None:
-        gateway = {"access": {"tcp": line.access.tcp, "tls": line.access.tls}, "core": {"tcp": line.core.tcp}}
+        core = {"tcp": line.core.tcp, "tls": line.core.tls} if line.core_protected else {"tcp": line.core.tcp}
+        gateway = {"access": {"tcp": line.access.tcp, "tls": line.access.tls}, "core": core}
     return {
         "index": line.index,
         "mode": line.mode.value,
@@ -103,4 +104,7 @@ def _access_side(line: LinePlan) -> StreamMedia:
 
 
 def _core_side(line: LinePlan) -> StreamMedia:
-    return StreamMedia(CORE_ADDRESS, CORE_PORTS[line.index])
+    port = CORE_PORTS[line.index]
+    if not line.core_protected:
+        return StreamMedia(CORE_ADDRESS, port)
+    return StreamMedia(CORE_ADDRESS, port, (FINGERPRINT,), f"stand-in-association-{len(CORE_PORTS) + line.index:04}")

@@ -91,11 +91,11 @@ def _answering(medium: Medium, ours: str, offered: str, peer: Peer, *, protected
     return Leg(tcp, tls, ours, offered, *peer, transport)
 
 
-def undecided_near_leg(medium: Medium, offered: str, peer: Peer) -> Leg:
-    """The plain near side while its role waits for the answer; known already where the offer leaves no choice."""
+def undecided_near_leg(medium: Medium, offered: str, peer: Peer, *, protected: bool) -> Leg:
+    """The core's near side while its role waits for the answer; known already where the offer leaves no choice."""
     if offered == "actpass" and medium.transport == "TCP":
-        return Leg(None, None, "", offered, *peer, medium.transport)
-    return near_leg(medium, offered, peer, protected=False)
+        return Leg(None, None, "", offered, *peer, medium.secure_transport if protected else medium.transport)
+    return near_leg(medium, offered, peer, protected=protected)
 
 
 def far_leg(medium: Medium, offering: str, *, protected: bool) -> Leg:

@@ -109,11 +109,12 @@ class LinePlan:
     gateway    the line uses a stream of the gateway; then `access` and `core` say what happens on either side
     path_mode  a=path of MSRP: "agnostic" stays untouched, "sessmatch" gets authority and scheme per leg; "aware" likewise,
                and the gateway maps the paths of frames; "" not MSRP
-    mapped     the UE sees the protected transport, the core the plain one
+    mapped     the UE sees the protected transport, which ends at the gateway; the core the plain one, unless `core_protected`
     min_hash   weakest hash that counts in the answer's fingerprints
     connection the number of the line's connection in the session, from 1; a further exchange that replaces it counts on
     renewal    a=connection of a further offer on a line that has a connection, "" where it is missing; None: no such offer
     standing   (access, core) of that connection: they hold until the answer decides (RFC 4145 §5)
+    core_protected  the core sees the protected transport too, with another TLS or DTLS that the gateway ends as well
     """
 
     index: int
@@ -130,6 +131,7 @@ class LinePlan:
     connection: int = 1
     renewal: str | None = None
     standing: tuple[Leg, Leg] | None = None
+    core_protected: bool = False
 
 
 @record

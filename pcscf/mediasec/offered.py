@@ -79,6 +79,16 @@ class OfferedLine:
         return self.before is not None and self.before.mode in PROTECTED
 
     @property
+    def core_protected(self) -> bool:
+        """What the gateway ends towards the UE, it protects anew inside the core (TS 33.328 §7.2.1 NOTE 4).
+
+        A session goes on as it began: a far end that called in the clear is not offered TLS by a refresh of the UE.
+        """
+        if self.before is not None and self.was_protected:
+            return self.before.core_protected
+        return self.knobs.core == "tls"
+
+    @property
     def over_relay(self) -> bool:
         """The MSRP path has more than one hop (RFC 4976)."""
         return self.medium is MSRP and len(path_uris(self.section)) > 1
@@ -138,10 +148,15 @@ class OfferedLine:
         if not setup:
             forbidden = "a=setup:holdconn is forbidden with DTLS (RFC 8842 §5.1)"
             return self.without_gateway(Mode.DISABLED, rule, f"{reason}, but {forbidden}")
-        access, core = self._negotiated_legs(setup, fingerprints, path_mode, mapped=True)
+        core_protected = self.secure
+        if self.situation.from_ue and (core_protected := self.core_protected):
+            reason = f"{reason}; towards the core it starts {self.medium.secure_transport} anew, as policy wants"
+        access, core = self._negotiated_legs(
+            setup, fingerprints, path_mode, access_protected=True, core_protected=core_protected)
         return self._beside_standing(LinePlan(
-            self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash
-        ))
+            self.index, mode, rule, reason, self.medium.name, True, access, core, path_mode, True, self.knobs.min_hash,
+            core_protected=core_protected,
+        ))  # fmt: skip
 
     def passed(self, rule: str, reason: str) -> LinePlan:
         """A protected line that is not ours to end."""
@@ -162,7 +177,7 @@ class OfferedLine:
             return self.without_gateway(Mode.DISABLED, rule, f"{reason} and policy anchors it, but {self._no_way}")
         if mode is Mode.PLAIN:
             setup = self._offered_setup()
-            access, core = self._negotiated_legs(setup, (), path_mode, mapped=False)
+            access, core = self._negotiated_legs(setup, (), path_mode, access_protected=False, core_protected=False)
         else:
             near, far = legs.transparent_legs(medium.transport, situation.offer, self.section, path_mode)
             access, core = (near, far) if situation.from_ue else (far, near)
@@ -174,7 +189,8 @@ class OfferedLine:
         before = self.before
         if not self.medium.connection or before is None:
             return line
-        if before.access is None or before.core is None or before.mapped is not line.mapped:
+        as_before = (before.mapped, before.core_protected) == (line.mapped, line.core_protected)
+        if before.access is None or before.core is None or not as_before:
             return replace(line, connection=before.connection + 1)   # it was closed, or protected otherwise
         return replace(line, connection=before.connection, renewal=connection(self.situation.offer, self.section),
                        standing=(before.access, before.core))  # fmt: skip
@@ -185,17 +201,23 @@ class OfferedLine:
         return legs.offered_setup(self.medium, self.situation.offer, self.section)
 
     def _negotiated_legs(
-        self, setup: str, fingerprints: tuple[Fingerprint, ...], path_mode: PathMode, *, mapped: bool
-    ) -> tuple[Leg, Leg]:
+        self, setup: str, fingerprints: tuple[Fingerprint, ...], path_mode: PathMode,
+        *, access_protected: bool, core_protected: bool,
+    ) -> tuple[Leg, Leg]:  # fmt: skip
         """(access, core)"""
         medium, from_ue = self.medium, self.situation.from_ue
         peer = legs.peer_address(self.situation.offer, self.section, path_mode), fingerprints
-        protects_far = mapped and not from_ue
+        protects_near, protects_far = access_protected, core_protected
+        if not from_ue:
+            protects_near, protects_far = core_protected, access_protected
         offering = legs.far_offer(medium, setup, protected=protects_far, to_core=from_ue, path_mode=path_mode)
         far = legs.far_leg(medium, offering, protected=protects_far)
-        near = legs.near_leg(medium, setup, peer, protected=mapped) if from_ue else legs.undecided_near_leg(medium, setup, peer)
+        if from_ue:
+            near = legs.near_leg(medium, setup, peer, protected=protects_near)
+        else:
+            near = legs.undecided_near_leg(medium, setup, peer, protected=protects_near)
         # With CEMA the answer may still ask for it.
         fallback = path_mode == "agnostic" and self.knobs.aware and not self.knobs.sessmatch
         if path_mode == "aware" or (fallback and paths.is_mappable(self.section)):
-            near, far = paths.with_offer(near, far, self.section, mapped=mapped, moved=path_mode == "aware")
+            near, far = paths.with_offer(near, far, self.section, mapped=access_protected, moved=path_mode == "aware")
         return (near, far) if from_ue else (far, near)

@@ -1,5 +1,8 @@
 """TLS or not: the decision about each m-line of an offer (`decide`), and about its answer (`settle`). Pure.
 
+Where policy has TLS inside the core too (TS 33.328 §7.2.1 NOTE 4), what the gateway ends towards the UE it protects anew
+towards the core: the rules are the same, and C8 takes the core's offers, AA8 its answers without a certificate to check.
+
 Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
 
     offer of the UE                                                 offer of the core
@@ -14,7 +17,7 @@ Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
     A9   port 0                      UNUSED
     A11  SRTP, requested             PASS
     A12  any other medium            PASS or PLAIN
-    A13  A1 with capability lines    TERMINATE
+    A13  A1 with capability lines    TERMINATE                      C8  protected inside the core  PROTECT
 
     answer of the core                                              answer of the UE
     AA1  open                        TERMINATE                      CA1  protected, fingerprint    PROTECT
@@ -24,6 +27,7 @@ Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
     AA5  to PASS                     PASS                           CA5  illegal setup or path     FAILED
     AA6  to PLAIN                    PLAIN                          CA6  to PASS or PLAIN          PASS or PLAIN
     AA7  line missing                RELEASED
+    AA8  no usable fingerprint       RELEASED
 """
 
 from __future__ import annotations
@@ -83,6 +87,11 @@ _A2 = {
     for m in MEDIA
 }
 _C1 = {m.name: f"the core offered {m.plain} and both sides agreed {m.mechanism}: {_RUNS[m.name]}" for m in MEDIA}
+_C8 = {
+    m.name: f"the core offered {m.secure} of its own, which ends at the gateway as policy has it, and both sides agreed "
+    f"{m.mechanism}: {_RUNS[m.name]} as well"
+    for m in MEDIA
+}
 
 
 def decide(
@@ -174,10 +183,11 @@ def _other(situation: Situation, index: int) -> LinePlan:
 
 def _unused(one: OfferedLine) -> LinePlan:
     rule = "A9" if one.situation.from_ue else "C7"
-    mapped = one.before is not None and one.before.mapped
-    connection = one.before.connection if one.before is not None else 1
-    return LinePlan(
-        one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=mapped, connection=connection)
+    before = one.before
+    if before is None:
+        return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name)
+    return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=before.mapped,
+                    connection=before.connection, core_protected=before.core_protected)  # fmt: skip
 
 
 def _from_ue_plain(one: OfferedLine) -> LinePlan:
@@ -221,9 +231,22 @@ def _same_certificate(one: OfferedLine, fingerprints: tuple[tuple[str, str], ...
 
 
 def _from_core_protected(one: OfferedLine) -> LinePlan:
+    if _ends_of_core(one):
+        fingerprints = one.fingerprints()
+        if not fingerprints:
+            weak = f"without a fingerprint of {one.knobs.min_hash} or better to check its certificate by"
+            return one.without_gateway(Mode.DISABLED, "C8", f"the core offered protection of its own {weak}")
+        return one.ended_at_gateway(_PROTECT, "C8", _C8[one.medium.name], fingerprints)
     if one.effective("fingerprint") or one.effective("key-mgmt"):
         return one.passed("C4", "the core offered a protected line: its protection is end to end")
     return one.passed("C5", "the core offered a line protected by certificate names: its protection is end to end")
+
+
+def _ends_of_core(one: OfferedLine) -> bool:
+    """Whether the protection of this offer is the core's own, and not that of a far end."""
+    if not (one.core_protected or one.knobs.core == "tls") or not one.terminable or one.over_relay or one.effective("key-mgmt"):
+        return False
+    return bool(one.effective("fingerprint")) and (one.agreed or one.was_protected)
 
 
 def _from_core_plain(one: OfferedLine) -> LinePlan:

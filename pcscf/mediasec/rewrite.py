@@ -34,7 +34,7 @@ _FROM_SESSION = _FROM_ALL.union(_PUSHED)
 # Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
 _OFFER_FROM_UE: Final = Direction.OFFER_FROM_UE
 _PLAIN: Final = Mode.PLAIN
-_UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED})
+_UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED, Mode.RELEASED})
 
 
 def rewrite_offer(plan: MediaPlan, offer: Sdp, media: SideMedia) -> Sdp:
@@ -145,20 +145,21 @@ class _Rewriter:
     ) -> None:
         if leg.setup:
             changes["setup"] = (leg.setup,)
-        if self.to_ue:
+        protected = self.to_ue or line.core_protected
+        if protected:
             changes["fingerprint"] = [f"{name} {octets}" for name, octets in ours.fingerprints]
-            if not self.is_answer:
-                changes[_E2AE] = ("applied",)
+        if self.to_ue and not self.is_answer:
+            changes[_E2AE] = ("applied",)
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
             # An answer names the association only to an offer that did (RFC 8842 §5.3).
-            if self.to_ue and ours.tls_id and (not self.is_answer or self.offered[line.index].has("tls-id")):
+            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has("tls-id")):
                 changes["tls-id"] = (ours.tls_id,)
 
     def _move_path(
         self, line: LinePlan, section: MediaSection, address: str, port: int, changes: dict[str, Sequence[str]]
     ) -> None:
-        scheme = ("msrps" if self.to_ue else "msrp") if line.mapped else ""
+        scheme = ("msrps" if self.to_ue or line.core_protected else "msrp") if line.mapped else ""
         path = section.value("path")
         if path:
             changes["path"] = (move_msrp_uri(path, scheme, f"[{address}]:{port}" if ":" in address else f"{address}:{port}"),)
@@ -171,7 +172,7 @@ class _Rewriter:
         if self.is_answer:
             return self.offered[line.index].proto
         medium = BY_NAME[line.medium]
-        return medium.secure if self.to_ue else medium.plain
+        return medium.secure if self.to_ue or line.core_protected else medium.plain
 
     def _rewrite_bypassed(self, line: LinePlan) -> None:
         section = self.edited.media[line.index]

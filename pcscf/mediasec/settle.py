@@ -63,7 +63,8 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
 
 def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:
     return LinePlan(
-        line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped, connection=line.connection
+        line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped, connection=line.connection,
+        core_protected=line.core_protected,
     )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def _settled(
     access, core = (near, far) if from_ue else (far, near)
     return LinePlan(
         line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash,
-        line.connection, line.renewal, line.standing,
+        line.connection, line.renewal, line.standing, line.core_protected,
     )  # fmt: skip
 
 
@@ -147,17 +148,26 @@ def _lacks_path(line: LinePlan, section: MediaSection) -> bool:
 
 def _answer_of_core(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
     medium, near, far = _legs_of(line, line.access, line.core)
-    if medium_of(section.media, section.proto) != (medium, False):
-        wrong = f"the core answered {section.media} {section.proto} to {medium.media} {medium.plain}"
+    protected = line.core_protected
+    if medium_of(section.media, section.proto) != (medium, protected):
+        offered = medium.secure if protected else medium.plain
+        wrong = f"the core answered {section.media} {section.proto} to {medium.media} {offered}"
         return _ended(line, Mode.RELEASED, "AA3", wrong)
-    answered = legs.answered_setup(medium, far.setup, answer, section) if medium.transport == "TCP" else "active"
+    stated = effective_values(answer, section, "fingerprint")
+    fingerprints = usable_fingerprints(stated, line.min_hash) if protected else ()
+    if protected and not fingerprints:
+        unchecked = f"the core answered without a fingerprint of {line.min_hash} or better to check its certificate by"
+        return _ended(line, Mode.RELEASED, "AA8", unchecked)
+    answered = "active"
+    if protected or medium.transport == "TCP":
+        answered = legs.answered_setup(medium, far.setup, answer, section)
     if not answered:
         return _ended(line, Mode.RELEASED, "AA3", f"the core answered an illegal a=setup to a=setup:{far.setup}")
     line = _without_cema(line, near, section, answered)
     if _lacks_path(line, section):
         return _ended(line, Mode.RELEASED, "AA3", f"the core answered {_NO_PATH}")
-    stray = effective_values(answer, section, "fingerprint") or effective_values(answer, section, "3ge2ae")
-    far = legs.answered_far_leg(medium, far, answered, (legs.peer_address(answer, section, line.path_mode), ()))
+    stray = (stated and not protected) or effective_values(answer, section, "3ge2ae")
+    far = legs.answered_far_leg(medium, far, answered, (legs.peer_address(answer, section, line.path_mode), fingerprints))
     near = legs.answered_near_leg(medium, near, answered)
     return _settled(line, "AA4" if stray else "AA1", line.reason, near, far, section, from_ue=True)
 

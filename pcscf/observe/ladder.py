@@ -17,7 +17,10 @@ MAX_TEXT_LINES = 4
 # Who is at the other end where the address says nothing: by who writes, and by protocol where that matters.
 _USUAL_PEER = {"ue": "pcscf", "ue2": "pcscf", "pcscf": "core", "core": "pcscf", "party": "core", "agw": "pcscf"}
 _USUAL_PEER_BY_PROTO = {("pcscf", "Iq"): "agw", ("agw", "TLS"): "ue", ("ue", "TLS"): "agw", ("ue2", "TLS"): "agw",
-                        ("ue", "MSRP"): "agw", ("ue2", "MSRP"): "agw", ("party", "MSRP"): "agw"}
+                        **{(end, proto): "agw" for end in ("ue", "ue2", "party") for proto in ("MSRP", "BFCP", "T.38")}}
+_KNOWN_AT_BOTH_ENDS = frozenset({"MSRP", "BFCP"})   # by the same id
+_HANDSHAKES = frozenset({"TLS", "DTLS"})
+_PAGES = "T.38"   # its datagrams have no id: where both ends tell, what was sent stands for what came
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,10 @@ def ladders(events: Sequence[TraceEvent]) -> list[Ladder]:
     nodes = {event.local: event.node for event in events if event.local}
     result = []
     for group in _flows(events):
-        receivers = {event.id: event.node for event in group if event.proto == "MSRP" and event.dir == "in"}
+        receivers = {event.id: event.node for event in group if event.proto in _KNOWN_AT_BOTH_ENDS and event.dir == "in"}
+        receivers |= {event.proto: event.node for event in group if _is_accepted_handshake(event)}
+        if len(faxing := sorted({event.node for event in group if event.proto == _PAGES})) == 2:
+            receivers |= {f"{_PAGES} {one}": other for one, other in zip(faxing, faxing[::-1], strict=True)}
         arrows = tuple(_arrow(event, nodes, receivers) for event in _once(group))
         result.append(Ladder(frozenset(key for event in group for key in event.keys), _title(group), arrows))
     return result
@@ -102,13 +108,19 @@ def _flows(events: Sequence[TraceEvent]) -> list[list[TraceEvent]]:
 
 
 def _once(group: Sequence[TraceEvent]) -> list[TraceEvent]:
-    """Every message once: as the P-CSCF saw it, else as its sender did; TLS as the gateway saw it."""
+    """Every message once: as the P-CSCF saw it, else as its sender did; TLS as the gateway saw it, else as its client did."""
     by_pcscf = {event.id for event in group if event.node == "pcscf" and event.id}
     sent = {event.id for event in group if event.dir == "out" and event.id}
-    gateway_tells = any(event.node == "agw" and event.proto == "TLS" for event in group)
+    gateway_tells = any(event.node == "agw" and event.proto in _HANDSHAKES for event in group)
+    clients = {event.proto for event in group if event.proto in _HANDSHAKES and event.dir == "out"}
+    faxing = {event.node for event in group if event.proto == _PAGES}
     shown = []
     for event in group:
-        if event.proto == "TLS" and gateway_tells and event.node != "agw":
+        if event.proto == _PAGES and event.dir == "in" and len(faxing) > 1:
+            continue
+        if gateway_tells and event.proto in _HANDSHAKES and event.node != "agw":
+            continue
+        if not gateway_tells and event.proto in clients and event.dir == "in":
             continue
         if event.node == "pcscf" or not event.id or (
             event.id not in by_pcscf and (event.dir == "out" or event.id not in sent)
@@ -117,10 +129,19 @@ def _once(group: Sequence[TraceEvent]) -> list[TraceEvent]:
     return shown
 
 
+def _is_accepted_handshake(event: TraceEvent) -> bool:
+    """Whether an end, not the gateway, was the server."""
+    return event.proto in _HANDSHAKES and event.node != "agw" and event.dir == "in"
+
+
 def _arrow(event: TraceEvent, nodes: Mapping[str, str], receivers: Mapping[str, str]) -> Arrow:
     other = event.peer if event.peer in COLUMNS else nodes.get(event.peer)
-    if event.proto == "MSRP" and event.dir == "out":
+    if event.proto in _KNOWN_AT_BOTH_ENDS and event.dir == "out":
         other = receivers.get(event.id, other)
+    elif event.proto in _HANDSHAKES and event.node != "agw" and event.dir == "out":
+        other = receivers.get(event.proto, other)   # from end to end
+    elif event.proto == _PAGES and event.dir == "out":
+        other = receivers.get(f"{_PAGES} {event.node}", other)
     if other is None:
         other = _USUAL_PEER_BY_PROTO.get((event.node, event.proto)) or _USUAL_PEER.get(event.node, "pcscf")
     source, target = (event.node, other) if event.dir == "out" else (other, event.node)

@@ -87,7 +87,10 @@ def descriptions(draw: st.DrawFn) -> Sdp:
     return parse_sdp_untrusted("\r\n".join((*lines, "")).encode())
 
 
-KNOBS = st.builds(MediumPolicy, sessmatch=st.booleans(), aware=st.booleans(), terminate_unrequested=st.booleans())
+KNOBS = st.builds(
+    MediumPolicy, sessmatch=st.booleans(), aware=st.booleans(), terminate_unrequested=st.booleans(),
+    core=st.sampled_from(["plain", "tls"]),
+)
 POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS)
 
 ICE = {"candidates", "remoteCandidates", "iceUfrag", "icePwd", "iceOptions", "endOfCandidates"}

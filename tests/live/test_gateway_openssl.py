@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pcscf.gateway.certificate import Identity
 from pcscf.lab.tap import Address
 from tests.support.gatewaybed import Bench, Local, add, bench, new_identity
+from tests.support.kamailio import free_port
 from tests.support.peers import require_peer
 from tests.support.processes import pcscf
 
@@ -133,6 +134,38 @@ async def test_a_wrong_certificate_gets_the_alert_bad_certificate(version: str, 
         notified = await gateway.iq.notified()
         assert notified["g/cause"]["Failurecause"] == "TLS certificate fingerprint mismatch"
         writer.close()
+
+
+@pytest.mark.interop("openssl", "gateway with TLS on both sides, as server and as client: data both ways, each peer compared")
+@pytest.mark.parametrize("stranger", ["", "access", "core"])
+async def test_tls_on_both_sides(stranger: str, tmp_path: Path) -> None:
+    port = free_port()
+    core = new_identity("core")
+    for name in ("ue", "core"):
+        (tmp_path / name).mkdir()
+    serving = files(STRANGER if stranger == "core" else core, tmp_path / "core")
+    calling = files(STRANGER if stranger == "access" else UE, tmp_path / "ue")
+    serve = ("s_server", "-accept", f"127.0.0.1:{port}", "-Verify", "1", *serving)
+    async with bench() as gateway, openssl(*serve) as behind:
+        await behind.until(b"ACCEPT")
+        access_side, _ = await gateway.open(
+            add("access", ours="passive", theirs="active", fingerprints=[UE_PRINT], secure=True),
+            add("core", ours="active", theirs="passive", fingerprints=[str(core.fingerprint("sha-256"))], secure=True,
+                peer=("127.0.0.1", port), signals="tlsbsc/EstBNC"),
+        )
+        async with openssl(*client(access_side, *calling)) as run:
+            if stranger:
+                failed = await gateway.until("tls-failed")
+                run.say(b"from the ue\n")
+                assert failed.facts["cause"]
+                await run.end()
+                assert b"from the ue" not in behind.printed
+                return
+            run.say(b"from the ue\n")
+            await behind.until(b"from the ue")
+            behind.say(b"from the core\n")
+            await run.until(b"from the core")
+        assert gateway.kinds().count("tls-established") == 2
 
 
 @pytest.mark.interop("openssl", "gateway as TLS server: no certificate, refused; {version}")

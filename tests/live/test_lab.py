@@ -255,16 +255,30 @@ async def test_a_party_without_certificate_refuses_tls(lab4: Bench) -> None:
     assert "no certificate" in refused.value.warning
 
 
-async def test_tls_needs_the_active_role(lab4: Bench) -> None:
-    lab4.party.habits = Habits(secure=True, identity=SERVER)
-    ue = await lab4.registered(habits=Habits(secure=True, setup="active", identity=SERVER))
-    with pytest.raises(CallRefusedError, match="488"):
-        await ue.call(BOB, ue.proxy_uri)
-    ue.habits = Habits(secure=True, setup="actpass", identity=SERVER)
-    lab4.party.habits = Habits(secure=True, choice="active", identity=SERVER)
+@pytest.mark.parametrize(("setup", "choice"), [("active", "passive"), ("passive", "passive"), ("actpass", "active")])
+async def test_tls_from_end_to_end(lab4: Bench, setup: str, choice: str) -> None:
+    """RFC 8122 §6.2: whoever dials is the TLS client; each compares the other's certificate."""
+    other = tls.self_signed("bob")
+    lab4.party.habits = Habits(secure=True, choice=choice, identity=other)   # type: ignore[arg-type]
+    ue = await lab4.registered(habits=Habits(secure=True, setup=setup, identity=SERVER))
     call = await ue.call(BOB, ue.proxy_uri)
-    with pytest.raises(MediaFailedError, match="no TLS server"):
-        await call.send_text("never in the clear")
+    await call.send_text("protected all the way")
+    [theirs] = lab4.party.calls.values()
+    assert call.tls is not None
+    assert theirs.tls is not None
+    assert call.tls.peer_fingerprint == " ".join(other.fingerprint())
+    assert theirs.tls.peer_fingerprint == " ".join(SERVER.fingerprint())
+    await call.hang_up()
+    assert lab4.party.received == ["protected all the way"]
+
+
+async def test_a_caller_with_another_certificate_is_not_listened_to(lab4: Bench) -> None:
+    lab4.party.habits = Habits(secure=True, identity=tls.self_signed("bob"))
+    ue = await lab4.registered(habits=Habits(secure=True, identity=tls.self_signed("somebody else"), announced=SERVER))
+    call = await ue.call(BOB, ue.proxy_uri)
+    [theirs] = lab4.party.calls.values()
+    with pytest.raises(MediaFailedError, match="not the one in the SDP"):
+        await theirs.session()
     await call.hang_up()
     assert lab4.party.received == []
 
@@ -425,6 +439,7 @@ async def test_the_demo_proves_what_it_claims(tmp_path: Path) -> None:
     protocols = [{message["proto"] for message in flow["messages"]} for flow in told["flows"]]
     assert protocols == [
         {"SIP"}, *([{"SIP", "Iq", "TCP", "TLS", "MSRP"}] * 4), {"SIP", "Iq", "TCP", "MSRP"}, {"SIP"},
+        *({"SIP", "Iq", "TCP", "TLS", medium} for medium in ("MSRP", "MSRP", "BFCP")), {"SIP", "DTLS", "T.38"},
     ]
 
 

@@ -1,4 +1,4 @@
-"""BFCP and fax through the real P-CSCF and its gateway, in the clear and end to end protected, called from either side."""
+"""MSRP, BFCP and fax through the real P-CSCF and its gateway, in the clear and end to end protected, called from either side."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def ends(site: Site, medium: str, *, secure: bool) -> tuple[Ue, Party]:
 
 @pytest.mark.parametrize("caller", ["ue", "party"])
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "protected"])
-@pytest.mark.parametrize("medium", ["bfcp", "t38"])
+@pytest.mark.parametrize("medium", ["msrp", "bfcp", "t38"])
 async def test_both_sides_hear_each_other(site: Site, medium: str, secure: bool, caller: str) -> None:
     ue, party = await ends(site, medium, secure=secure)
     call: Call = await within(ue.call(party.uri, ue.proxy_uri) if caller == "ue" else party.invite(ue.uri), "the answer")
@@ -67,7 +67,7 @@ async def test_both_sides_hear_each_other(site: Site, medium: str, secure: bool,
     await within(call.hang_up(), "the end")
 
 
-@pytest.mark.parametrize("medium", ["bfcp", "t38"])
+@pytest.mark.parametrize("medium", ["msrp", "bfcp", "t38"])
 async def test_a_liar_is_not_spoken_to(site: Site, medium: str) -> None:
     ue, party = await ends(site, medium, secure=True)
     party.habits = replace(party.habits, announced=tls.self_signed("somebody else"))

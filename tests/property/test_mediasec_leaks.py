@@ -51,6 +51,7 @@ KNOBS = st.builds(
     offer_tls_to_unindicated=st.booleans(),
     sessmatch=st.booleans(),
     aware=st.booleans(),
+    core=st.sampled_from(["plain", "tls"]),
 )
 POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS, st.booleans(), st.booleans())
 AGREED = st.builds(Agreed, MECHANISMS, MECHANISMS)
@@ -129,7 +130,7 @@ def _check(explanation: Explanation, sent: Sdp) -> None:
         if _ends_here(line):
             written = "\n".join((*sent.session.lines, *section.lines)).upper()
             assert [secret for secret in sender.secrets if secret.upper() in written] == []
-            ours = not explanation.from_ue
+            ours = not explanation.from_ue or line.core_protected
             expected = (" ".join(FINGERPRINT),) if ours else ()
             assert effective_values(sent, section, "fingerprint") == expected
         elif line.medium is not None and line.mode is not Mode.PASS:

@@ -36,6 +36,7 @@ KNOBS = st.builds(
     offer_tls_to_unindicated=st.booleans(),
     sessmatch=st.booleans(),
     aware=st.booleans(),
+    core=st.sampled_from(["plain", "tls"]),
 )
 POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS, st.booleans(), st.booleans())
 DIRECTIONS = st.sampled_from(Direction)

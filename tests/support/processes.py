@@ -211,8 +211,11 @@ class Pcscf:
 
 
 @asynccontextmanager
-async def pcscf(folder: Path, core: Address, *settings: str) -> AsyncIterator[Pcscf]:
-    """Run the lab's policy with `settings` over it, at debug level, towards `core`. It must end well, unless the test ends it."""
+async def pcscf(folder: Path, core: Address, *settings: str, options: tuple[str, ...] = ()) -> AsyncIterator[Pcscf]:
+    """Run the lab's policy with `settings` over it, at debug level, towards `core`. It must end well, unless the test ends it.
+
+    options: further ones of `pcscf run`.
+    """
     (folder / "run").mkdir(parents=True)
     given = [
         *(f"listeners.{name}.port=0" for name in LISTENERS), "gateways.iq.port=0", "gateways.embedded.restart_after=0.1",
@@ -221,7 +224,7 @@ async def pcscf(folder: Path, core: Address, *settings: str) -> AsyncIterator[Pc
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pcscf", "run", str(POLICIES / "lab.yaml"), "--trace", str(folder / "trace.jsonl")),
-            *(word for value in given for word in ("--set", value)),
+            *(word for value in given for word in ("--set", value)), *options,
             env={**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "RUNTIME_DIRECTORY": ""},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
         )

@@ -49,7 +49,8 @@ def tcp(number: int, kind: str) -> TraceEvent:
     return event("agw", "in", "TCP", f"context {number}", kind=kind)
 
 
-CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (9,)}
+CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (9,), "nine": (10,), "ten": (11,)}
+ENDS = {"nine": "TCP/TLS/MSRP", "eleven": "UDP/TLS/UDPTL"}
 EVENTS = {
     "register": register("ue", "out", "alice", security=["Security-Client"]),
     "register-in": register("pcscf", "in", "alice", security=["Security-Client"]),
@@ -65,8 +66,8 @@ EVENTS = {
     "offer-four": invite("ue", "four", **PROTECTED),
     "offer-five": invite("ue2", "five", **PROTECTED),
     **{f"link-{number}": link(call, number) for call, numbers in CONTEXTS.items() for number in numbers},
-    **{f"add-{number}": iq(f"context {number}", f"Add ip/a/{number}", f"Add ip/c/{number}") for number in range(1, 8)},
-    **{f"subtract-{number}": iq(f"context {number}", "Subtract *") for number in range(2, 8)},
+    **{f"add-{number}": iq(f"context {number}", f"Add ip/a/{number}", f"Add ip/c/{number}") for number in range(1, 12)},
+    **{f"subtract-{number}": iq(f"context {number}", "Subtract *") for number in range(2, 12)},
     "subtract-1": iq("context 1", "Subtract ip/a/1", "Subtract ip/c/1"),
     "tls-one": tls(1, "aa:01"),
     "tls-failed": event("agw", "in", "TLS", "context 2", kind="tls-failed"),
@@ -76,11 +77,17 @@ EVENTS = {
     "tls-grace": tls(6, "dd:07"),
     "tcp-accepted": tcp(7, "tcp-accepted"),
     "tcp-connected": tcp(7, "tcp-connected"),
+    **{f"offer-{call}": invite("ue", call, proto=proto, port="12000", fingerprint="sha-256 11:0A")
+       for call, proto in ENDS.items()},
+    "core-ten": invite("core", "ten", proto="TCP/BFCP", port="9"),
+    "offer-ten": invite("ue", "ten", **{**PROTECTED, "proto": "TCP/TLS/BFCP"}),
+    "tls-ten": tls(11, "13:0C"),
+    **{f"{kind}-{number}": tcp(number, kind) for number in (10,) for kind in ("tcp-accepted", "tcp-connected")},
 }
 
 
-def caller(call: str, said: str, *, own: str = "", by: str = "us") -> list[Event]:
-    shown = {"version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "fingerprint": GATEWAY} if own else {}
+def caller(call: str, said: str, *, own: str = "", met: str = GATEWAY, by: str = "us") -> list[Event]:
+    shown = {"version": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "fingerprint": met} if own else {}
     return [
         {"event": "answered", "call_id": call},
         {"event": "media", "call_id": call, "own_fingerprint": own, "tls": shown},
@@ -90,13 +97,21 @@ def caller(call: str, said: str, *, own: str = "", by: str = "us") -> list[Event
     ]
 
 
-def callee(call: str, heard: str, *, own: str = "") -> list[Event]:
-    media = caller(call, "", own=own)[1]
+def callee(call: str, heard: str, *, own: str = "", met: str = GATEWAY) -> list[Event]:
+    media = caller(call, "", own=own, met=met)[1]
     return [media, {"event": "received", "call_id": call, "text": heard}]
 
 
 def registered(*entries: str) -> Event:
     return {"event": "registered", "expires": 600, "security_server": list(entries)}
+
+
+def between(call: str, one: str, other: str) -> dict[str, list[Event]]:
+    """Caller and callee of a call that they protect themselves."""
+    return {
+        one: caller(call, "for you", own="sha-256 11:0A", met="sha-256 12:0B"),
+        other: callee(call, "for you", own="sha-256 12:0B", met="sha-256 11:0A"),
+    }
 
 
 RELEASED = {"event": "ended", "call_id": "two", "by": "peer", "reason": "SIP;cause=488"}
@@ -117,6 +132,10 @@ WORDS: dict[str, list[Event]] = {
     "heidi": [registered(), *caller("six", "as ever")],
     "ivan": caller("eight", "my path", own="sha-256 11:09"),
     "mallory": [registered(*AGREED), {"event": "refused", "call_id": "seven", "status": 488, "warning": "399 x \"agreed\""}],
+    **between("nine", "judy", "walter"),
+    "peggy": caller("ten", "the floor, please"),
+    "oscar": callee("ten", "the floor, please", own="sha-256 13:0C"),
+    **between("eleven", "trent", "sybil"),
 }
 GOOD = Evidence(list(EVENTS.values()), WORDS)
 
@@ -149,9 +168,33 @@ def saying(who: str, name: str, call: str = "", **facts: object) -> Evidence:
     return replace(GOOD, words={**WORDS, who: told})
 
 
+def between_the_ends(name: str, call: str, one: str, other: str, context: int) -> list[tuple[Evidence, set[str]]]:
+    """What each claim about a call that the ends protect themselves rests on. context: 0 without the gateway."""
+    offer = {"proto": ENDS[call], "port": "9", "fingerprint": "sha-256 11:0A"}
+    offered, met, unread = (f"{name}-ends-{what}" for what in ("offered", "met", "unread"))
+    cases = [
+        (without(f"offer-{call}"), {offered}),
+        (instead(f"offer-{call}", media=[{**offer, "proto": "TCP/MSRP"}]), {offered}),
+        (instead(f"offer-{call}", media=[{**offer, "e2ae": "applied"}]), {offered}),
+        (instead(f"offer-{call}", media=[{**offer, "fingerprint": GATEWAY}]), {offered}),
+        (saying(one, "media", tls={"fingerprint": GATEWAY}), {met}),
+        (saying(other, "media", tls={"fingerprint": GATEWAY}), {met}),
+        (saying(other, "media", own_fingerprint="sha-256 EE:05"), {met}),
+        (saying(one, "media", tls={}), {met, unread}),
+        (also(link(call, 99), tls(99, "11:0A")), {unread}),
+        (saying(other, "received", text="other"), {f"{name}-ends-text-there"}),
+        (saying(one, "received", text="other"), {f"{name}-ends-text-back"}),
+    ]
+    if context:
+        cases += [(without(f"tcp-{way}-{context}"), {unread}) for way in ("accepted", "connected")]
+    return cases
+
+
 def test_a_good_run_proves_everything() -> None:
     assert failed(GOOD) == set()
-    assert [scene.key(GOOD) for scene in SCENES] == ["reg-alice", "one", "two", "four", "five", "six", "seven", "eight"]
+    assert [scene.key(GOOD) for scene in SCENES] == [
+        "reg-alice", "one", "two", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    ]
 
 
 def test_nothing_is_proven_by_silence() -> None:
@@ -187,18 +230,18 @@ def test_no_two_claims_share_a_name() -> None:
         (also(event("party", "in", "MSRP", "two")), {"nothing-delivered"}),
         (saying("eve", "ended", reason=""), {"released-both-ways"}),
         (saying("bob", "ended", "two", by="us"), {"released-both-ways"}),
-        (without("core-four"), {"called-plain"}),
-        (without("offer-four"), {"called-offered"}),
-        (instead("offer-four", media=[{**PROTECTED, "e2ae": "requested"}]), {"called-offered"}),
-        (instead("offer-four", media=[PLAIN]), {"called-offered"}),
+        (without("core-four"), {"msrp-edge-plain"}),
+        (without("offer-four"), {"msrp-edge-offered"}),
+        (instead("offer-four", media=[{**PROTECTED, "e2ae": "requested"}]), {"msrp-edge-offered"}),
+        (instead("offer-four", media=[PLAIN]), {"msrp-edge-offered"}),
         (instead("offer-four", media=[{name: value for name, value in PROTECTED.items() if name != "fingerprint"}]),
-         {"called-offered"}),
-        (without("tls-four"), {"called-tls"}),
-        (saying("carol", "media", tls={}), {"called-tls"}),
-        (saying("carol", "media", own_fingerprint="sha-256 DD:07"), {"called-tls"}),
-        (instead("tls-four", own="sha-256 EE:05"), {"called-tls"}),
-        (saying("carol", "received", text="other"), {"called-text-there"}),
-        (saying("dave", "received", text="other"), {"called-text-back"}),
+         {"msrp-edge-offered"}),
+        (without("tls-four"), {"msrp-edge-tls"}),
+        (saying("carol", "media", tls={}), {"msrp-edge-tls"}),
+        (saying("carol", "media", own_fingerprint="sha-256 DD:07"), {"msrp-edge-tls"}),
+        (instead("tls-four", own="sha-256 EE:05"), {"msrp-edge-tls"}),
+        (saying("carol", "received", text="other"), {"msrp-edge-text-there"}),
+        (saying("dave", "received", text="other"), {"msrp-edge-text-back"}),
         (without("link-6"), {"both-contexts", "both-tls"}),
         (without("offer-five"), {"both-offered"}),
         (without("tls-grace"), {"both-tls"}),
@@ -228,6 +271,16 @@ def test_no_two_claims_share_a_name() -> None:
         (without("tls-eight"), {"aware-tls"}),
         (saying("bob", "received", "eight", text="other"), {"aware-text-there"}),
         (saying("ivan", "received", text="other"), {"aware-text-back"}),
+        *between_the_ends("msrp", "nine", "judy", "walter", 10),
+        (without("core-ten"), {"bfcp-edge-plain"}),
+        (instead("core-ten", media=[{"proto": "TCP/MSRP"}]), {"bfcp-edge-plain"}),
+        (without("offer-ten"), {"bfcp-edge-offered"}),
+        (instead("offer-ten", media=[PROTECTED]), {"bfcp-edge-offered"}),
+        (without("tls-ten"), {"bfcp-edge-tls"}),
+        (saying("oscar", "media", own_fingerprint="sha-256 DD:07"), {"bfcp-edge-tls"}),
+        (saying("oscar", "received", text="other"), {"bfcp-edge-text-there"}),
+        (saying("peggy", "received", text="other"), {"bfcp-edge-text-back"}),
+        *between_the_ends("t38", "eleven", "trent", "sybil", 0),
         (also(event("core", "in", "SIP", "x", security=["Security-Verify"])), {"nothing-leaked"}),
         (without("subtract-2"), {"no-contexts-left"}),
         (without("subtract-1", iq("context 1", "Subtract ip/a/1")), {"no-contexts-left"}),

@@ -12,6 +12,7 @@ from pcscf.lab.media import MsrpListener, MsrpMedia, connect, new_uri
 from pcscf.lab.medium import MediaFailedError
 from pcscf.lab.msrp import Frame, Parser, Request, Response, response_to
 from pcscf.lab.msrp_session import MsrpSession, SendRefusedError, SessionClosedError
+from pcscf.lab.streams import PlainStream
 from pcscf.lab.tap import NoTap
 
 OURS = new_uri("127.0.0.1", 9, secure=False)
@@ -50,7 +51,7 @@ async def pair() -> AsyncIterator[tuple[MsrpSession, Wire]]:
     accepted: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     server = await asyncio.start_server(lambda *pair: accepted.put_nowait(pair), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-    session = MsrpSession(*await accepted.get(), local=OURS, remote=(THEIRS,), tap=NoTap(), flow="call")
+    session = MsrpSession(PlainStream(await accepted.get()), local=OURS, remote=(THEIRS,), tap=NoTap(), flow="call")
     yield session, Wire(reader, writer, Parser())
     await session.close()
     writer.close()
@@ -173,10 +174,12 @@ async def test_the_passive_side_serves_one_connection_only() -> None:
     listener = await MsrpListener.open("127.0.0.1")
     local = described(listener.address[1])
     first, second = described(9), described(9)
-    accepting = asyncio.create_task(listener.accept(local, first, NoTap(), "call"))
+    accepting = asyncio.create_task(listener.accept(local, first, None, NoTap(), "call"))
     one, _ = await connect(first, local, None, NoTap(), "call")
     await one.bind()
-    session = await accepting
+    session, facts = await accepting
+    assert isinstance(session, MsrpSession)
+    assert facts is None
     other, _ = await connect(second, local, None, NoTap(), "call")
     with pytest.raises(SendRefusedError, match="506"):
         await other.bind()

@@ -60,6 +60,8 @@ OFFERS_OF_THE_UE = [
     Row("A1", Mode.TERMINATE, bfcp(ACTPASS, *E2AE)),
     Row("A1", Mode.TERMINATE, fax(ACTPASS, *E2AE)),
     Row("A1", Mode.TERMINATE, msrp(f"a=fingerprint:SHA-1 {WEAK_HASH}", REQUESTED), policy=policy(min_hash="sha-1")),
+    Row("A1", Mode.TERMINATE, msrp(ACTIVE, *E2AE), policy=policy(core="tls")),
+    Row("A4", Mode.PASS, msrp(ACTIVE, UE_FINGERPRINT), policy=policy(core="tls")),
     Row("A1", Mode.DISABLED, fax("a=setup:holdconn", *E2AE), status=488),
     Row("A2", Mode.TERMINATE, msrp(ACTIVE, *E2AE), NOTHING_AGREED),
     Row("A2", Mode.TERMINATE, msrp(ACTIVE, *E2AE), Agreed(frozenset(), frozenset({"msrp-tls"}))),

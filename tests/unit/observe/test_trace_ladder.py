@@ -129,3 +129,32 @@ def test_the_drawing() -> None:
     assert "●" in rows[3]
     assert rows[4].startswith("            │          │          │          │          │     something")
     assert max(map(len, rows)) <= 100
+
+
+def test_a_handshake_of_the_ends_is_one_arrow_between_them() -> None:
+    (ladder,) = ladders([
+        *CALL,
+        other(2.0, "party", "in", "TLS", AGW_MEDIA, "call1"),
+        other(2.1, "ue", "out", "TLS", AGW_MEDIA, "call1"),
+        other(2.2, "ue", "out", "BFCP", AGW_MEDIA, "call1", "hello"),
+        other(2.3, "party", "in", "BFCP", AGW_MEDIA, "call1", "hello"),
+        other(2.4, "party", "out", "BFCP", AGW_MEDIA, "call1", "ack"),
+        other(2.5, "ue", "in", "BFCP", AGW_MEDIA, "call1", "ack"),
+    ])
+    assert ends(ladder)[3:] == [("ue", "party"), ("ue", "party"), ("party", "ue")]
+
+
+def test_a_fax_that_both_ends_tell_of_is_shown_as_it_was_sent() -> None:
+    (ladder,) = ladders([
+        *CALL,
+        other(2.0, "party", "out", "T.38", "", "call1"), other(2.1, "ue", "in", "T.38", "", "call1"),
+        other(2.2, "ue", "out", "T.38", "", "call1"), other(2.3, "party", "in", "T.38", "", "call1"),
+    ])
+    assert ends(ladder)[3:] == [("party", "ue"), ("ue", "party")]
+
+
+def test_a_fax_that_one_end_tells_of_is_shown_both_ways() -> None:
+    (ladder,) = ladders([
+        *CALL, other(2.0, "party", "out", "T.38", "", "call1"), other(2.1, "party", "in", "T.38", "", "call1"),
+    ])
+    assert ends(ladder)[3:] == [("party", "agw"), ("agw", "party")]
