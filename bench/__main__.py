@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from bench.datagrams import datagrams
 from bench.inmemory import inmemory
 from bench.limit import limit
 from bench.machine import describe
@@ -28,6 +29,7 @@ PARTS: Mapping[str, Callable[[Run], list[Table]]] = {
     "calls": calls,
     "registers": registers,
     "gateway": relay,
+    "datagrams": datagrams,
     "ues": ues,
     "memory": memory,
     "steady": steady,

@@ -37,8 +37,7 @@ from pcscf.config.values import (
 )
 
 Announce = Literal["protected", "trusted", "always"]
-TERMINATED = ("msrp-tls", "bfcp-tls")
-NOT_TERMINATED_YET = ("udptl-dtls",)
+TERMINATED = ("msrp-tls", "bfcp-tls", "udptl-dtls")
 DEFAULT_PORTS = {"access": PortRange(12000, 21999), "core": PortRange(22000, 31999)}
 
 
@@ -129,15 +128,10 @@ class AccessRealm(Block):
     @model_validator(mode="after")
     def _terminated(self) -> Self:
         for mechanism in self.mechanisms:
-            if mechanism in NOT_TERMINATED_YET:
-                raise fault(
-                    f"mechanisms: this version does not terminate {mechanism} yet",
-                    f"remove {mechanism}; {' and '.join(TERMINATED)} are terminated",
-                )
             if mechanism not in TERMINATED:
                 raise fault(
                     f"mechanisms: {mechanism!r} is not a media security mechanism we can serve",
-                    f"write [{', '.join(TERMINATED)}], one of them, or [] for none",
+                    f"write one or more of [{', '.join(TERMINATED)}], or [] for none",
                 )
         return self
 

@@ -12,13 +12,15 @@ from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 LIFETIME: Final = timedelta(days=365)
 """A certificate serves as long as its process, which must not outlive it."""
 
 CLOCK_SKEW: Final = timedelta(hours=1)
+
+RSA_BITS: Final = 2048
 
 _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha-1": hashes.SHA1(),  # noqa: S303 - only used where the operator asks for it (`min_hash`), for old RCS fleets
@@ -48,7 +50,7 @@ class Identity:
     """A certificate with its private key, which never leaves the process."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
     def fingerprint(self, hash_name: str) -> Fingerprint:
         """The fingerprint under one of `OFFERED`; KeyError for any other name."""
@@ -57,7 +59,15 @@ class Identity:
 
 def self_signed(now: datetime, name: str = "IMS-AGW") -> Identity:
     """A new ECDSA P-256 certificate, valid from shortly before `now` (aware, UTC) for `LIFETIME`."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    return _identity(ec.generate_private_key(ec.SECP256R1()), now, name)
+
+
+def self_signed_rsa(now: datetime, name: str = "IMS-AGW") -> Identity:
+    """A new certificate with an RSA key, which the suites that RFC 7345 §4.1 demands need."""
+    return _identity(rsa.generate_private_key(65537, RSA_BITS), now, name)
+
+
+def _identity(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, now: datetime, name: str) -> Identity:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
         x509.CertificateBuilder()
@@ -90,8 +100,3 @@ def strongest(offered: Iterable[Fingerprint], minimum: str = "sha-256") -> tuple
             if name in found:
                 return tuple(found[name])
     return ()
-
-
-def matches(certificate: x509.Certificate, accepted: Iterable[Fingerprint]) -> bool:
-    """Whether the certificate has one of these fingerprints. Nothing accepted means nothing matches."""
-    return any(fingerprint_of(certificate, one.hash) == one for one in accepted)

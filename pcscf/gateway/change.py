@@ -18,12 +18,15 @@ from pcscf.h248.message import Stream as StreamDescriptor
 class Editor:
     """Applies descriptors. Nothing is undone here: the caller works on a copy and gives back what a failed command reserved.
 
-    `own`: our fingerprints by hash name.
+    `own`: our fingerprints by hash name, and `own_dtls`, those of every certificate that DTLS may show.
     """
 
-    def __init__(self, ports: Ports, own: Mapping[str, Fingerprint], minimum_hash: str) -> None:
+    def __init__(
+        self, ports: Ports, own: Mapping[str, Fingerprint], own_dtls: Mapping[str, tuple[Fingerprint, ...]], minimum_hash: str
+    ) -> None:
         self._ports = ports
-        self._own = own
+        self._own = {name: (one,) for name, one in own.items()}
+        self._own_dtls = own_dtls
         self._minimum_hash = minimum_hash
 
     def apply(self, termination: Termination, descriptors: Sequence[Descriptor]) -> list[Descriptor]:
@@ -54,6 +57,8 @@ class Editor:
             if stream is None:
                 continue
             remote = stream.remote.setup if stream.remote is not None else ""
+            if stream.local.datagram:
+                continue  # a=setup is about DTLS there, whose role EstBNC says
             stream.tcp = tcp_role(stream.local.setup, remote, asked=stream.triggers > 0)
             if stream_id in asked and stream.tcp is TcpRole.ACCEPT:
                 raise H248Error(473, "Conflicting values: EstBNC on a stream where the gateway is passive")
@@ -75,6 +80,8 @@ class Editor:
             returns = True
         else:
             returns = wish is not None and wish.chooses
+            if wish is not None and (wish.datagram, wish.rtp) != (known.local.datagram, known.local.rtp):
+                raise H248Error(473, f"Conflicting values: {wish.transport} on a port for {known.local.transport}")
         if wish is not None:
             if wish.secure is not known.local.secure:
                 known.tls_client = False   # protection begins anew, and so does its role
@@ -94,7 +101,10 @@ class Editor:
 
     def _reserve(self, realm: str, wish: Description) -> Address:
         port = None if wish.port == CHOOSE else int(wish.port)
-        address = self._ports.reserve(realm, wish.family, port)
+        if wish.datagram:
+            address = self._ports.reserve_datagrams(realm, wish.family, port, pair=wish.rtp)
+        else:
+            address = self._ports.reserve(realm, wish.family, port)
         if address is None or wish.address not in ("", CHOOSE, address[0]):
             if address is not None:
                 self._ports.release(address)
@@ -105,10 +115,13 @@ class Editor:
     def _resolved(self, wish: Description, address: Address) -> Description:
         if wish.address not in ("", CHOOSE, address[0]) or wish.port not in (CHOOSE, str(address[1])):
             raise H248Error(473, "Conflicting values: the address in Local is not the reserved one")
+        own = self._own_dtls if wish.datagram else self._own
+        if (wish.secure or wish.wanted) and not own:
+            raise H248Error(515, f"Unsupported Media Type: transport {wish.transport}")
         for one in wish.fingerprints:
-            if self._own.get(one.hash) != one:
+            if one not in own.get(one.hash, ()):
                 raise H248Error(473, "Conflicting values: the fingerprint in Local is not that of the gateway")
-        return resolve(wish, address[0], address[1], self._own.__getitem__)
+        return resolve(wish, address[0], address[1], own.__getitem__)
 
     def _control(
         self, termination: Termination, stream: Stream, mode: Mode | None, properties: Sequence[Property]
@@ -142,9 +155,17 @@ class Editor:
                         stream.tls_client = True
                     case items.SignalAction.RELEASE:
                         stream.remote = None
-                    case items.SignalAction.NONE:
-                        pass
+                    case items.SignalAction.LATCH:
+                        stream.latch = _latch(stream.latch, signal)
         return asked
+
+
+def _latch(before: int, signal: Event) -> int:
+    """What `LegPlan.latch` becomes (H.248.37). Raises H248Error 449 for a mode that is none."""
+    mode = (items.parameter(signal.parameters, packages.LATCH_MODE) or "LATCH").upper()
+    if mode not in ("OFF", "LATCH", "RELATCH"):
+        raise items.unsupported_value(packages.LATCH_MODE, mode)
+    return {"OFF": 0, "LATCH": max(before, 1), "RELATCH": before + 1}[mode]
 
 
 def _signalled(termination: Termination, signal: Event) -> list[Stream]:

@@ -44,10 +44,14 @@ class GatewayTimers:
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """`write_buffer`: bytes that may wait for a slow peer before the other side is no longer read."""
+    """`write_buffer`: bytes that may wait for a slow peer before the other side is no longer read.
+
+    datagram: octets of the longest DTLS datagram, headers of IP and UDP not counted; what would be longer is dropped.
+    """
 
     contexts: int = 10_000
     write_buffer: int = 131_072
+    datagram: int = 1400
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ after it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from pcscf.errors import H248Error
@@ -61,8 +61,8 @@ _Work: TypeAlias = Callable[[Context, Termination, Command], tuple[Descriptor, .
 
 @dataclass(frozen=True, slots=True)
 class TableSettings:
-    """`fingerprints`: our own, by hash name. first_id: where context and termination ids start; a later start of the
-    gateway takes another.
+    """`fingerprints`: our own, by hash name; dtls_fingerprints: those of all certificates that DTLS may show, none where
+    the gateway has no DTLS. first_id: where context and termination ids start; a later start of the gateway takes another.
     """
 
     realms: tuple[Realm, ...]
@@ -70,6 +70,7 @@ class TableSettings:
     first_id: int
     max_contexts: int
     minimum_hash: str = "sha-256"
+    dtls_fingerprints: Mapping[str, tuple[Fingerprint, ...]] = field(default_factory=dict)
 
 
 class ContextTable:
@@ -91,7 +92,7 @@ class ContextTable:
         self._plans: dict[int, dict[LegKey, LegPlan]] = {}
         self._touched: set[int] = set()
         self._orders: list[Effect] = []
-        self._editor = Editor(ports, settings.fingerprints, settings.minimum_hash)
+        self._editor = Editor(ports, settings.fingerprints, settings.dtls_fingerprints, settings.minimum_hash)
         self.watch = Watch(ports)
 
     def execute(self, actions: Sequence[Action], now: float) -> tuple[tuple[Action, ...], list[Effect]]:

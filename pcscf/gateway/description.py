@@ -28,12 +28,19 @@ CHOOSE: Final = "$"
 
 TCP_TRANSPORTS: Final = frozenset({"tcp", "tcp/msrp", "tcp/bfcp"})
 TLS_TRANSPORTS: Final = frozenset({"tcp/tls", "tcp/tls/msrp", "tcp/tls/bfcp"})
-_TRANSPORTS: Final = TCP_TRANSPORTS | TLS_TRANSPORTS
+RTP_TRANSPORTS: Final = frozenset({
+    "rtp/avp", "rtp/avpf", "rtp/savp", "rtp/savpf", "udp/tls/rtp/savp", "udp/tls/rtp/savpf",
+})  # fmt: skip
+"""Passed on as it comes, protected or not: a port for RTP and the next one for its RTCP (RFC 3605 §2.1)."""
+DTLS_TRANSPORTS: Final = frozenset({"udp/dtls", "udp/tls/udptl"})
+UDP_TRANSPORTS: Final = frozenset({"udp", "udptl"}) | RTP_TRANSPORTS | DTLS_TRANSPORTS
+_TRANSPORTS: Final = TCP_TRANSPORTS | TLS_TRANSPORTS | UDP_TRANSPORTS
 SETUP_VALUES: Final = frozenset({"", "active", "passive", "actpass", "holdconn"})
 
 _VALUE = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
 _OCTETS: Final = {"sha-1": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 _CONNECTION, _MEDIA, _FINGERPRINT, _SETUP, _PATH = "c=", "m=", "a=fingerprint:", "a=setup:", "a=path:"
+_RTCP, _RTCP_MUX = "a=rtcp:", "a=rtcp-mux"
 _CHOOSE_AUTHORITY: Final = "$:$"
 _MSRP_PATH = re.compile(r"msrps?://[^\s/;]+(?:/[^\s;]*)?;[^\s]+(?: msrps?://[^\s/;]+(?:/[^\s;]*)?;[^\s]+)*", re.IGNORECASE)
 
@@ -42,8 +49,10 @@ _MSRP_PATH = re.compile(r"msrps?://[^\s/;]+(?:/[^\s;]*)?;[^\s]+(?: msrps?://[^\s
 class Description:
     """One session description. `address` and `port` may be `$`; `address` is "" when there is no c= line.
 
-    secure: whether TLS runs on it. fingerprints: the complete ones whose hash can be verified; `wanted`: hash names
-    requested with `$`. path: of MSRP, "" where the stream is not to be read as MSRP; host and port of its first URI may be `$`.
+    secure: whether TLS or DTLS that ends here runs on it. fingerprints: the complete ones whose hash can be verified;
+    `wanted`: hash names requested with `$`. path: of MSRP, "" where the stream is not to be read as MSRP; host and port of its
+    first URI may be `$`. datagram: UDP. rtp: with a port for RTCP beside it. rtcp: what a=rtcp (RFC 3605) says, address ""
+    where it is that of the medium; None without it. rtcp_mux: RFC 5761.
     """
 
     lines: tuple[str, ...]
@@ -57,6 +66,19 @@ class Description:
     fingerprints: tuple[Fingerprint, ...]
     wanted: tuple[str, ...]
     path: str = ""
+    datagram: bool = False
+    rtp: bool = False
+    rtcp: tuple[str, int] | None = None
+    rtcp_mux: bool = False
+
+    @property
+    def rtcp_target(self) -> tuple[str, int] | None:
+        """Where RTCP goes when it has a port of its own."""
+        target = self.target
+        if target is None or not self.rtp:
+            return None
+        host, port = self.rtcp if self.rtcp is not None else ("", target[1] + 1)
+        return host or target[0], port
 
     @property
     def chooses(self) -> bool:
@@ -94,6 +116,7 @@ def _read(text: str) -> Description:
     setup: str | None = None
     stated: list[str] = []
     path = ""
+    rtcp: tuple[str, int] | None = None
     for line in lines:
         if line.startswith(_MEDIA):
             media.append(line)
@@ -105,6 +128,8 @@ def _read(text: str) -> Description:
             setup = line[len(_SETUP):].strip().lower()
         elif line.startswith(_PATH):
             path = line[len(_PATH):].strip()
+        elif line.startswith(_RTCP) and CHOOSE not in line:
+            rtcp = _rtcp(line)
     if len(media) != 1:
         raise H248Error(474, f"{len(media)} m= lines where one is expected")
     kind, port, transport = _media(media[0])
@@ -122,25 +147,28 @@ def _read(text: str) -> Description:
             wanted.append(fingerprint.hash)
         elif fingerprint.hash in STRENGTH:
             fingerprints.append(fingerprint)
-    secure = transport.lower() in TLS_TRANSPORTS
+    known = transport.lower()
     return Description(
-        tuple(lines), family, address, kind, port, transport, secure, setup, tuple(fingerprints), tuple(wanted), path
-    )
+        tuple(lines), family, address, kind, port, transport, known in TLS_TRANSPORTS or known in DTLS_TRANSPORTS, setup,
+        tuple(fingerprints), tuple(wanted), path, known in UDP_TRANSPORTS, known in RTP_TRANSPORTS, rtcp,
+        _RTCP_MUX in lines,
+    )  # fmt: skip
 
 
 _remembered = lru_cache(REMEMBERED)(_read)
 
 
 def resolve(
-    wish: Description, address: str, port: int, fingerprint: Callable[[str], Fingerprint]
+    wish: Description, address: str, port: int, fingerprints: Callable[[str], tuple[Fingerprint, ...]]
 ) -> Description:
     """The Local descriptor to return: every `$` replaced, `o=`, `s=` and `t=` added where they are missing.
 
-    With TLS our fingerprint is stated even when the controller did not ask for it.
+    `fingerprints`: ours under a hash, one per certificate (RFC 8122 §5). With TLS they are stated even when the
+    controller did not ask for them.
     """
-    own = tuple(fingerprint(name) for name in wish.wanted)
+    own = tuple(one for name in wish.wanted for one in fingerprints(name))
     if wish.secure and not own and not wish.fingerprints:
-        own = (fingerprint(DEFAULT_HASH),)
+        own = fingerprints(DEFAULT_HASH)
     family, before, media, after = _frame(wish, address, own)
     line = media.replace(f" {CHOOSE} ", f" {port} ", 1)
     path = wish.path
@@ -149,7 +177,7 @@ def resolve(
         after = tuple([f"{_PATH}{path}" if one.startswith(_PATH) else one for one in after])
     return Description(
         (*before, line, *after), family, address, wish.media, str(port), wish.transport, wish.secure, wish.setup,
-        (*wish.fingerprints, *own), (), path,
+        (*wish.fingerprints, *own), (), path, wish.datagram, wish.rtp, None, wish.rtcp_mux,
     )  # fmt: skip
 
 
@@ -235,5 +263,14 @@ def _fingerprint(text: str) -> Fingerprint:
     return Fingerprint(name, value)
 
 
+def _rtcp(line: str) -> tuple[str, int]:
+    """Address ("" where none stands there) and port of a=rtcp (RFC 3605 §2.1)."""
+    port, _, where = line[len(_RTCP):].strip().partition(" ")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
+        raise H248Error(474, line[:60])
+    return (_connection(f"c={where}")[1] if where else ""), int(port)
+
+
 def _asks(line: str) -> bool:
-    return line.startswith(_FINGERPRINT) and line.endswith(CHOOSE)
+    """Whether the answer has something of ours in place of this line. The port of RTCP is always the one after that of RTP."""
+    return (line.startswith(_FINGERPRINT) and line.endswith(CHOOSE)) or line.startswith(_RTCP)

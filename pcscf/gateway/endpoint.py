@@ -9,6 +9,7 @@ is encrypted or decrypted until the handshake is complete on this side, and the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -17,7 +18,7 @@ from typing import Final, Protocol, TypeAlias
 from OpenSSL import SSL, crypto
 
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import Fingerprint, Identity, fingerprint_of, matches
+from pcscf.gateway.certificate import Fingerprint, Identity
 
 MAX_RECORD: Final = 16384
 """Largest TLS plaintext record in bytes (RFC 8446 §5.1)."""
@@ -142,26 +143,82 @@ class PlainEndpoint:
         return _take(self._plain)
 
 
-class TlsContext:
-    """What all TLS endpoints of one identity share: TLS 1.2 and 1.3 only, AEAD suites only, no resumption, no renegotiation."""
+def authenticated_context(method: int, suites: bytes, identities: Sequence[Identity]) -> SSL.Context:
+    """What TLS and DTLS have in common: AEAD suites only, no resumption, no renegotiation, and the peer must show a certificate.
 
-    def __init__(self, identity: Identity) -> None:
-        context = SSL.Context(SSL.TLS_METHOD)
-        context.set_min_proto_version(SSL.TLS1_2_VERSION)
-        context.set_cipher_list(TLS12_SUITES)
-        context.set_tls13_ciphersuites(TLS13_SUITES)
-        context.set_options(
-            SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
-        )
-        # With no cache and no self-contained tickets there is nothing that a session could be resumed from.
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    `method`: one of OpenSSL's; identities: one per kind of key. Connections name their `Authenticated` as app data.
+    """
+    context = SSL.Context(method)
+    context.set_cipher_list(suites)
+    context.set_options(
+        SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
+    )
+    # With no cache and no self-contained tickets there is nothing that a session could be resumed from.
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    for identity in identities:
         context.use_certificate(identity.certificate)
         context.use_privatekey(identity.key)
-        store = context.get_cert_store()
-        assert store is not None  # noqa: S101 - a fresh context always has one
-        store.set_time(_BEFORE_EVERY_CERTIFICATE)
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
-        context.set_info_callback(_note_alert)
+    store = context.get_cert_store()
+    assert store is not None  # noqa: S101 - a fresh context always has one
+    store.set_time(_BEFORE_EVERY_CERTIFICATE)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+    context.set_info_callback(_note_alert)
+    return context
+
+
+class Authenticated:
+    """Who the peer of a handshake is, and what becomes of the handshake because of it.
+
+    `fingerprints`: what the peer's certificate may have, already narrowed to the strongest hash; one of them must match.
+    """
+
+    __slots__ = ("_accepted", "_alert", "_done", "_peer", "_refused")
+
+    def __init__(self, fingerprints: tuple[Fingerprint, ...]) -> None:
+        self._accepted = fingerprints
+        self._peer = ""
+        self._refused = False
+        self._alert = ""
+        self._done = False
+
+    def judge(self, certificate: crypto.X509) -> bool:
+        """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?
+
+        Its octets are hashed, nothing in them is read: OpenSSL takes certificates that other parsers choke on.
+        """
+        for one in self._accepted:
+            if certificate.digest(one.hash.replace("-", "")).decode() == one.value:
+                self._peer = str(one)
+                self._refused = False
+                return True
+        self._refused = True
+        return False
+
+    def note_alert(self, text: str) -> None:
+        self._alert = text
+
+    def _cause(self, error: SSL.Error) -> Cause:
+        queue = error.args[0] if error.args else ()
+        reasons = " ".join(str(entry[2]) for entry in queue) if isinstance(queue, list) else ""  # SysCallError has a number
+        if self._refused:
+            return Cause.FINGERPRINT_MISMATCH
+        if "did not return a certificate" in reasons:
+            return Cause.NO_CERTIFICATE
+        name = self._alert.partition(" ")[2]
+        if not self._done and name in _NO_COMMON_ALERTS:
+            return Cause.NO_COMMON_PARAMETERS
+        if self._alert.startswith("received"):
+            return Cause.PEER_ALERT
+        return Cause.TLS_PROTOCOL
+
+
+class TlsContext:
+    """What all TLS endpoints of one identity share: TLS 1.2 and 1.3 only."""
+
+    def __init__(self, identity: Identity) -> None:
+        context = authenticated_context(SSL.TLS_METHOD, TLS12_SUITES, (identity,))
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_tls13_ciphersuites(TLS13_SUITES)
         self.identity = identity
         self._context = context
 
@@ -171,23 +228,17 @@ class TlsContext:
         return connection
 
 
-class TlsEndpoint:
+class TlsEndpoint(Authenticated):
     """One TLS connection over memory buffers, authenticated both ways by certificate fingerprint.
 
-    `fingerprints`: what the peer's certificate may have, already narrowed to the strongest hash; one of them must
-    match. The caller creates the endpoint only once they are known, so a handshake never waits half done. A client's
-    ClientHello is ready to be taken right after construction.
+    The caller creates the endpoint only once the fingerprints are known, so a handshake never waits half done. A
+    client's ClientHello is ready to be taken right after construction.
     """
 
-    __slots__ = ("_accepted", "_alert", "_connection", "_done", "_last_words", "_peer", "_plain", "_refused",
-                 "_was_closed", "events")
+    __slots__ = ("_connection", "_last_words", "_plain", "_was_closed", "events")
 
     def __init__(self, context: TlsContext, role: TlsRole, fingerprints: tuple[Fingerprint, ...]) -> None:
-        self._accepted = fingerprints
-        self._peer = ""
-        self._refused = False
-        self._alert = ""
-        self._done = False
+        super().__init__(fingerprints)
         self._was_closed = False
         self._last_words = b""
         self._plain: list[bytes] = []
@@ -257,17 +308,6 @@ class TlsEndpoint:
     def take_plain(self) -> bytes:
         return _take(self._plain) if self._done and self._connection is not None else b""
 
-    def judge(self, certificate: crypto.X509) -> bool:
-        """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?"""
-        peer = certificate.to_cryptography()
-        self._refused = not matches(peer, self._accepted)
-        if not self._refused:
-            self._peer = str(fingerprint_of(peer, self._accepted[0].hash))
-        return not self._refused
-
-    def note_alert(self, text: str) -> None:
-        self._alert = text
-
     def _advance(self, connection: SSL.Connection) -> None:
         try:
             connection.do_handshake()
@@ -303,33 +343,20 @@ class TlsEndpoint:
         self._plain.clear()
         self._connection = None
 
-    def _cause(self, error: SSL.Error) -> Cause:
-        reasons = " ".join(str(entry[2]) for entry in error.args[0]) if error.args else ""
-        if self._refused:
-            return Cause.FINGERPRINT_MISMATCH
-        if "did not return a certificate" in reasons:
-            return Cause.NO_CERTIFICATE
-        name = self._alert.partition(" ")[2]
-        if not self._done and name in _NO_COMMON_ALERTS:
-            return Cause.NO_COMMON_PARAMETERS
-        if self._alert.startswith("received"):
-            return Cause.PEER_ALERT
-        return Cause.TLS_PROTOCOL
-
 
 def _verify(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, _ok: int) -> bool:
     """OpenSSL asks once per finding. Only the one that every chain has, for the peer's own certificate, is decided here."""
     if error in _WEAK_KEY_OR_DIGEST:
         return False
     if error == _NOT_YET_VALID and depth == 0:
-        endpoint: TlsEndpoint = connection.get_app_data()
+        endpoint: Authenticated = connection.get_app_data()
         return endpoint.judge(certificate)
     return True
 
 
 def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
     if where & SSL.SSL_CB_ALERT and value >> 8 == _FATAL:
-        endpoint: TlsEndpoint = connection.get_app_data()
+        endpoint: Authenticated = connection.get_app_data()
         direction = "sent" if where & SSL.SSL_CB_WRITE else "received"
         endpoint.note_alert(f"{direction} {_ALERTS.get(value & 0xFF, f'alert {value & 0xFF}')}")
 

@@ -23,7 +23,7 @@ _HEAD: Final = re.compile(
     rb"MSRP (?P<transaction>[A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) (?:[A-Z]++|(?P<status>[0-9]{3})(?: [^\r\n]*+)?)\r\n"
     rb"(?i:To-Path):[ \t]*+(?P<to>[^ \t\r\n]++)(?:[ \t][^\r\n]*+)?\r\n"
     rb"(?i:From-Path):[ \t]*+(?P<from>[^ \t\r\n]++)(?:[ \t][^\r\n]*+)?\r\n"
-    rb"(?:(?!(?i:(?:to|from)-path)[ \t]*:)[A-Za-z][!-9;-~]*+[ \t]*+:[^\r\n]*+\r\n)*+"
+    rb"(?>(?:(?!(?i:(?:to|from)-path)[ \t]*:)[A-Za-z][!-9;-~]*+[ \t]*+:[^\r\n]*+\r\n)*)"
 )
 _URI: Final = re.compile(
     rb"(?P<scheme>msrps?)://(?:[^@/;]*@)?(?P<host>\[[^\]]*\]|[^:/;]+)(?P<port>:[0-9]+)?(?P<session>/[^;]*)?;(?P<transport>[^;]+).*",

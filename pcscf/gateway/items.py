@@ -11,7 +11,7 @@ from pcscf.errors import H248Error
 from pcscf.h248 import packages
 from pcscf.h248.message import Event, Events, Property
 
-PACKAGES: Final = tuple((one.name, one.version) for one in packages.PACKAGES if one.name not in ("nt", "dtlsbsc"))
+PACKAGES: Final = tuple((one.name, one.version) for one in packages.PACKAGES if one.name != "nt")
 """What a Packages audit lists: name and version."""
 
 REMEMBERED: Final = 1024
@@ -34,7 +34,7 @@ class SignalAction(Enum):
     ESTABLISH_TCP = auto()
     ESTABLISH_TLS = auto()
     RELEASE = auto()
-    NONE = auto()
+    LATCH = auto()
 
 
 # A session ends together with its TCP connection (TS 33.328 annex on release); latching means nothing on TCP, where the
@@ -46,7 +46,7 @@ _SIGNALS: Final = {
     packages.TCP_RELEASE: SignalAction.RELEASE,
     packages.TLS_RELEASE: SignalAction.RELEASE,
     packages.DTLS_RELEASE: SignalAction.RELEASE,
-    packages.LATCH: SignalAction.NONE,
+    packages.LATCH: SignalAction.LATCH,
 }
 
 
@@ -97,8 +97,8 @@ def _event_name(name: str) -> str:
 def check_property(item: Property) -> str:
     """The canonical name of a property. Raises H248Error 440 for an unknown package.
 
-    Items of a known package that have no meaning for TCP (policing, RTCP, interlinkage, which is always on) are kept
-    and read back by an audit, nothing more.
+    Items of a known package that change nothing here (policing, RTCP, interlinkage, which is always on) are kept and
+    read back by an audit, nothing more.
     """
     return _property_name(item.name)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple, Protocol, TypeAlias
 
 from pcscf.gateway.certificate import Fingerprint
@@ -35,10 +35,16 @@ class LegKey(NamedTuple):
 
 @record
 class SourceFilter:
-    """Who may open a connection (H.248.43). None: not filtered by that."""
+    """Who may open a connection, or send datagrams (H.248.43). None: not filtered by that."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] | None
     ports: tuple[int, int] | None
+
+    def admits(self, remote: Address) -> bool:
+        address = ip_address(remote[0].partition("%")[0])
+        return (self.networks is None or any(address in network for network in self.networks)) and (
+            self.ports is None or self.ports[0] <= remote[1] <= self.ports[1]
+        )
 
 
 @record
@@ -50,6 +56,10 @@ class LegPlan:
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
     generation: how many times a=connection:new asked for another connection.
     own_path, peer_path: a=path of Local and of Remote; "" while unknown, and both where the gateway does not read MSRP.
+
+    datagram: UDP, and `secure` means DTLS. rtp: there is a second port, for RTCP; rtcp: where RTCP goes, None while
+    unknown or where it shares the port of RTP (rtcp_mux). latch: 0 to send to `remote`, else to where datagrams come
+    from; it grows when the controller wants a new source to be taken.
     """
 
     local: Address
@@ -67,6 +77,11 @@ class LegPlan:
     partner: LegKey | None = None
     own_path: str = ""
     peer_path: str = ""
+    datagram: bool = False
+    rtp: bool = False
+    rtcp: Address | None = None
+    rtcp_mux: bool = False
+    latch: int = 0
 
     @property
     def aware(self) -> bool:
@@ -76,7 +91,8 @@ class LegPlan:
     @property
     def complete(self) -> bool:
         """Whether a connection may be made: the peer is known, and with TLS also what its certificate must be."""
-        return self.remote is not None and self.tcp is not None and (not self.secure or bool(self.fingerprints))
+        ready = self.datagram or self.tcp is not None
+        return self.remote is not None and ready and (not self.secure or bool(self.fingerprints))
 
     @property
     def association(self) -> tuple[object, ...]:
@@ -121,6 +137,9 @@ class Ports(Protocol):
         None when none is left. Raises H248Error 510 when the process can open no more sockets.
         """
 
+    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
+        """The same for UDP. pair: an even port, and the next one is ours as well (RFC 3550 §11)."""
+
     def release(self, local: Address) -> None:
         """Gives back an address for which no leg was configured."""
 
@@ -142,11 +161,12 @@ class Stream:
     generation: int = 0
     tcp: TcpRole | None = None
     properties: dict[str, Property] = field(default_factory=dict)
+    latch: int = 0
 
     def copy(self) -> Stream:
         """One to try a change on."""
         return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers,
-                      self.generation, self.tcp, self.properties)  # fmt: skip
+                      self.generation, self.tcp, self.properties, self.latch)  # fmt: skip
 
 
 @dataclass(slots=True)

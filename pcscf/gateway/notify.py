@@ -26,6 +26,7 @@ _TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Ca
                                 Cause.NO_RESOURCES})  # fmt: skip
 _TCP: Final = (packages.TCP_CHANGE,)
 _TLS: Final = (packages.TLS_CHANGE, packages.DTLS_CHANGE)
+_DTLS: Final = (packages.DTLS_CHANGE, packages.TLS_CHANGE)
 _RELEASED: Final = Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,)))
 
 
@@ -35,11 +36,13 @@ def connection_ended(termination: Termination, leg: LegKey, cause: Cause, timest
     The bearer event of the layer that failed (the TLS session rather than the TCP connection under it), and g/cause
     with the reason. timestamp: yyyymmddThhmmssss.
     """
-    secure = termination.streams[leg.stream].local.secure and cause not in _TCP_CAUSES
+    local = termination.streams[leg.stream].local
+    secure = local.secure and cause not in _TCP_CAUSES
+    names = _DTLS if local.datagram else (*_TLS, *_TCP) if secure else (*_TCP, *_TLS)
     stream = Property(packages.STREAM, Value((str(leg.stream),)))
     observed: list[ObservedEvent] = []
-    for names in (_TLS, _TCP) if secure else (_TCP, _TLS):
-        change = _armed(termination, leg, names)
+    for name in names:
+        change = _armed(termination, leg, (name,))
         if change is not None:
             observed.append(ObservedEvent(change.name, (stream, _RELEASED), timestamp))
             break

@@ -11,12 +11,12 @@ certificate must be); until then an early SYN stays in the kernel's backlog, Cli
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from pcscf.errors import H248Error
 from pcscf.gateway.capture import Capture, CapturedEndpoint
@@ -24,6 +24,8 @@ from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Identity
 from pcscf.gateway.config import GatewayConfig, Realm
 from pcscf.gateway.connection import READ_SIZE, Connection
+from pcscf.gateway.datagram import DatagramLeg, DatagramPorts
+from pcscf.gateway.dtls import DtlsContext
 from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsContext, TlsEndpoint, TlsRole
 from pcscf.gateway.frames import FrameReader, Paths
 from pcscf.gateway.model import Address, Close, Configure, Effect, LegKey, LegPlan, TcpRole
@@ -41,11 +43,14 @@ class Relay:
     """Carries out what the context table planned. `report`: called when a leg's connection failed or ended by itself."""
 
     def __init__(
-        self, config: GatewayConfig, identity: Identity, *, report: Report, trace: Trace | None, capture: Capture | None
-    ) -> None:
+        self, config: GatewayConfig, identity: Identity, dtls: Sequence[Identity], *, report: Report, trace: Trace | None,
+        capture: Capture | None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.report = report
         self.tls = TlsContext(identity)
+        self.dtls = DtlsContext(dtls, os.urandom(32))
+        self.datagrams = DatagramPorts()
         self.capture = capture
         self.statistics = Statistics()
         self.loop = asyncio.get_running_loop()
@@ -55,13 +60,26 @@ class Relay:
         self._realms = {realm.name.lower(): realm for realm in config.realms}
         self._cursors = {name: realm.ports[0] for name, realm in self._realms.items()}
         self._listeners: dict[Address, socket.socket | None] = {}
-        self._contexts: dict[int, dict[LegKey, Leg]] = {}
+        self._contexts: dict[int, dict[LegKey, AnyLeg]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- ports (pcscf.gateway.model.Ports) ---------------------------------------------------------------------------
 
     def reserve(self, realm: str, family: str, port: int | None) -> Address | None:
         """Binds and listens. Ports that this or another program uses are skipped; the search goes on where the last one ended."""
+        return self._search(realm, family, port, self.listen)
+
+    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
+        """Binds one UDP port or, from an even one on, two. No port is used for TCP and UDP at once: its number is its name."""
+
+        def bind(local: Address) -> bool:
+            if pair and (local[1] % 2 or self._is_taken((local[0], local[1] + 1))):
+                return False
+            return self.datagrams.bind(local, pair=pair)
+
+        return self._search(realm, family, port, bind)
+
+    def _search(self, realm: str, family: str, port: int | None, take: Callable[[Address], bool]) -> Address | None:
         place = self._realms[realm.lower()]
         address = _address_of(place, family)
         if address is None:
@@ -73,12 +91,16 @@ class Relay:
         )
         for candidate in candidates:
             local = (address, candidate)
-            if local not in self._listeners and self.listen(local):
+            if not self._is_taken(local) and take(local):
                 self._cursors[realm.lower()] = candidate + 1 if candidate < high else low
                 return local
         return None
 
+    def _is_taken(self, local: Address) -> bool:
+        return local in self._listeners or self.datagrams.holds(local)
+
     def release(self, local: Address) -> None:
+        self.datagrams.release(local)
         listener = self._listeners.pop(local, None)
         if listener is not None:
             self.loop.remove_reader(listener)
@@ -117,7 +139,7 @@ class Relay:
 
     def apply(self, effects: Iterable[Effect]) -> None:
         """All plans are taken over before anything is driven: whether to dial depends on both legs of a context."""
-        touched: list[Leg] = []
+        touched: list[AnyLeg] = []
         for effect in effects:
             if isinstance(effect, Close):
                 number = effect.leg.context
@@ -133,7 +155,8 @@ class Relay:
                 legs = self._contexts.setdefault(effect.leg.context, {})
                 leg = legs.get(effect.leg)
                 if leg is None:
-                    leg = legs[effect.leg] = Leg(self, effect.leg, effect.plan)
+                    made = DatagramLeg if effect.plan.datagram else Leg
+                    leg = legs[effect.leg] = made(self, effect.leg, effect.plan)
                 else:
                     leg.replan(effect.plan)
                 touched.append(leg)
@@ -144,14 +167,21 @@ class Relay:
                 partner.drive()   # its frames are mapped to the paths of this leg
 
     @property
-    def legs(self) -> list[Leg]:
+    def legs(self) -> list[AnyLeg]:
         """Those of all contexts."""
         return [leg for legs in self._contexts.values() for leg in legs.values()]
 
     def partner_of(self, plan: LegPlan) -> Leg | None:
-        return self._leg(plan.partner) if plan.partner is not None else None
+        """The other side of a connection; None where there is none, or one that speaks UDP."""
+        found = self._leg(plan.partner) if plan.partner is not None else None
+        return found if isinstance(found, Leg) else None
 
-    def _leg(self, key: LegKey) -> Leg | None:
+    def datagram_partner_of(self, plan: LegPlan) -> DatagramLeg | None:
+        """The same for UDP."""
+        found = self._leg(plan.partner) if plan.partner is not None else None
+        return found if isinstance(found, DatagramLeg) else None
+
+    def _leg(self, key: LegKey) -> AnyLeg | None:
         legs = self._contexts.get(key.context)
         return legs.get(key) if legs is not None else None
 
@@ -168,10 +198,11 @@ class Relay:
         self._contexts.clear()
         for local in list(self._listeners):
             self.release(local)
+        self.datagrams.close()
 
-    def note(self, kind: TraceKind, leg: Leg, text: str, facts: Mapping[str, str]) -> None:
+    def note(self, kind: TraceKind, leg: AnyLeg, text: str, facts: Mapping[str, str]) -> None:
         if self._trace is not None:
-            local = {"local": _spell(leg.plan.local), "own": self._own if leg.plan.secure else ""}
+            local = {"local": _spell(leg.plan.local), "own": self._own if leg.plan.secure and not leg.plan.datagram else ""}
             known = {name: value for name, value in {**local, **facts}.items() if value}
             self._trace(GatewayTraceEvent(time.time(), kind, leg.key.context, leg.key.termination, text, known))
 
@@ -326,13 +357,7 @@ class Leg:
             self._awaited = None
 
     def _admits(self, remote: Address) -> bool:
-        source = self.plan.source
-        if source is None:
-            return True
-        address = ipaddress.ip_address(remote[0].partition("%")[0])
-        return (source.networks is None or any(address in network for network in source.networks)) and (
-            source.ports is None or source.ports[0] <= remote[1] <= source.ports[1]
-        )
+        return self.plan.source is None or self.plan.source.admits(remote)
 
     async def _take_over(self, accepted: socket.socket, connection: Connection) -> None:
         await self._relay.loop.connect_accepted_socket(lambda: connection, accepted)
@@ -471,6 +496,9 @@ class Leg:
 
     def _note(self, kind: TraceKind, text: str, **facts: str) -> None:
         self._relay.note(kind, self, text, {"remote": _spell(self._remote) if self._remote else "", **facts})
+
+
+AnyLeg: TypeAlias = Leg | DatagramLeg
 
 
 def _address_of(realm: Realm, family: str) -> str | None:

@@ -18,7 +18,7 @@ from pcscf.errors import ConfigError
 from pcscf.gateway import notify
 from pcscf.gateway.capture import Capture
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import OFFERED, self_signed
+from pcscf.gateway.certificate import OFFERED, self_signed, self_signed_rsa
 from pcscf.gateway.config import GatewayConfig
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.model import Address, ControllerOrder, LegKey
@@ -62,11 +62,14 @@ class Gateway(asyncio.DatagramProtocol):
         self.controller: Address | None = None
         self.finished = asyncio.Event()
         self.registered = asyncio.Event()
-        identity = self_signed(datetime.now(UTC))
+        now = datetime.now(UTC)
+        identity = self_signed(now)
+        identities = (identity, self_signed_rsa(now))
         own = {name: identity.fingerprint(name) for name in OFFERED}
-        self.relay = Relay(config, identity, report=self._report, trace=trace, capture=capture)
+        own_dtls = {name: tuple(one.fingerprint(name) for one in identities) for name in OFFERED}
+        self.relay = Relay(config, identity, identities, report=self._report, trace=trace, capture=capture)
         self.table = ContextTable(
-            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash), self.relay
+            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash, own_dtls), self.relay
         )
         self.machine = TransactionMachine(config.mid, timers=config.h248, version=VERSION, first_id=_random_id())
         self._loop = asyncio.get_running_loop()

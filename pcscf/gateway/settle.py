@@ -40,8 +40,8 @@ def tcp_role(local: str, remote: str, *, asked: bool) -> TcpRole | None:
 
 
 def check_remote(local: Description, remote: Description, minimum_hash: str) -> None:
-    """Raises H248Error: 473 TLS on one of them only; 449 fingerprints of which none may be used."""
-    if local.secure != remote.secure:
+    """Raises H248Error: 473 TLS, UDP or RTP on one of them only; 449 fingerprints of which none may be used."""
+    if (local.secure, local.datagram, local.rtp) != (remote.secure, remote.datagram, remote.rtp):
         raise H248Error(473, f"Conflicting values: {local.transport} in Local, {remote.transport} in Remote")
     if remote.secure and not strongest(remote.fingerprints, minimum_hash):
         stated = [line for line in remote.lines if line.startswith("a=fingerprint:")]
@@ -92,6 +92,7 @@ def dscp(properties: Mapping[str, Property]) -> int | None:
 def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPlan:
     """The plan of a stream whose descriptors were found consistent when they came."""
     remote = stream.remote
+    rtcp_mux = stream.local.rtcp_mux and remote is not None and remote.rtcp_mux
     return LegPlan(
         local=stream.address,
         tcp=stream.tcp,
@@ -108,6 +109,11 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         partner=partner,
         own_path=stream.local.path,
         peer_path=remote.path if remote is not None else "",
+        datagram=stream.local.datagram,
+        rtp=stream.local.rtp,
+        rtcp=remote.rtcp_target if remote is not None and not rtcp_mux else None,
+        rtcp_mux=rtcp_mux,
+        latch=stream.latch,
     )
 
 

@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Counters:
-    """octets: application bytes forwarded; handshakes: TLS connections established; failures: by `Cause` name."""
+    """octets: application bytes forwarded; handshakes: TLS and DTLS sessions established; failures: by `Cause` name.
+
+    datagrams: those forwarded over UDP; dropped: those that were not, because of gate, source, size or a peer that is
+    not verified.
+    """
 
     connections: int = 0
     handshakes: int = 0
     octets: int = 0
+    datagrams: int = 0
+    dropped: int = 0
     failures: dict[str, int] = field(default_factory=dict)
 
     def add_failure(self, cause: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 TraceKind: TypeAlias = Literal[
-    "tcp-accepted", "tcp-refused", "tcp-connected", "tcp-failed", "tls-established", "tls-failed", "closed"
+    "tcp-accepted", "tcp-refused", "tcp-connected", "tcp-failed", "tls-established", "tls-failed", "udp-latched", "closed"
 ]
 
 

@@ -70,8 +70,8 @@ class Capabilities:
     anchor     transports that it can stand in the path of: "TCP", "UDP"; RTP with its RTCP is neither
     """
 
-    terminate: frozenset[str] = frozenset({"msrp", "bfcp"})
-    anchor: frozenset[str] = frozenset({"TCP"})
+    terminate: frozenset[str] = frozenset({"msrp", "bfcp", "fax"})
+    anchor: frozenset[str] = frozenset({"TCP", "UDP"})
 
 
 @record

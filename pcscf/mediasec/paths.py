@@ -16,7 +16,7 @@ from pcscf.sdp.views import move_msrp_uri, msrp_uri_address, path_uris
 _CHOSEN = "$:$"
 # RFC 4975 §9; what stands here goes on to the gateway, and in its frames.
 _URI = re.compile(
-    r"msrps?://(?:[\w.~!&'()*+,;=:%-]+@)?(?:\[[0-9A-Fa-f:.]+\]|[\w.~%-]+)(?::[0-9]{1,5})?/[\w.~+=/-]+;\w+(?:;[\w.~=%-]+)*",
+    r"msrps?://(?:[\w.~!&'*+,;=:%()-]+@)?(?:\[[0-9A-Fa-f:.]+\]|[\w.~%-]+)(?::[0-9]{1,5})?/[\w.~+=/-]+;\w+(?:;[\w.~=%-]+)*",
     re.ASCII | re.IGNORECASE,
 )
 

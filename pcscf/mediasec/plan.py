@@ -171,8 +171,9 @@ def _other(situation: Situation, index: int) -> LinePlan:
             rule = "C4" if any(effective_values(offer, section, name) for name in keys) else "C5"
     tokens = proto.split("/")
     transport = "UDP" if tokens[0] == "UDPTL" else tokens[0]
-    # RTP needs a pair of ports; MSRP over anything else would need its path rewritten.
-    fits = transport in situation.capabilities.anchor and "RTP" not in tokens and section.media.lower() != MSRP.media
+    # RTP needs a pair of ports, ICE needs its candidates; MSRP over anything else would need its path rewritten.
+    ice = transport == "UDP" and bool(effective_values(offer, section, "ice-ufrag"))
+    fits = transport in situation.capabilities.anchor and "RTP" not in tokens and section.media.lower() != MSRP.media and not ice
     if not (wanted and fits):
         return LinePlan(index, mode, rule, reason)
     near, far = legs.transparent_legs(transport, offer, section, "")

@@ -22,7 +22,7 @@ header_name: Final = re.compile(rf"({TCHAR}++){LWS}")
 
 # Folding: CRLF and the blanks around it count as one SP (RFC 3261 §7.3.1).
 folding: Final = re.compile(r"[ \t]*\r\n[ \t]+")
-leading_line_ends: Final = re.compile(rb"(?:\r\n)++")
+leading_line_ends: Final = re.compile(rb"(?>(?:\r\n)+)")
 continuation: Final = re.compile(r"\r\n(?![ \t])")
 
 # One element of a comma-separated list; commas within quotes or <> do not end it.

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcscf.errors import H248Error
-from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import parse_description_untrusted, resolve
 from pcscf.gateway.model import Close, Configure
 from pcscf.h248.message import Action, Command, CommandName, Event, LocalControl, Media, Mode, Signals, Stream
@@ -89,7 +88,7 @@ def test_any_description_is_read_or_refused(text: str) -> None:
 prints = st.sampled_from(["sha-256 $", "$", "sha-512 $", f"sha-256 {':'.join(['0A'] * 32)}"])
 known_lines = ["a=setup:active", "a=path:msrp://x/1;tcp", "o=x 1 2 IN IP4 $", "b=AS:64", "a=connection:new"]
 lines = st.lists(st.sampled_from(known_lines), max_size=4)
-transports = st.sampled_from(["TCP", "TCP/TLS/MSRP"])
+transports = st.sampled_from(["TCP", "TCP/TLS/MSRP", "udptl", "UDP/DTLS", "RTP/AVP"])
 hosts = st.sampled_from(["192.0.2.1", "2001:db8::1"])
 
 
@@ -101,7 +100,7 @@ def test_what_is_resolved_has_nothing_left_to_choose(more: list[str], wanted: li
     except H248Error as error:
         assert error.code == 474
         return
-    resolved = resolve(wish, host, 4711, lambda name: Fingerprint(*IDENTITY.fingerprint(name)))
+    resolved = resolve(wish, host, 4711, lambda name: (IDENTITY.fingerprint(name),))
     again = parse_description_untrusted(resolved.text)
     assert again == resolved
     assert again.target == (host, 4711)

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 import uvloop
 
-from pcscf.gateway.certificate import Identity, self_signed
+from pcscf.gateway.certificate import Identity, self_signed, self_signed_rsa
 from pcscf.gateway.config import GatewayConfig, GatewayLimits, GatewayTimers, Realm
 from pcscf.gateway.server import Gateway
 from pcscf.gateway.trace import GatewayTraceEvent
@@ -227,6 +227,26 @@ def add(
     return f"Add=ip/1/$/${{Media{{Stream=1{{{media}}}}},Events=7{{{events}}}{more}}}"
 
 
+DATAGRAM_EVENTS = "g/cause,dtlsbsc/BNCChange{Type=Rel}"
+
+
+def add_datagrams(
+    realm: str, *, peer: tuple[str, int] | None = None, fingerprints: Sequence[str] = (), secure: bool = False,
+    mode: str = "SendReceive", signals: str = "", control: str = "", host: str = "127.0.0.1", transport: str = "",
+    local: Sequence[str] = (), remote: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """An Add over UDP; without `peer` there is no Remote. local, remote: further lines of either description."""
+    family, proto = "IP6" if ":" in host else "IP4", transport or ("UDP/DTLS" if secure else "UDP")
+    asked = ["a=fingerprint:sha-256 $"] if secure else []
+    ours = "\n".join(["", "v=0", f"c=IN {family} $", f"m=image $ {proto} -", *asked, *local, ""])
+    media = f'LocalControl{{Mode={mode},ipdc/realm="{realm}"{control}}},Local{{{ours}}}'
+    if peer is not None:
+        where = ["", "v=0", f"c=IN {family} {peer[0]}", f"m=image {peer[1]} {proto} -"]
+        media += f",Remote{{{chr(10).join([*where, *(f'a=fingerprint:{one}' for one in fingerprints), *remote, ''])}}}"
+    more = f",Signals{{{signals}}}" if signals else ""
+    return f"Add=ip/1/$/${{Media{{Stream=1{{{media}}}}},Events=7{{{DATAGRAM_EVENTS}}}{more}}}"
+
+
 def modify(termination: str, *, remote: str | None = None, mode: str | None = None, signals: str = "") -> str:
     parts = [f"LocalControl{{Mode={mode}}}"] if mode else []
     parts += [f"Remote{{{remote}}}"] if remote is not None else []
@@ -234,8 +254,8 @@ def modify(termination: str, *, remote: str | None = None, mode: str | None = No
     return f"Modify={termination}{{{','.join([*media, *([f'Signals{{{signals}}}'] if signals else [])])}}}"
 
 
-def new_identity(name: str) -> Identity:
-    return self_signed(datetime.now(UTC), name)
+def new_identity(name: str, *, rsa: bool = False) -> Identity:
+    return (self_signed_rsa if rsa else self_signed)(datetime.now(UTC), name)
 
 
 def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:

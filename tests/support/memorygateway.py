@@ -26,6 +26,7 @@ from pcscf.h248.message import (
 from pcscf.h248.transaction import H248Timers, RequestReceived, TransactionMachine
 
 FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in range(32)))
+RSA_FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in range(32, 64)))
 CONTROLLER = ("127.0.0.1", 2944)
 ADDRESS = ("127.0.0.2", 2944)
 REALMS = (
@@ -44,6 +45,9 @@ class _Ports:
         address = next(each.addresses[0] for each in REALMS if each.name == realm)
         return None if family == "IP6" else (address, port or next(self._free[realm]))
 
+    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> tuple[str, int] | None:
+        return self.reserve(realm, family, port)
+
     def release(self, local: tuple[str, int]) -> None:
         """They come back to nobody."""
 
@@ -59,7 +63,8 @@ class MemoryGateway(asyncio.DatagramProtocol):
     """
 
     def __init__(self, first_id: int = 1) -> None:
-        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000)
+        own_dtls = {"sha-256": (FINGERPRINT, RSA_FINGERPRINT)}
+        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000, dtls_fingerprints=own_dtls)
         self.table = ContextTable(settings, _Ports())
         self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)
         self.answer: Callable[[tuple[str, ...]], ErrorDescriptor | str | None] = lambda _commands: None
@@ -77,14 +82,14 @@ class MemoryGateway(asyncio.DatagramProtocol):
     def stop(self) -> None:
         self._transport.close()
 
-    def notify_tls_failed(self, context: int, cause: str, general: str = "FP") -> None:
-        """The TLS connection on the access side ended; by default because the certificate of the peer did not match."""
+    def notify_tls_failed(self, context: int, cause: str, general: str = "FP", package: str = "tlsbsc") -> None:
+        """The TLS or DTLS connection on the access side ended; by default because the certificate of the peer did not match."""
         termination = next(
             each for each in self.table.contexts[context].terminations.values() if each.realm == "access")
         request_id = termination.events.request_id or 0
         stream = Property("Stream", Value(("1",)))
         events = (
-            ObservedEvent("tlsbsc/BNCChange", (stream, Property("Type", Value(("Rel",))))),
+            ObservedEvent(f"{package}/BNCChange", (stream, Property("Type", Value(("Rel",))))),
             ObservedEvent("g/cause", (
                 stream, Property("Generalcause", Value((general,), quoted=True)),
                 Property("Failurecause", Value((cause,), quoted=True)))),

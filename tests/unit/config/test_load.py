@@ -147,16 +147,6 @@ def test_a_missing_key_is_told_at_its_block_with_its_meaning(write: Write) -> No
     assert found[0][2].startswith("The core's entry")
 
 
-@pytest.mark.parametrize("mechanism", ["udptl-dtls"])
-def test_mechanisms_that_are_not_terminated_are_refused(write: Write, mechanism: str) -> None:
-    [(line, what, hint)] = refused(
-        write(GOOD.replace("{side: access}", f"{{side: access, mechanisms: [{mechanism}]}}"))
-    )
-    assert line == 6
-    assert f"this version does not terminate {mechanism} yet" in what
-    assert "msrp-tls" in hint
-
-
 @pytest.mark.parametrize(
     ("old", "new", "line", "part"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from pcscf.gateway import notify
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import OFFERED, self_signed
+from pcscf.gateway.certificate import OFFERED, self_signed, self_signed_rsa
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.endpoint import TlsRole
@@ -20,6 +20,7 @@ from pcscf.h248.codec import decode_untrusted, encode_compact
 from pcscf.h248.message import Action, Message, TransactionReply, TransactionRequest
 
 IDENTITY = self_signed(datetime.now(UTC))
+RSA = self_signed_rsa(datetime.now(UTC))
 OWN = str(IDENTITY.fingerprint("sha-256"))
 UE = "sha-256 " + ":".join(["AB"] * 32)
 
@@ -43,6 +44,11 @@ class FakePorts:
         self.taken.add(local)
         return local
 
+    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
+        if pair and next(self._numbers) % 2 == 0:
+            next(self._numbers)
+        return self.reserve(realm, family, port)
+
     def release(self, local: Address) -> None:
         self.taken.remove(local)
 
@@ -57,7 +63,8 @@ class Gateway:
         self.ports = FakePorts(ports)
         realms = (Realm("access", ("192.0.2.1", "2001:db8::1")), Realm("core", ("198.51.100.1",)))
         own = {name: IDENTITY.fingerprint(name) for name in OFFERED}
-        self.table = ContextTable(TableSettings(realms, own, 1001, contexts), self.ports)
+        own_dtls = {name: (IDENTITY.fingerprint(name), RSA.fingerprint(name)) for name in OFFERED}
+        self.table = ContextTable(TableSettings(realms, own, 1001, contexts, dtls_fingerprints=own_dtls), self.ports)
         self.now = 0.0
         self.plans: dict[LegKey, LegPlan] = {}
         self.effects: list[Effect] = []
@@ -279,7 +286,7 @@ def test_the_strongest_offered_hash_counts() -> None:
         (f"Context=${{{add(CORE_LOCAL, signals='tcpbcc/wonder')}}}", 452),
         (f"Context=${{{add(CORE_LOCAL, signals='tcpbcc/EstBNC{Stream=4}')}}}", 449),
         (f"Context=${{{add(CORE_LOCAL, mode='Loopback')}}}", 517),
-        (f"Context=${{{add(media(transport='UDP'))}}}", 515),
+        (f"Context=${{{add(media(transport='SCTP'))}}}", 515),
         (f"Context=${{{add('v=0')}}}", 474),
         (f"Context=${{{add(media(address='host.example'))}}}", 474),
         (f"Context=${{{add(media(address='192.0.2.1', family=6))}}}", 474),
@@ -314,7 +321,7 @@ def test_a_failed_modify_changes_nothing() -> None:
     far = TLS_REMOTE.replace("7654", "7700")
     reply = gateway.ask(
         f"Context=1001{{Modify=ip/1/1/1001{{Media{{Stream=1{{Remote{{{far}}}}},Stream=2{{Local{{{media()}}}}},"
-        f"Stream=3{{Local{{{media(transport='UDP')}}}}}}}}}}}"
+        f"Stream=3{{Local{{{media(transport='SCTP')}}}}}}}}}}}"
     )
     assert "ER=515" in reply
     assert gateway.plan("ip/1/1/1001") == before

@@ -192,21 +192,24 @@ class TestLegsOfTheOffer:
         assert line.access.peer_address is None
 
 
+LITTLE = Capabilities(frozenset({"msrp"}), frozenset({"TCP"}))
+
+
 class TestGatewayCannot:
     def test_a_line_that_must_end_there_is_refused_by_name(self) -> None:
-        plan = decide(MediaPolicy(), ALL_AGREED, description(*fax(ACTPASS, *E2AE)), FROM_UE)
+        plan = decide(MediaPolicy(), ALL_AGREED, description(*fax(ACTPASS, *E2AE)), FROM_UE, LITTLE)
         assert (plan.action, plan.status, only(plan)) == ("reject", 488, "A1")
         assert "no gateway can end UDP/DTLS of fax" in plan.warning
 
     def test_beside_other_streams_it_is_disabled(self) -> None:
-        plan = decide(MediaPolicy(), ALL_AGREED, description(*AUDIO, *fax(secure=False)), FROM_CORE)
+        plan = decide(MediaPolicy(), ALL_AGREED, description(*AUDIO, *fax(secure=False)), FROM_CORE, LITTLE)
         assert (plan.action, [line.mode for line in plan.lines]) == ("forward", [Mode.PLAIN, Mode.DISABLED])
 
     @pytest.mark.parametrize("knob", ["terminate_unrequested", "offer_tls_to_unindicated"])
     def test_what_only_policy_wants_is_left_alone(self, knob: str) -> None:
         direction = FROM_UE if knob == "terminate_unrequested" else FROM_CORE
         offer = description(*fax(UE_FINGERPRINT, secure=direction is FROM_UE))
-        plan = decide(policy("fax", **{knob: True}), NOTHING_AGREED, offer, direction)
+        plan = decide(policy("fax", **{knob: True}), NOTHING_AGREED, offer, direction, LITTLE)
         assert (plan.action, plan.lines[0].gateway) == ("forward", False)
 
     @pytest.mark.parametrize(
@@ -214,7 +217,7 @@ class TestGatewayCannot:
         [AUDIO, fax(secure=False), fax(UE_FINGERPRINT), ("m=application 5000 UDP/BFCP *",), ("m=video 0 RTP/AVP 31",)],
     )
     def test_what_cannot_be_anchored_is_left_alone(self, lines: tuple[str, ...]) -> None:
-        plan = decide(MediaPolicy(), NOTHING_AGREED, description(*lines), FROM_UE)
+        plan = decide(MediaPolicy(), NOTHING_AGREED, description(*lines), FROM_UE, LITTLE)
         assert (plan.action, plan.lines[0].gateway) == ("forward", False)
 
     def test_nothing_is_anchored_without_a_gateway(self) -> None:
@@ -222,6 +225,12 @@ class TestGatewayCannot:
             MediaPolicy(), NOTHING_AGREED, description(*msrp(secure=False)), FROM_UE, Capabilities(frozenset(), frozenset())
         )  # fmt: skip
         assert (plan.action, plan.lines[0].gateway) == ("forward", False)
+
+    def test_what_brings_ice_is_left_alone(self) -> None:
+        """The gateway does no ICE, and a data channel would not come about without its candidates."""
+        ice = ("m=application 9 UDP/DTLS/SCTP webrtc-datachannel", "a=ice-ufrag:F7gI")
+        assert not decide(MediaPolicy(), NOTHING_AGREED, description(*ice), FROM_UE).lines[0].gateway
+        assert decide(MediaPolicy(), NOTHING_AGREED, description(*ice[:1]), FROM_UE).lines[0].gateway
 
 
 class TestAnchoring:
