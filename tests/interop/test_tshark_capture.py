@@ -40,8 +40,9 @@ class Demo(NamedTuple):
     def decode_as(self) -> list[str]:
         """How ports are to be read that mean nothing by themselves."""
         iq = {_port(event.peer) for event in self.events("pcscf", "Iq")}
-        media = {_port(event.local) for event in self.events("bob", "MSRP")}
-        return [*(f"udp.port=={port},megaco" for port in iq), *(f"tcp.port=={port},msrp" for port in media)]
+        media = [("bob", "MSRP"), ("peggy", "BFCP"), ("judy", "TLS"), ("walter", "TLS")]   # the last two: from end to end
+        ports = {(_port(event.local), proto.lower()) for node, proto in media for event in self.events(node, proto)}
+        return [*(f"udp.port=={port},megaco" for port in iq), *(f"tcp.port=={port},{proto}" for port, proto in ports)]
 
     def ports(self) -> set[int]:
         """Every port that took part."""
@@ -95,7 +96,7 @@ def _methods(frames: list[Frame]) -> set[str]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.interop("tshark", "capture of `pcscf run --pcap`, a whole demo: SIP, Iq and MSRP dissected, nothing malformed")
+@pytest.mark.interop("tshark", "capture of a whole demo: SIP, Iq, MSRP, BFCP and end-to-end TLS dissected, nothing malformed")
 async def test_the_capture_of_a_whole_demo(demo: Demo) -> None:
     frames = dissect(demo.capture, demo.decode_as())
     assert list(malformed(frames)) == []
@@ -106,8 +107,10 @@ async def test_the_capture_of_a_whole_demo(demo: Demo) -> None:
     assert _methods(frames) >= METHODS
     assert {frame.msrp for frame in frames} >= {"SEND"}
     assert all("data" not in frame.layers for frame in frames), "tshark knows what each frame is"
+    assert layers["tls"], "what the ends protect themselves is there as records"
     segments = [frame for frame in frames if "tcp" in frame.layers]
-    assert {"tcp", "sip", "msrp"} >= {frame.layers[2:4][-1] for frame in segments if "retransmission" not in frame.notes}
+    known = {"tcp", "sip", "msrp", "bfcp", "tls"}
+    assert known >= {frame.layers[2:4][-1] for frame in segments if "retransmission" not in frame.notes}
     assert not any(word in frame.notes for frame in segments for word in ("not captured", "Out-Of-Order", "unseen"))
 
 
