@@ -35,6 +35,8 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
             settled = line
         elif section is None or section.port == 0:
             settled = _closed(line, from_ue=from_ue, missing=section is None)
+        elif not line.mapped and line.medium is not None and section.media.lower() != BY_NAME[line.medium].media:
+            settled = _of_another_medium(line, section, from_ue=from_ue)
         elif not line.mapped:
             settled = _settle_unmapped(line, answer, section, from_ue=from_ue)
         else:
@@ -59,6 +61,12 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
         return _ended(line, Mode.RELEASED, rule, reason)
     rule = ("AA5" if line.mode is Mode.PASS else "AA6") if from_ue else "CA6"
     return _ended(line, line.mode, rule, reason)
+
+
+def _of_another_medium(line: LinePlan, section: MediaSection, *, from_ue: bool) -> LinePlan:
+    """An answer keeps the media of its line (RFC 3264 §6): one that does not is none."""
+    rule = ("AA5" if line.mode is Mode.PASS else "AA6") if from_ue else "CA6"
+    return _ended(line, Mode.RELEASED, rule, f"the answer makes m={section.media} of the line")
 
 
 def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:

@@ -140,8 +140,7 @@ def _check(explanation: Explanation, sent: Sdp) -> None:
             assert line.mode is Mode.UNUSED or effective_values(sent, section, "fingerprint") == ()
         if line.gateway:
             assert connection_host(sent, section) == gateway
-            # What is protected from end to end is the ends' own, path included.
-            kept = {"a=path"} if line.path_mode == "agnostic" or line.mode is Mode.PASS else set()
+            kept = {"a=path"} if line.path_mode == "agnostic" else set()
             leaked = [text for text in section.lines if sender.address in text and text.partition(":")[0] not in kept]
             assert leaked == []
 

@@ -71,6 +71,7 @@ ANSWERS_OF_THE_CORE = [
     Row("AA6", Mode.PLAIN, msrp(secure=False), msrp(secure=False)),
     Row("AA6", Mode.PLAIN, AUDIO, AUDIO),
     Row("AA6", Mode.PLAIN, AUDIO, ()),
+    Row("AA6", Mode.RELEASED, bfcp(ACTPASS, secure=False), msrp(PASSIVE, secure=False), "release-session"),
     Row("AA7", Mode.RELEASED, msrp(ACTIVE, *E2AE), ()),
     Row("A9", Mode.UNUSED, msrp(ACTIVE, port=0), msrp(ACTIVE)),
 ]
