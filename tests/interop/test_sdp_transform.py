@@ -144,8 +144,9 @@ def agree(explanation: Explanation, source: Sdp) -> None:
     assert len(after["media"]) == len(lines)
     for line, old, new in zip(lines, before["media"], after["media"], strict=False):
         names = owned(line, pushed=pushed)
-        if line.mode not in LIVE and line.medium is not None and new["port"] == 0 and new["type"] != old.get("type"):   # it cannot read m=video 51372/2
-            continue   # an answer of another kind: the offered line stands there, closed
+        # An answer of another kind: the offered line stands there, closed. sdp-transform cannot read m=video 51372/2.
+        if line.mode not in LIVE and line.medium is not None and new["port"] == 0 and new["type"] != old.get("type"):
+            continue
         assert rest(new, names) == rest(old, names), (line.mode, line.rule)
 
 
