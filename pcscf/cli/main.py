@@ -46,7 +46,7 @@ def application(wanted: str | None) -> typer.Typer:
     """The command line with the command `wanted` in it; the others are there by name and summary."""
     app = typer.Typer(
         name="pcscf",
-        help="An IMS P-CSCF (IMS-ALG) that protects MSRP between phone and access edge.",
+        help="An IMS P-CSCF (IMS-ALG) that protects MSRP, BFCP and T.38 between phone and access edge.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

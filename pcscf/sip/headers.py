@@ -24,7 +24,7 @@ MALFORMED_EXPIRES: Final = 3600
 
 _ASKED: Final = ("rport", None)
 
-KEPT: Final = 2048
+KEPT: Final = 1024
 """Results of each parser of field values that are kept: the messages of a call repeat one another's fields."""
 
 

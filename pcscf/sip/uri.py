@@ -69,7 +69,7 @@ class Uri(NamedTuple):
         )
 
 
-@lru_cache(2048)
+@lru_cache(1024)
 def parse_uri(text: str) -> Uri:
     """Reads any absolute URI. Raises MalformedMessage."""
     match = grammar.sip_uri.fullmatch(text)
