@@ -93,9 +93,13 @@ class Controller(asyncio.DatagramProtocol):
         number, self._next = self._next, self._next + 1
         waiting: asyncio.Future[TransactionReply] = asyncio.get_running_loop().create_future()
         self._replies[number] = waiting
-        self._transport.sendto(f"MEGACO/2 {self.mid}\nTransaction={number}{{{body}}}".encode(), to or self.gateway)
+        request = f"MEGACO/2 {self.mid}\nTransaction={number}{{{body}}}".encode()
         async with asyncio.timeout(5):
-            return await waiting
+            while True:
+                self._transport.sendto(request, to or self.gateway)
+                await asyncio.wait([waiting], timeout=1)   # a burst of notifications can push a datagram out
+                if waiting.done():
+                    return waiting.result()
 
     async def request(self) -> tuple[TransactionRequest, int]:
         """The next request of the gateway, and the version in its header."""
