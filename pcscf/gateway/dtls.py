@@ -23,8 +23,6 @@ from pcscf.gateway.certificate import Fingerprint, Identity
 from pcscf.gateway.endpoint import (
     TLS12_SUITES,
     Authenticated,
-    EndpointEvent,
-    Established,
     Failed,
     PeerClosed,
     TlsRole,
@@ -86,32 +84,25 @@ class DtlsEndpoint(Authenticated):
     after construction.
     """
 
-    __slots__ = ("_connection", "_context", "_last_words", "_mtu", "_plain", "_source", "_was_closed", "events", "peer")
+    __slots__ = ("_context", "_last_words", "_mtu", "_plain", "_source", "peer")
 
     def __init__(
         self, context: DtlsContext, role: TlsRole, fingerprints: tuple[Fingerprint, ...], *, mtu: int, peer: bytes = b""
     ) -> None:
         super().__init__(fingerprints)
         self.peer = peer
-        self.events: list[EndpointEvent] = []
         self._context = context
         self._mtu = mtu
         self._source = peer
-        self._was_closed = False
         self._last_words: list[bytes] = []
         self._plain: list[bytes] = []
-        self._connection: SSL.Connection | None = context.connection(self)
+        self._connection = context.connection(self)
         self._connection.set_ciphertext_mtu(mtu)
         if role is TlsRole.CLIENT:
             self._connection.set_connect_state()
             self._advance(self._connection, _MANY)
         else:
             self._connection.set_accept_state()
-
-    @property
-    def established(self) -> bool:
-        """The handshake is complete and the peer's certificate matched; nothing has failed since."""
-        return self._done and self._connection is not None
 
     @property
     def max_plain(self) -> int:
@@ -150,15 +141,6 @@ class DtlsEndpoint(Authenticated):
             connection.send(datagram)
         except SSL.Error as error:
             self._fail(connection, self._cause(error))
-
-    def close(self) -> None:
-        """Says close_notify."""
-        if self._done and self._connection is not None and not self._was_closed:
-            self._was_closed = True
-            try:
-                self._connection.shutdown()
-            except SSL.Error as error:
-                self._fail(self._connection, self._cause(error))
 
     def discard(self) -> None:
         """OpenSSL's connection and this object name each other: without this, its memory waits for the cyclic collector."""
@@ -216,23 +198,6 @@ class DtlsEndpoint(Authenticated):
         if self._done:
             self._decrypt(connection, records)
 
-    def _shake_hands(self, connection: SSL.Connection) -> None:
-        try:
-            connection.do_handshake()
-        except SSL.WantReadError:
-            return
-        except SSL.Error as error:
-            self._fail(connection, self._cause(error))
-            return
-        if not self._peer:
-            # Only a handshake without a certificate exchange ends here, such as a resumed one; none is offered.
-            self._refused = True
-            self._fail(connection, self._cause(SSL.Error()))
-            return
-        self._done = True
-        version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name() or ""
-        self.events.append(Established(version, cipher, self._peer))
-
     def _decrypt(self, connection: SSL.Connection, records: int) -> None:
         try:
             for _ in range(records):
@@ -245,7 +210,6 @@ class DtlsEndpoint(Authenticated):
             self._fail(connection, self._cause(error))
 
     def _fail(self, connection: SSL.Connection, cause: Cause) -> None:
-        """Keeps the alert for the network, forgets the connection with everything in it."""
         self.events.append(Failed(cause, self._alert))
         self._last_words = self._drain(connection)
         self._plain.clear()

@@ -172,7 +172,7 @@ class Authenticated:
     `fingerprints`: what the peer's certificate may have, already narrowed to the strongest hash; one of them must match.
     """
 
-    __slots__ = ("_accepted", "_alert", "_done", "_peer", "_refused")
+    __slots__ = ("_accepted", "_alert", "_connection", "_done", "_peer", "_refused", "_was_closed", "events")
 
     def __init__(self, fingerprints: tuple[Fingerprint, ...]) -> None:
         self._accepted = fingerprints
@@ -180,6 +180,14 @@ class Authenticated:
         self._refused = False
         self._alert = ""
         self._done = False
+        self._was_closed = False
+        self._connection: SSL.Connection | None = None
+        self.events: list[EndpointEvent] = []
+
+    @property
+    def established(self) -> bool:
+        """The handshake is complete and the peer's certificate matched; nothing has failed since."""
+        return self._done and self._connection is not None
 
     def judge(self, certificate: crypto.X509) -> bool:
         """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?
@@ -196,6 +204,37 @@ class Authenticated:
 
     def note_alert(self, text: str) -> None:
         self._alert = text
+
+    def close(self) -> None:
+        """Says close_notify: we send no more, but still read."""
+        if self._done and self._connection is not None and not self._was_closed:
+            self._was_closed = True
+            try:
+                self._connection.shutdown()
+            except SSL.Error as error:
+                self._fail(self._connection, self._cause(error))
+
+    def _shake_hands(self, connection: SSL.Connection) -> None:
+        """As far as what the peer has sent leads. The one place where an endpoint becomes established."""
+        try:
+            connection.do_handshake()
+        except SSL.WantReadError:
+            return
+        except SSL.Error as error:
+            self._fail(connection, self._cause(error))
+            return
+        if not self._peer:
+            # Only a handshake without a certificate exchange ends here, such as a resumed one; none is offered.
+            self._refused = True
+            self._fail(connection, self._cause(SSL.Error()))
+            return
+        self._done = True
+        version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name() or ""
+        self.events.append(Established(version, cipher, self._peer))
+
+    def _fail(self, connection: SSL.Connection, cause: Cause) -> None:
+        """Keeps the alert for the network, forgets the connection with everything in it."""
+        raise NotImplementedError
 
     def _cause(self, error: SSL.Error) -> Cause:
         queue = error.args[0] if error.args else ()
@@ -235,25 +274,18 @@ class TlsEndpoint(Authenticated):
     client's ClientHello is ready to be taken right after construction.
     """
 
-    __slots__ = ("_connection", "_last_words", "_plain", "_was_closed", "events")
+    __slots__ = ("_last_words", "_plain")
 
     def __init__(self, context: TlsContext, role: TlsRole, fingerprints: tuple[Fingerprint, ...]) -> None:
         super().__init__(fingerprints)
-        self._was_closed = False
         self._last_words = b""
         self._plain: list[bytes] = []
-        self.events: list[EndpointEvent] = []
-        self._connection: SSL.Connection | None = context.connection(self)
+        self._connection = context.connection(self)
         if role is TlsRole.CLIENT:
             self._connection.set_connect_state()
         else:
             self._connection.set_accept_state()
-        self._advance(self._connection)
-
-    @property
-    def established(self) -> bool:
-        """The handshake is complete and the peer's certificate matched; nothing has failed since."""
-        return self._done and self._connection is not None
+        self._shake_hands(self._connection)
 
     @property
     def pending(self) -> bool:
@@ -266,7 +298,7 @@ class TlsEndpoint(Authenticated):
             return
         connection.bio_write(data)
         if not self._done:
-            self._advance(connection)
+            self._shake_hands(connection)
         if self._done:
             self._decrypt(connection)
 
@@ -280,16 +312,7 @@ class TlsEndpoint(Authenticated):
             while view:
                 view = view[connection.send(view[:MAX_RECORD]):]
         except SSL.Error as error:
-            self._fail(connection, error)
-
-    def close(self) -> None:
-        """Says close_notify: we send no more, but still read."""
-        if self._done and self._connection is not None and not self._was_closed:
-            self._was_closed = True
-            try:
-                self._connection.shutdown()
-            except SSL.Error as error:
-                self._fail(self._connection, error)
+            self._fail(connection, self._cause(error))
 
     def discard(self) -> None:
         """OpenSSL's connection and this object name each other: without this, its memory waits for the cyclic collector."""
@@ -308,23 +331,6 @@ class TlsEndpoint(Authenticated):
     def take_plain(self) -> bytes:
         return _take(self._plain) if self._done and self._connection is not None else b""
 
-    def _advance(self, connection: SSL.Connection) -> None:
-        try:
-            connection.do_handshake()
-        except SSL.WantReadError:
-            return
-        except SSL.Error as error:
-            self._fail(connection, error)
-            return
-        if not self._peer:
-            # Only a handshake without a certificate exchange ends here, such as a resumed one; none is offered.
-            self._refused = True
-            self._fail(connection, SSL.Error())
-            return
-        self._done = True
-        version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name() or ""
-        self.events.append(Established(version, cipher, self._peer))
-
     def _decrypt(self, connection: SSL.Connection) -> None:
         try:
             while True:
@@ -334,11 +340,10 @@ class TlsEndpoint(Authenticated):
         except SSL.ZeroReturnError:
             self.events.append(PeerClosed())
         except SSL.Error as error:
-            self._fail(connection, error)
+            self._fail(connection, self._cause(error))
 
-    def _fail(self, connection: SSL.Connection, error: SSL.Error) -> None:
-        """Keeps the alert for the network, forgets the connection with everything in it."""
-        self.events.append(Failed(self._cause(error), self._alert))
+    def _fail(self, connection: SSL.Connection, cause: Cause) -> None:
+        self.events.append(Failed(cause, self._alert))
         self._last_words = _drain(connection)
         self._plain.clear()
         self._connection = None
