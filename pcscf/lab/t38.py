@@ -15,7 +15,6 @@ from pcscf.errors import PcscfError
 
 MAX_FIELDS = 64
 MAX_SECONDARIES = 64
-MAX_FEC_BYTES = 65_535
 SEQUENCE = 1 << 16
 
 
