@@ -20,7 +20,7 @@ def command(content: str, version: int = 2) -> str:
 
 
 TAKEN = {
-    "comments and blank lines before everything": "; by hand\r\n\r\n  !/1 ; one\n [192.0.2.1] ; two\n\tT=7{C=-{AV=ROOT{AT{}}}} ; end\n",
+    "comments and blank lines before everything": "; a\r\n\r\n  !/1 ; b\n [192.0.2.1] ; c\n\tT=7{C=-{AV=ROOT{AT{}}}} ; d\n",
     "an authentication header": "AU=0x0000000A:0x0000000B:0x" + "1F" * 12 + "\n!/1 agw PN=7{}",
     "an IPv6 address that maps IPv4": "!/2 [::ffff:192.0.2.1]:2944 PN=7{}",
     "a device name with a domain": "!/2 agw/1@media.example.net PN=7{}",
