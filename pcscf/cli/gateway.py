@@ -35,7 +35,9 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
     return GatewayConfig(
         mid=file.own_mid,
         controllers=tuple((each.host, each.port) for each in file.controllers),
-        realms=tuple(Realm(name, each.addresses, (each.ports.first, each.ports.last)) for name, each in file.realms.items()),
+        realms=tuple(
+            Realm(name, each.addresses, tuple((ports.first, ports.last) for ports in each.ports))
+            for name, each in file.realms.items()),
         bind=(file.iq.address, file.iq.port),
         profile=file.profile,
         minimum_hash=file.min_hash,

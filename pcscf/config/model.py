@@ -372,4 +372,4 @@ class Config(Block):
         by_family: dict[int, str] = {}
         for listener in self.listeners_of(realm).values():
             by_family.setdefault(ip_address(listener.address).version, listener.address)
-        return MediaRealm(addresses=tuple(by_family.values()), ports=DEFAULT_PORTS[self.realms[realm].side])
+        return MediaRealm(addresses=tuple(by_family.values()), ports=(DEFAULT_PORTS[self.realms[realm].side],))

@@ -27,6 +27,7 @@ from pcscf.gateway.model import (
     LegPlan,
     Ports,
     Termination,
+    Traffic,
 )
 from pcscf.gateway.notify import inactivity_period
 from pcscf.gateway.settle import leg_plan
@@ -79,7 +80,7 @@ class ContextTable:
     inactivity_period: seconds of silence after which the controller wants it/ito of ROOT, None while it is not armed.
     """
 
-    def __init__(self, settings: TableSettings, ports: Ports) -> None:
+    def __init__(self, settings: TableSettings, ports: Ports, traffic: Traffic) -> None:
         self.contexts: dict[int, Context] = {}
         self.root_events = Events()
         self.inactivity_period: float | None = None
@@ -93,7 +94,7 @@ class ContextTable:
         self._touched: set[int] = set()
         self._orders: list[Effect] = []
         self._editor = Editor(ports, settings.fingerprints, settings.dtls_fingerprints, settings.minimum_hash)
-        self.watch = Watch(ports)
+        self.watch = Watch(traffic)
 
     def execute(self, actions: Sequence[Action], now: float) -> tuple[tuple[Action, ...], list[Effect]]:
         """Executes the actions of one transaction in order, up to the first command that fails and is not optional.

@@ -16,12 +16,11 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pcscf.errors import H248Error
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
 from pcscf.gateway.endpoint import Established, Failed, TlsRole
 from pcscf.gateway.model import Address, LegKey, LegPlan
-from pcscf.gateway.trace import TraceKind
+from pcscf.gateway.trace import TraceKind, spell
 
 if TYPE_CHECKING:
     from pcscf.gateway.relay import Relay
@@ -30,51 +29,6 @@ BURST: Final = 32
 """Datagrams that are read from one socket before the others have their turn."""
 
 _Source: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-
-
-class DatagramPorts:
-    """The UDP sockets of all legs, by the address that names them: that of RTP where there are two."""
-
-    def __init__(self) -> None:
-        self._sockets: dict[Address, tuple[socket.socket, ...]] = {}
-        self._bound: set[Address] = set()
-
-    def holds(self, local: Address) -> bool:
-        return local in self._bound
-
-    def bind(self, local: Address, *, pair: bool) -> bool:
-        """Whether the port (and the next one) is ours now. Raises H248Error 510 when the process can open no more sockets."""
-        wanted = (local, (local[0], local[1] + 1)) if pair else (local,)
-        bound: list[socket.socket] = []
-        for one in wanted:
-            try:
-                made = socket.socket(socket.AF_INET6 if ":" in one[0] else socket.AF_INET, socket.SOCK_DGRAM)
-            except OSError as error:
-                _close(bound)
-                raise H248Error(510, f"Insufficient resources: {error.strerror}") from error
-            bound.append(made)
-            try:
-                made.setblocking(False)
-                made.bind(one)
-            except (OSError, OverflowError):
-                _close(bound)
-                return False
-        self._sockets[local] = tuple(bound)
-        self._bound.update(wanted)
-        return True
-
-    def sockets(self, local: Address) -> tuple[socket.socket, ...]:
-        return self._sockets.get(local, ())
-
-    def release(self, local: Address) -> None:
-        sockets = self._sockets.pop(local, ())
-        for number, _ in enumerate(sockets):
-            self._bound.discard((local[0], local[1] + number))
-        _close(sockets)
-
-    def close(self) -> None:
-        for local in list(self._sockets):
-            self.release(local)
 
 
 class _Flow:
@@ -128,7 +82,7 @@ class DatagramLeg:
             self._drop()
             self._ended = False
             if old.local != plan.local:
-                self._relay.release(old.local)
+                self._relay.ports.release(old.local)
         self.plan = plan
         if plan.source != old.source or bool(plan.latch) != bool(old.latch):
             for flow in self._flows:
@@ -159,7 +113,7 @@ class DatagramLeg:
 
     def _open(self) -> None:
         relay, plan = self._relay, self.plan
-        sockets = relay.datagrams.sockets(plan.local)
+        sockets = relay.ports.sockets(plan.local)
         for index, bound in enumerate(sockets[:1] if plan.rtcp_mux else sockets):
             flow = _Flow(index, bound, self._signalled(index))
             self._flows.append(flow)
@@ -215,7 +169,7 @@ class DatagramLeg:
                 return False
             flow.latched = plan.latch
             flow.target = source
-            self._note("udp-latched", f"the peer sends from {_spell(source)}", remote=_spell(source))
+            self._note("udp-latched", f"the peer sends from {spell(source)}", remote=spell(source))
         flow.source = source
         return True
 
@@ -365,7 +319,7 @@ class DatagramLeg:
         self._retransmission = self._deadline = None
 
     def _note(self, kind: TraceKind, text: str, **facts: str) -> None:
-        known: Mapping[str, str] = {"remote": _spell(self._peer or self.plan.remote), **facts}
+        known: Mapping[str, str] = {"remote": spell(self._peer or self.plan.remote), **facts}
         self._relay.note(kind, self, text, known)
 
 
@@ -391,11 +345,6 @@ def _mark(bound: socket.socket, dscp: int | None) -> None:
             bound.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
 
 
-def _close(sockets: tuple[socket.socket, ...] | list[socket.socket]) -> None:
-    for one in sockets:
-        one.close()
-
-
 def _as_source(address: Address | None) -> _Source | None:
     """As the kernel spells it."""
     return (*address, 0, 0) if address is not None and ":" in address[0] else address
@@ -403,7 +352,3 @@ def _as_source(address: Address | None) -> _Source | None:
 
 def _name(source: _Source) -> bytes:
     return f"{source[0]} {source[1]}".encode()
-
-
-def _spell(source: _Source | None) -> str:
-    return f"{source[0]} {source[1]}" if source is not None else ""

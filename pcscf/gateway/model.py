@@ -128,20 +128,34 @@ class ControllerOrder:
 Effect: TypeAlias = Configure | Close | ControllerOrder
 
 
+@record
+class Wanted:
+    """What a local address shall be. family: "IP4", "IP6", or "" for that of the realm; address and port: "" and None are
+    left to us.
+
+    datagram: UDP. pair: an even port, and the next one is ours as well (RFC 3550 §11).
+    """
+
+    realm: str
+    family: str = ""
+    address: str = ""
+    port: int | None = None
+    datagram: bool = False
+    pair: bool = False
+
+
 class Ports(Protocol):
     """Where local addresses come from. Each port given out is listening already, so an early SYN finds a listener."""
 
-    def reserve(self, realm: str, family: str, port: int | None) -> Address | None:
-        """An own address of that realm and family ("IP4", "IP6", "" = any) with a free port (or exactly `port`).
-
-        None when none is left. Raises H248Error 510 when the process can open no more sockets.
-        """
-
-    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
-        """The same for UDP. pair: an even port, and the next one is ours as well (RFC 3550 §11)."""
+    def reserve(self, wanted: Wanted) -> Address:
+        """Raises H248Error: 449 the realm has no such address; 510 no port is left, or no more sockets can be opened."""
 
     def release(self, local: Address) -> None:
         """Gives back an address for which no leg was configured."""
+
+
+class Traffic(Protocol):
+    """What has passed on the legs."""
 
     def idle_since(self, leg: LegKey, direction: str) -> float:
         """When bytes last passed on that leg ("IN", "OUT", "BOTH"), monotonic seconds."""

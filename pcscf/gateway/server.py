@@ -69,7 +69,8 @@ class Gateway(asyncio.DatagramProtocol):
         own_dtls = {name: tuple(one.fingerprint(name) for one in identities) for name in OFFERED}
         self.relay = Relay(config, identity, identities, report=self._report, trace=trace, capture=capture)
         self.table = ContextTable(
-            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash, own_dtls), self.relay
+            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash, own_dtls),
+            self.relay.ports, self.relay,
         )
         self.machine = TransactionMachine(config.mid, timers=config.h248, version=VERSION, first_id=_random_id())
         self._loop = asyncio.get_running_loop()

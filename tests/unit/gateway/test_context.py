@@ -8,13 +8,14 @@ from itertools import count
 
 import pytest
 
+from pcscf.errors import H248Error
 from pcscf.gateway import notify
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import OFFERED, self_signed, self_signed_rsa
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.endpoint import TlsRole
-from pcscf.gateway.model import Address, Close, Configure, ControllerOrder, Effect, LegKey, LegPlan, TcpRole
+from pcscf.gateway.model import Address, Close, Configure, ControllerOrder, Effect, LegKey, LegPlan, TcpRole, Wanted
 from pcscf.gateway.watch import SWEEP
 from pcscf.h248.codec import decode_untrusted, encode_compact
 from pcscf.h248.message import Action, Message, TransactionReply, TransactionRequest
@@ -34,20 +35,19 @@ class FakePorts:
         self.active: dict[LegKey, float] = {}
         self._numbers: Iterator[int] = count(40000)
 
-    def reserve(self, realm: str, family: str, port: int | None) -> Address | None:
-        if len(self.taken) >= self.left or (realm == "core" and family == "IP6"):
-            return None
-        host = "198.51.100.1" if realm == "core" else "2001:db8::1" if family == "IP6" else "192.0.2.1"
-        local = (host, port if port is not None else next(self._numbers))
-        if local in self.taken:
-            return None
+    def reserve(self, wanted: Wanted) -> Address:
+        if wanted.realm == "core" and wanted.family == "IP6":
+            raise H248Error(449, "Unsupported or Unknown Parameter or Property Value: no IPv6 address")
+        if wanted.pair and next(self._numbers) % 2 == 0:
+            next(self._numbers)
+        host = "198.51.100.1" if wanted.realm == "core" else "2001:db8::1" if wanted.family == "IP6" else "192.0.2.1"
+        if wanted.address not in ("", host):
+            raise H248Error(449, f"Unsupported or Unknown Parameter or Property Value: {wanted.address}")
+        local = (host, wanted.port if wanted.port is not None else next(self._numbers))
+        if local in self.taken or len(self.taken) >= self.left:
+            raise H248Error(510, "Insufficient resources")
         self.taken.add(local)
         return local
-
-    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
-        if pair and next(self._numbers) % 2 == 0:
-            next(self._numbers)
-        return self.reserve(realm, family, port)
 
     def release(self, local: Address) -> None:
         self.taken.remove(local)
@@ -64,7 +64,7 @@ class Gateway:
         realms = (Realm("access", ("192.0.2.1", "2001:db8::1")), Realm("core", ("198.51.100.1",)))
         own = {name: IDENTITY.fingerprint(name) for name in OFFERED}
         own_dtls = {name: (IDENTITY.fingerprint(name), RSA.fingerprint(name)) for name in OFFERED}
-        self.table = ContextTable(TableSettings(realms, own, 1001, contexts, dtls_fingerprints=own_dtls), self.ports)
+        self.table = ContextTable(TableSettings(realms, own, 1001, contexts, dtls_fingerprints=own_dtls), self.ports, self.ports)
         self.now = 0.0
         self.plans: dict[LegKey, LegPlan] = {}
         self.effects: list[Effect] = []
@@ -330,10 +330,10 @@ def test_a_failed_modify_changes_nothing() -> None:
 
 def test_limits() -> None:
     gateway = Gateway(contexts=1, ports=1)
-    assert "ER=432" in gateway.ask(f"Context=${{{add(CORE_LOCAL, realm='core')},{add(CORE_LOCAL)}}}")
+    assert "ER=510" in gateway.ask(f"Context=${{{add(CORE_LOCAL, realm='core')},{add(CORE_LOCAL)}}}")
     assert set(gateway.table.contexts) == {1001}
     assert "C=-{ER=412{" in gateway.ask(f"Context=${{{add(CORE_LOCAL)}}}")
-    assert "ER=432" in Gateway().ask(f"Context=${{{add(media(family=6), realm='core')}}}")
+    assert "ER=449" in Gateway().ask(f"Context=${{{add(media(family=6), realm='core')}}}")
 
 
 def test_execution_stops_at_the_first_failure_and_what_succeeded_stays() -> None:
