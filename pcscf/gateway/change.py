@@ -9,7 +9,7 @@ from pcscf.gateway import items
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import CHOOSE, Description, parse_description_untrusted, resolve
 from pcscf.gateway.model import Address, Ports, Stream, TcpRole, Termination, Wanted
-from pcscf.gateway.settle import check_remote, dscp, source_filter, tcp_role
+from pcscf.gateway.settle import check_remote, contract, dscp, source_filter, tcp_role
 from pcscf.h248 import packages
 from pcscf.h248.message import Audit, Descriptor, Event, Events, Media, Mode, Property, Signals
 from pcscf.h248.message import Stream as StreamDescriptor
@@ -131,6 +131,7 @@ class Editor:
             merged[name] = one
         source_filter(merged, stream.remote)
         dscp(merged)
+        contract(merged)
         stream.properties = merged
 
     def _signals(self, termination: Termination, signals: Sequence[Event]) -> set[int]:

@@ -22,7 +22,9 @@ from pcscf.gateway.connection import Connection
 from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsEndpoint, TlsRole
 from pcscf.gateway.frames import FrameReader, Paths
 from pcscf.gateway.model import Address, LegKey, LegPlan, TcpRole
-from pcscf.gateway.ports import tcp_socket
+from pcscf.gateway.policing import Policer
+from pcscf.gateway.ports import mark, tcp_socket
+from pcscf.gateway.statistics import Count
 from pcscf.gateway.trace import TraceKind, spell
 from pcscf.gateway.yielding import YieldingEndpoint
 
@@ -45,7 +47,9 @@ class Leg:
         self._ended = False
         self._remote: Address | None = None
         self._created = relay.loop.time()
-        relay.statistics.of(key.context)
+        self.count = Count()
+        self._policer: Policer | None = None
+        self._police()
 
     @property
     def established(self) -> bool:
@@ -71,6 +75,16 @@ class Leg:
             if old.local != plan.local:
                 self._relay.ports.release(old.local)
         self.plan = plan
+        if plan.contract != old.contract:
+            self._police()
+        if plan.dscp != old.dscp and self._connection is not None:
+            self._connection.mark(plan.dscp or 0)
+
+    def _police(self) -> None:
+        contract = self.plan.contract
+        self._policer = Policer(contract, self._relay.loop.time()) if contract is not None else None
+        if self._connection is not None:
+            self._connection.policer = self._policer
 
     def close(self) -> None:
         self._drop()
@@ -222,11 +236,10 @@ class Leg:
     # --- the connection ----------------------------------------------------------------------------------------------
 
     def connection_established(self, connection: Connection, event: Established) -> None:
-        counters = (self._relay.statistics.of(self.key.context), self._relay.statistics.total)
-        for one in counters:
-            one.connections += 1
-            one.handshakes += self.plan.secure
+        statistics = self._relay.statistics
+        statistics.connections[self.plan.kind] += 1
         if self.plan.secure:
+            statistics.handshakes[event.version] += 1
             self._note(
                 "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
                 version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
@@ -242,8 +255,8 @@ class Leg:
         kind: TraceKind = "tls-failed" if handshake else "closed"
         self._note(kind, f"{cause.text}{f' ({alert})' if alert else ''}", cause=cause.name, alert=alert,
                    expected=", ".join(map(str, self.plan.fingerprints)) if handshake else "",
-                   octets=str(connection.octets))  # fmt: skip
-        self._forget(connection)
+                   octets=str(self.count.received))  # fmt: skip
+        self._forget()
         self._give_up(cause)
 
     def _new_connection(self) -> Connection:
@@ -260,17 +273,17 @@ class Leg:
         self._frames = FrameReader() if plan.aware else None
         timers = relay.config.timers
         self._connection = Connection(
-            self, endpoint, relay.buffer, write_buffer=relay.config.limits.write_buffer,
+            self, endpoint, relay.buffer, self.count, write_buffer=relay.config.limits.write_buffer,
             handshake_timeout=timers.tls_handshake, linger=timers.linger,
         )  # fmt: skip
+        self._connection.policer = self._policer
         return self._connection
 
     def _give_up(self, cause: Cause) -> None:
         """The leg makes no further connection until the plan changes. A failure takes the other side down with it."""
         self._ended = True
         if cause is not Cause.PEER_CLOSED:
-            for counters in (self._relay.statistics.of(self.key.context), self._relay.statistics.total):
-                counters.add_failure(cause.name)
+            self._relay.statistics.failures[cause] += 1
             partner = self._relay.partner_of(self.plan)
             if partner is not None:
                 partner._lose_partner()
@@ -282,7 +295,7 @@ class Leg:
         self._note("closed", Cause.PARTNER_LOST.text, cause=Cause.PARTNER_LOST.name)
         if self._connection is not None:
             connection = self._connection
-            self._forget(connection)
+            self._forget()
             connection.reset()
         self._cancel()
         self._ended = True
@@ -292,14 +305,12 @@ class Leg:
         self._unwatch()
         if self._connection is not None:
             connection = self._connection
-            self._note("closed", "released by the controller", octets=str(connection.octets))
-            self._forget(connection)
+            self._note("closed", "released by the controller", octets=str(self.count.received))
+            self._forget()
             connection.release()
         self._cancel()
 
-    def _forget(self, connection: Connection) -> None:
-        for counters in (self._relay.statistics.of(self.key.context), self._relay.statistics.total):
-            counters.octets += connection.octets
+    def _forget(self) -> None:
         self._connection = None
         self._task = None
 
@@ -310,12 +321,8 @@ class Leg:
 
     def _prepare(self, connected: socket.socket) -> None:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        dscp = self.plan.dscp
-        if dscp is not None:
-            if connected.family == socket.AF_INET6:
-                connected.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
-            else:
-                connected.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+        if self.plan.dscp is not None:
+            mark(connected, self.plan.dscp)
 
     def _note(self, kind: TraceKind, text: str, **facts: str) -> None:
         self._relay.note(kind, self, text, {"remote": spell(self._remote), **facts})

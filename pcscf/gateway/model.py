@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
+from pcscf.gateway.policing import Contract
+from pcscf.gateway.statistics import Count, Kind
 from pcscf.h248.message import Events, Mode, Property, Services
 from pcscf.record import record
 
@@ -55,6 +57,7 @@ class LegPlan:
     receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
     generation: how many times a=connection:new asked for another connection.
+    contract: how much the peer may send (tman), None for as much as it likes.
     own_path, peer_path: a=path of Local and of Remote; "" while unknown, and both where the gateway does not read MSRP.
 
     datagram: UDP, and `secure` means DTLS. rtp: there is a second port, for RTCP; rtcp: where RTCP goes, None while
@@ -74,6 +77,7 @@ class LegPlan:
     generation: int = 0
     source: SourceFilter | None = None
     dscp: int | None = None
+    contract: Contract | None = None
     partner: LegKey | None = None
     own_path: str = ""
     peer_path: str = ""
@@ -82,6 +86,12 @@ class LegPlan:
     rtcp: Address | None = None
     rtcp_mux: bool = False
     latch: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        if self.datagram:
+            return "dtls" if self.secure else "udp"
+        return "tls" if self.secure else "tcp"
 
     @property
     def aware(self) -> bool:
@@ -160,6 +170,9 @@ class Traffic(Protocol):
     def idle_since(self, leg: LegKey, direction: str) -> float:
         """When bytes last passed on that leg ("IN", "OUT", "BOTH"), monotonic seconds."""
 
+    def count(self, leg: LegKey) -> Count:
+        """What the leg has counted so far."""
+
 
 @dataclass(slots=True)
 class Stream:
@@ -185,10 +198,11 @@ class Stream:
 
 @dataclass(slots=True)
 class Termination:
-    """touched: when Iq last spoke of it (monotonic); events: what is armed, with its RequestID."""
+    """created, and touched: when Iq last spoke of it (monotonic); events: what is armed, with its RequestID."""
 
     id: str
     realm: str
+    created: float
     touched: float
     streams: dict[int, Stream] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
@@ -196,7 +210,7 @@ class Termination:
     def copy(self) -> Termination:
         """One to try a change on, with its streams."""
         streams = {number: stream.copy() for number, stream in self.streams.items()}
-        return Termination(self.id, self.realm, self.touched, streams, self.events)
+        return Termination(self.id, self.realm, self.created, self.touched, streams, self.events)
 
 
 @dataclass(slots=True)

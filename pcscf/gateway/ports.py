@@ -204,6 +204,14 @@ def tcp_socket(local: Address) -> socket.socket:
     return made
 
 
+def mark(bound: socket.socket, dscp: int) -> None:
+    """What leaves the socket from now on carries this code point (RFC 2474 §3)."""
+    if bound.family == socket.AF_INET6:
+        bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
+    else:
+        bound.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
+
+
 def _socket(local: Address, kind: socket.SocketKind) -> socket.socket:
     try:
         made = socket.socket(socket.AF_INET6 if ":" in local[0] else socket.AF_INET, kind)

@@ -22,7 +22,7 @@ from pcscf.gateway.endpoint import TlsContext
 from pcscf.gateway.leg import Leg
 from pcscf.gateway.model import Close, Configure, Effect, LegKey, LegPlan
 from pcscf.gateway.ports import MediaPorts
-from pcscf.gateway.statistics import Statistics
+from pcscf.gateway.statistics import Count, Kind, Statistics
 from pcscf.gateway.trace import GatewayTraceEvent, Trace, TraceKind, spell
 
 Report = Callable[[LegKey, Cause], None]
@@ -55,6 +55,14 @@ class Relay:
         found = self._leg(leg)
         return found.idle_since(direction) if found is not None else self.loop.time()
 
+    def count(self, leg: LegKey) -> Count:
+        found = self._leg(leg)
+        return found.count if found is not None else Count()
+
+    def passed(self) -> dict[Kind, Count]:
+        """What has passed since the start."""
+        return self.statistics.passed((leg.plan.kind, leg.count) for leg in self.legs)
+
     # --- effects -----------------------------------------------------------------------------------------------------
 
     def apply(self, effects: Iterable[Effect]) -> None:
@@ -67,12 +75,12 @@ class Relay:
                 leg = legs.pop(effect.leg, None)
                 if leg is not None:
                     leg.close()
+                    self.statistics.ended[leg.plan.kind].add(leg.count)
                 self.ports.release(effect.local)
                 if not legs:
                     self._contexts.pop(number, None)
-                    self.statistics.forget(number)
             elif isinstance(effect, Configure):
-                legs = self._contexts.setdefault(effect.leg.context, {})
+                legs = self._contexts.get(effect.leg.context) or self._opened(effect.leg.context)
                 leg = legs.get(effect.leg)
                 if leg is None:
                     made = DatagramLeg if effect.plan.datagram else Leg
@@ -85,6 +93,11 @@ class Relay:
             partner = self.partner_of(leg.plan)
             if leg.plan.aware and partner is not None and partner not in touched:
                 partner.drive()   # its frames are mapped to the paths of this leg
+
+    def _opened(self, number: int) -> dict[LegKey, AnyLeg]:
+        self.statistics.contexts += 1
+        made = self._contexts[number] = {}
+        return made
 
     @property
     def legs(self) -> list[AnyLeg]:

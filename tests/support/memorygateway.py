@@ -12,6 +12,7 @@ from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.model import Configure, Wanted
+from pcscf.gateway.statistics import Count
 from pcscf.h248.message import (
     Action,
     Command,
@@ -50,6 +51,9 @@ class _Ports:
 
     def release(self, local: tuple[str, int]) -> None:
         """They come back to nobody."""
+
+    def count(self, leg: Any) -> Count:
+        return Count()
 
     def idle_since(self, leg: Any, direction: str) -> float:
         return 0.0

@@ -16,6 +16,8 @@ from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.model import Address, Close, Configure, ControllerOrder, Effect, LegKey, LegPlan, TcpRole, Wanted
+from pcscf.gateway.policing import Contract
+from pcscf.gateway.statistics import Count
 from pcscf.gateway.watch import SWEEP
 from pcscf.h248.codec import decode_untrusted, encode_compact
 from pcscf.h248.message import Action, Message, TransactionReply, TransactionRequest
@@ -33,6 +35,7 @@ class FakePorts:
         self.left = left
         self.taken: set[Address] = set()
         self.active: dict[LegKey, float] = {}
+        self.counts: dict[LegKey, Count] = {}
         self._numbers: Iterator[int] = count(40000)
 
     def reserve(self, wanted: Wanted) -> Address:
@@ -51,6 +54,9 @@ class FakePorts:
 
     def release(self, local: Address) -> None:
         self.taken.remove(local)
+
+    def count(self, leg: LegKey) -> Count:
+        return self.counts.get(leg, Count())
 
     def idle_since(self, leg: LegKey, direction: str) -> float:
         return self.active.get(leg, 0.0)
@@ -448,6 +454,43 @@ def test_audits() -> None:
     assert "E=7{g/cause" in one
     assert "ipdc/realm={" in gateway.ask("Context=-{AuditCapability=ROOT{Audit{Media}}}")
     assert "ER=431" in Gateway().ask("Context=*{AuditValue=*{Audit{}}}")
+
+
+def test_statistics_are_told_when_they_are_asked_for_and_at_the_end() -> None:
+    gateway = protected_call()
+    gateway.ports.counts = {LegKey(1001, "ip/1/1/1001", 1): Count(received=30, sent=7, dropped=2)}
+    gateway.now = 2.5
+    asked = "Context=1001{AuditValue=ip/1/1/1001{Audit{Statistics}}}"
+    assert gateway.ask(asked) == "C=1001{AV=ip/1/1/1001{SA{nt/dur=2500,nt/os=7,nt/or=30}}}"
+    assert gateway.ask("Context=1001{Modify=ip/1/2/1002{Audit{Statistics}}}") == (
+        "C=1001{MF=ip/1/2/1002{SA{nt/dur=2500,nt/os=0,nt/or=0}}}"
+    )
+    assert gateway.ask("Context=1001{Subtract=ip/1/2/1002{Audit{}}}") == "C=1001{S=ip/1/2/1002}"
+    gateway.now = 4.0
+    assert gateway.ask("Context=1001{Subtract=ip/1/1/1001}") == "C=1001{S=ip/1/1/1001{SA{nt/dur=4000,nt/os=7,nt/or=30}}}"
+
+
+@pytest.mark.parametrize(
+    ("properties", "contract"),
+    [
+        ("tman/pol=ON,tman/sdr=64000,tman/mbs=16000", Contract(64000, 16000, None)),
+        ("tman/pol=ON,tman/sdr=64000,tman/pdr=100000", Contract(64000, 64000, 100000)),
+        ("tman/pol=ON,tman/pdr=100000", Contract(None, 0, 100000)),
+        ("tman/pol=OFF,tman/sdr=64000", None),
+        ("tman/sdr=64000", None),
+        ("tman/pol=ON", None),
+    ],
+)
+def test_policing(properties: str, contract: Contract | None) -> None:
+    gateway = Gateway()
+    gateway.ask(f"Context=${{{add(CORE_LOCAL, control=',' + properties)}}}")
+    [plan] = gateway.plans.values()
+    assert plan.contract == contract
+
+
+@pytest.mark.parametrize("value", ["sdr=0", "sdr=fast", "pdr=-1", "mbs=1.5", "sdr=9999999999999"])
+def test_rates_that_are_none(value: str) -> None:
+    assert "ER=449" in Gateway().ask(f"Context=${{{add(CORE_LOCAL, control=f',tman/pol=ON,tman/{value}')}}}")
 
 
 def test_context_properties_are_kept_and_audited() -> None:
