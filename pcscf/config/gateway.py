@@ -29,6 +29,8 @@ from pcscf.config.values import (
 
 GATEWAY_PORT = 2945
 """Our gateway's usual Iq port, so that it and a controller on 2944 fit on one host."""
+GATEWAY_HTTP_PORT = 9294
+"""Its usual port for status and metrics."""
 
 
 def _reachable(address: str) -> str:
@@ -135,6 +137,22 @@ class GatewayIq(Block):
     """Local UDP port; 0 lets the kernel choose, then `mid` must be given."""
 
 
+class GatewayHttp(Block):
+    """Status and metrics over HTTP: /status (JSON) and /metrics (Prometheus). It asks nobody who they are."""
+
+    address: Address = "127.0.0.1"
+    """Local address; whoever reaches it can read how many sessions there are and where their ports lie."""
+    port: Port = GATEWAY_HTTP_PORT
+    """Local TCP port; 0 for none."""
+
+
+class EmbeddedHttp(GatewayHttp):
+    """The same of an embedded gateway."""
+
+    port: Port = 0
+    """Local TCP port, such as 9294; 0 for none."""
+
+
 class GatewayFile(Block):
     """`pcscf gateway FILE`: a gateway on its own."""
 
@@ -154,6 +172,7 @@ class GatewayFile(Block):
     limits: StreamLimits = own_default(StreamLimits)
     adoption_grace: Seconds = 30.0
     """An embedded gateway keeps its sessions this long for another P-CSCF when the one that started it died."""
+    http: GatewayHttp = own_default(GatewayHttp)
     log_level: LogLevel = "info"
     """The least severe records that are written."""
 

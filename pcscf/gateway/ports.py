@@ -72,6 +72,12 @@ class MediaPorts:
         for local in [*self._listeners, *self._datagrams]:
             self.release(local)
 
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """By realm, how many ports are taken and how many there are. Realms that share an address share what is taken there."""
+        return {
+            pool.name: (sum(local in pool for local in self._taken), pool.size) for pool in self._pools.values()
+        }
+
     # --- for legs ----------------------------------------------------------------------------------------------------
 
     def listen(self, local: Address) -> bool:
@@ -118,7 +124,7 @@ class MediaPorts:
                 for local in pool.round(address):
                     if local not in self._taken and local not in self._resting:
                         yield local
-        yield from [local for local in self._resting if local[0] in addresses and local[1] in pool]
+        yield from [local for local in self._resting if local[0] in addresses and local in pool]
 
     def _wake(self, now: float) -> None:
         rested = []
@@ -172,14 +178,19 @@ class _Pool:
     """A realm's addresses and ports, and where the next search begins. `turn`: counts reservations."""
 
     def __init__(self, realm: Realm) -> None:
+        self.name = realm.name
         self.ports = array("H", chain.from_iterable(range(first, last + 1) for first, last in realm.ports))
         self.turn = 0
         self._ranges = realm.ports
         self._addresses = realm.addresses
         self._next = dict.fromkeys(realm.addresses, 0)
 
-    def __contains__(self, port: int) -> bool:
-        return any(first <= port <= last for first, last in self._ranges)
+    def __contains__(self, local: Address) -> bool:
+        return local[0] in self._next and any(first <= local[1] <= last for first, last in self._ranges)
+
+    @property
+    def size(self) -> int:
+        return len(self.ports) * len(self._addresses)
 
     def addresses(self, wanted: Wanted) -> list[str]:
         """Those that would do, in the order of this turn. Without a family it is that of the realm's first address."""

@@ -66,6 +66,7 @@ def gateway_file(config: Config) -> dict[str, Any]:
         "min_hash": weakest_hash(config.policies),
         "timers": embedded.timers.model_dump(mode="json"),
         "limits": embedded.limits.model_dump(mode="json"),
+        "http": embedded.http.model_dump(mode="json"),
         "log_level": config.log.level,
     }
 
