@@ -120,6 +120,13 @@ class Leg:
     latched: bool = False
     sources: tuple[str, ...] = ()
 
+    def with_paths(self, path: str, peer_path: str) -> Leg:
+        """The same leg with the a=path of either side."""
+        return Leg(
+            self.tcp, self.tls, self.setup, self.peer_setup, self.peer_address, self.peer_fingerprints, self.transport, path,
+            peer_path,
+        )  # fmt: skip
+
 
 @record
 class LinePlan:
@@ -157,11 +164,25 @@ class LinePlan:
 
 
 @record
+class OfferedMedia:
+    """What an answer must repeat of an m-line of its offer, as the offerer wrote it.
+
+    has_tls_id: the offer names the DTLS association (RFC 8842 §5.3)
+    """
+
+    media: str
+    proto: str
+    formats: str
+    has_tls_id: bool
+
+
+@record
 class MediaPlan:
     """The decision about one offer, and after `settle` about its answer.
 
     action      forward; reject the offer with `status` and `warning`; release-session: both sides get BYE, `warning` says why
     downgraded  indexes of plain lines whose protection the UE had agreed at registration
+    offered     every m-line of the offer, in order
     sources     where UDP media of the UE may come from that are taken for the UE's; (): from anywhere; None: nothing is latched
     settled     the answer is in
     """
@@ -172,6 +193,7 @@ class MediaPlan:
     status: int = 0
     warning: str = ""
     downgraded: tuple[int, ...] = ()
+    offered: tuple[OfferedMedia, ...] = ()
     sources: tuple[str, ...] | None = None
     settled: bool = False
 

@@ -47,6 +47,7 @@ from pcscf.mediasec.model import (
     LinePlan,
     MediaPlan,
     Mode,
+    OfferedMedia,
     Origin,
     SideMedia,
     StreamMedia,
@@ -142,11 +143,12 @@ def decide(
             refusals.append(f"{medium.name} must be protected to the edge, but the offer is plain {section.proto}")
     if not refusals and not _live(lines):
         refusals = [line.reason for line in lines if line.mode is Mode.DISABLED]
+    offered = tuple([OfferedMedia(each.media, each.proto, each.formats, each.has("tls-id")) for each in offer.media])
     if refusals:
-        return MediaPlan(direction, tuple(lines), "reject", 488, refusals[0], tuple(downgraded))
+        return MediaPlan(direction, tuple(lines), "reject", 488, refusals[0], tuple(downgraded), offered)
     sources = datagrams.latch_sources(policy, origin)
     placed = tuple([datagrams.with_sources(line, sources) for line in lines])
-    return MediaPlan(direction, placed, downgraded=tuple(downgraded), sources=sources)
+    return MediaPlan(direction, placed, downgraded=tuple(downgraded), offered=offered, sources=sources)
 
 
 def _live(lines: list[LinePlan]) -> bool:

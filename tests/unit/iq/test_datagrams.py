@@ -237,7 +237,8 @@ def test_a_port_that_is_none(extra: str) -> None:
 
 def test_it_can_be_read_back() -> None:
     """Two addresses in a filter, an IPv6 one, and a signal: as text and back."""
-    plan = offered(AUDIO + "a=rtcp:4009 IN IP6 2001:db8::8\n" + MUX, host="2001:db8::9", origin=Origin("2001:db8::1", behind_nat=True))
+    six = Origin("2001:db8::1", behind_nat=True)
+    plan = offered(AUDIO + "a=rtcp:4009 IN IP6 2001:db8::8\n" + MUX, host="2001:db8::9", origin=six)
     actions = procedures.reserve(plan, REALMS)
     text = encode_compact(Message("[192.0.2.1]:2944", (TransactionRequest(1, actions),), version=2))
     (transaction,) = decode_untrusted(text).transactions

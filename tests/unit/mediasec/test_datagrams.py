@@ -129,7 +129,7 @@ class TestWhatGoesThroughTheGateway:
         answer = description(*audio("c=IN IP4 far.example"), *audio(port=6006, media="video"), address=CORE_ADDRESS)
         plan = settle(decide(MediaPolicy(), NOTHING_AGREED, offer, FROM_UE), answer)
         assert [line.mode for line in plan.lines] == [Mode.RELEASED, Mode.PLAIN]
-        out = rewrite_answer(plan, answer, offer, ACCESS_SIDE)
+        out = rewrite_answer(plan, answer, ACCESS_SIDE)
         assert [section.port for section in out.media] == [0, 20_010]
 
     def test_and_the_session_when_it_was_the_only_one(self) -> None:
@@ -141,7 +141,7 @@ class TestWhatGoesThroughTheGateway:
         offer, answer = description(*audio()), description(*audio(port=0), address=CORE_ADDRESS)
         plan = settle(decide(MediaPolicy(), NOTHING_AGREED, offer, FROM_UE), answer)
         assert (plan.action, plan.lines[0].gateway) == ("forward", False)
-        assert rewrite_answer(plan, answer, offer, {}) is answer
+        assert rewrite_answer(plan, answer, {}) is answer
 
 
 class TestAddresses:
@@ -259,7 +259,7 @@ class TestRtcp:
     ) -> None:
         offer, answer = description(*audio(*offered)), description(*audio(*replied, port=6004), address=CORE_ADDRESS)
         plan = settle(decide(MediaPolicy(), NOTHING_AGREED, offer, FROM_UE), answer)
-        out = rewrite_answer(plan, answer, offer, {0: StreamMedia("203.0.113.5", 40_000, rtcp=port)})
+        out = rewrite_answer(plan, answer, {0: StreamMedia("203.0.113.5", 40_000, rtcp=port)})
         assert lines_of(out)[1:] == written
 
     def test_what_is_no_rtp_gets_no_rtcp(self) -> None:
