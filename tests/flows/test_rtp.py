@@ -54,7 +54,8 @@ BODIES: dict[str, Body] = {
     "no video": lambda end: described(
         HOME[end.user], f"m=audio {PORT[end.user]} RTP/AVP 8", "m=video 0 RTP/AVP 97"),
     "srtp": voice("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz", proto="RTP/SAVP"),
-    "ice": voice("a=ice-ufrag:F7gI", "a=ice-pwd:x9cml/YzichV2+XlhiMu8g", "a=candidate:1 1 UDP 2130706431 192.0.2.10 20000 typ host"),
+    "ice": voice(
+        "a=ice-ufrag:F7gI", "a=ice-pwd:x9cml/YzichV2+XlhiMu8g", "a=candidate:1 1 UDP 2130706431 192.0.2.10 20000 typ host"),
     "bundle": lambda end: described(
         HOME[end.user], "a=group:BUNDLE a v", f"m=audio {PORT[end.user]} RTP/AVP 8", "a=mid:a",
         f"m=video {PORT[end.user]} RTP/AVP 97", "a=mid:v"),
