@@ -78,7 +78,7 @@ class Description:
         if target is None or not self.rtp:
             return None
         host, port = self.rtcp if self.rtcp is not None else ("", target[1] + 1)
-        return host or target[0], port
+        return (host or target[0], port) if port < 65536 else None
 
     @property
     def chooses(self) -> bool:
