@@ -37,7 +37,7 @@ class Transport(Protocol):
         """One message."""
 
     def disconnect(self, peer: Peer) -> None:
-        """End the connection to a peer that does not answer; `lost` is not told. Where we make connections, the next message does."""
+        """End the connection to a peer that does not answer; `lost` is not told. A dialler makes another for the next message."""
 
     def close(self) -> None:
         """End all of it; nothing is told any more."""
