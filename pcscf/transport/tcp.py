@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from typing import Final
 
@@ -162,7 +163,7 @@ class Dialler(_Connections):
                     ssl=self._context, server_hostname=host if self._context is not None else None,
                 )  # fmt: skip
         except OSError as error:
-            self._failed(peer, f"no connection: {error.strerror or error or 'no answer'}")
+            self._failed(peer, f"no connection: {_reason(error)}")
 
     def closed(self, connection: Connection, why: str) -> None:
         if connection.peer in self._waiting:  # it was refused as soon as it stood
@@ -174,3 +175,11 @@ class Dialler(_Connections):
         self._waiting.pop(peer, None)
         if not self._is_closed:
             self._upward.lost(peer, why)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, TimeoutError) and not error.errno:
+        return "no answer"
+    if isinstance(error, ssl.SSLError) or not error.errno:
+        return str(error)
+    return os.strerror(error.errno)
