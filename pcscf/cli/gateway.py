@@ -24,6 +24,7 @@ from pcscf.observe.http import HttpServer, Page, Pages
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
+from pcscf.runtime.tls import iq_files
 
 log = structlog.get_logger()
 
@@ -89,6 +90,8 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
             Realm(name, each.addresses, tuple((ports.first, ports.last) for ports in each.ports))
             for name, each in file.realms.items()),
         bind=(file.iq.address, file.iq.port),
+        transport=file.iq.transport,
+        tls=iq_files(file.iq.tls),
         profile=file.profile,
         minimum_hash=file.min_hash,
         parent=parent,

@@ -40,6 +40,11 @@ def missing_files(config: Config) -> Iterator[Finding]:
         for key, file in (("certificate", listener.certificate), ("key", listener.key)):
             if isinstance(file, Path) and not file.is_file():
                 yield Finding(("listeners", name, key), f"there is no file {file}", "write the path of a PEM file")
+    tls = config.gateways.iq.tls
+    if tls is not None:
+        for key, file in (("ca", tls.ca), ("certificate", tls.certificate), ("key", tls.key)):
+            if file is not None and not file.is_file():
+                yield Finding(("gateways", "iq", "tls", key), f"there is no file {file}", "write the path of a PEM file")
 
 
 def warnings(config: Config) -> Iterator[Finding]:

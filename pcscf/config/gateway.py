@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.policy import HashName
 from pcscf.config.values import (
     Address,
@@ -134,7 +135,17 @@ class GatewayIq(Block):
     address: Address = "127.0.0.1"
     """Local address for H.248 messages."""
     port: Port = GATEWAY_PORT
-    """Local UDP port; 0 lets the kernel choose, then `mid` must be given."""
+    """Local UDP port; 0 lets the kernel choose, then `mid` must be given. Connections (tcp, tls) have ports of their own."""
+    transport: IqTransport = "udp"
+    """How controllers are reached: udp, tcp (TPKT packets on port 2944) or tls."""
+    tls: IqTls | None = None
+    """Certificates for `transport: tls`."""
+
+    @model_validator(mode="after")
+    def _with_certificates(self) -> Self:
+        if self.transport == "tls" and self.tls is None:
+            raise fault("Iq over tls needs certificates", "add `tls: {ca: FILE, certificate: FILE, key: FILE}`")
+        return self
 
 
 class GatewayHttp(Block):

@@ -55,7 +55,7 @@ def gateway_file(config: Config) -> dict[str, Any]:
     embedded = gateways.embedded
     return {
         "mid": gateways.embedded_mid,
-        "iq": {"address": gateways.embedded_address, "port": 0},
+        "iq": {"address": gateways.embedded_address, "port": 0, "transport": gateways.embedded_transport},
         "controllers": [str(Endpoint(reachable(gateways.iq.address), gateways.iq.port))],
         "realms": {
             name: {"addresses": list(media.addresses), "ports": [str(each) for each in media.ports]}
