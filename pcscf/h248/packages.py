@@ -167,6 +167,9 @@ FINGERPRINT_REQUEST: Final = "a=fingerprint:sha-256 $"
 NEW_CONNECTION: Final = "a=connection:new"
 """The line in Remote that asks for another TCP connection in place of the one that stands (RFC 4145 §5)."""
 
+RTCP_MUX: Final = "a=rtcp-mux"
+"""The line in Local and in Remote by which RTCP shares the port of RTP (RFC 5761)."""
+
 DEFAULT_HASH: Final = "sha-256"
 _FINGERPRINT_REQUEST: Final = re.compile(r"\s*(?:(?P<hash>[A-Za-z0-9-]+|\$)\s+)?\$\s*")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pcscf.mediasec import legs, paths
+from pcscf.mediasec import datagrams, legs, paths
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode
 from pcscf.sdp.lines import MediaSection, Sdp
@@ -47,11 +47,11 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
                 ended.append(settled.reason)
         if section is not None and settled.standing is not None:
             settled = _kept_or_renewed(settled, connection(answer, section))
-        lines.append(settled)
+        lines.append(datagrams.with_sources(settled, plan.sources))
     over = bool(ended) and not live
     return MediaPlan(
         plan.direction, tuple(lines), "release-session" if over else "forward", plan.status,
-        "; ".join(ended) if over else plan.warning, plan.downgraded, plan.offered,
+        "; ".join(ended) if over else plan.warning, plan.downgraded, plan.offered, plan.sources, settled=True,
     )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def _settled(
     access, core = (near, far) if from_ue else (far, near)
     return LinePlan(
         line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash,
-        line.connection, line.renewal, line.standing, line.core_protected,
+        line.connection, line.renewal, line.standing, line.core_protected, line.kind,
     )  # fmt: skip
 
 
@@ -122,6 +122,11 @@ def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from
     if line.access is None or line.core is None:
         return replace(line, rule=rule)
     near, far = (line.access, line.core) if from_ue else (line.core, line.access)
+    if datagrams.is_rtp(far):
+        if unreachable := datagrams.unreachable(answer, section):
+            return _ended(line, Mode.RELEASED, rule, f"the {'core' if from_ue else 'UE'} answered, but {unreachable}")
+        near, far = datagrams.answered_rtp_legs(near, far, answer, section)
+        return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
     if line.mode is Mode.PASS or line.medium is None:
         near, far = legs.answered_transparent_legs(near, far, answer, section, line.path_mode)
         return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
