@@ -149,15 +149,18 @@ async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
 
 
 async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
-    """Make the gateway serve what stands in this dialog; it gets its context back where that needs none.
+    """Make the gateway serve what stands in this dialog; it gets its context back where nobody needs it any more.
 
-    The mailbox is held. Raises GatewayUnavailable, InternalFailure.
+    While a call is not answered, a far end that declined does not take the gateway from the others. The mailbox is held.
+    Raises GatewayUnavailable, InternalFailure.
     """
     standing = session.standing.get(tag)
     if session.media is None:
         return
     if standing is not None and needs_gateway(standing):
         await tell(ports, session, standing)
+        return
+    if not session.accepted or any(needs_gateway(plan) for plan in session.standing.values()):
         return
     media, session.media, session.told = session.media, None, None
     ports.store.save_session(session)

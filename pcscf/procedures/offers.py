@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Final
 
 from pcscf.errors import BadAnswer, BodyNotSupported, MalformedMessage, RequestPending, SipError
+from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.negotiation import (
     declined,
     description_in,
@@ -23,6 +24,7 @@ from pcscf.procedures.negotiation import (
     pass_answer,
     pass_offer,
     serve_standing,
+    tell,
 )
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.session import Negotiation, Session, carrier
@@ -149,6 +151,19 @@ async def roll_back(ports: Ports, session: Session, request: Request, source: Si
     ports.store.save_session(session)
     if tag in session.standing or not session.standing:
         await serve_standing(ports, session, tag)
+
+
+async def hand_over(ports: Ports, session: Session, tag: str) -> None:
+    """An early dialog has ended (RFC 6228): of the others, the gateway gets the one that answered last. The mailbox is held.
+
+    Raises GatewayUnavailable, InternalFailure.
+    """
+    session.forget_media(tag)
+    answers = {one: answer.plan for each in session.negotiations.values() for one, answer in each.answers.items()}
+    served = [plan for plan in (answers | session.standing).values() if needs_gateway(plan)]
+    if served:
+        await tell(ports, session, served[-1])
+    ports.store.save_session(session)
 
 
 def is_reliable(response: Response) -> bool:
