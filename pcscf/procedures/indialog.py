@@ -16,7 +16,7 @@ from pcscf.procedures.forward import Arrival, onward_response, refuse
 from pcscf.procedures.negotiation import serve_standing
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import end, release, release_unanswered
-from pcscf.procedures.screen import strip_to_ue
+from pcscf.procedures.screen import strip_e2ae, strip_e2ae_of_response, strip_to_ue
 from pcscf.procedures.session import Session, State
 from pcscf.procedures.site import Side
 from pcscf.procedures.timer import observe_timer
@@ -59,6 +59,8 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
                 server.user = key
             if request.method in offers.CARRIERS:
                 await _negotiate(calls, session, request, arrival.onward, source, dialog.callee.tag)
+            else:
+                strip_e2ae(arrival.onward)
             exchange = invitation.exchange = ports.sip.request(
                 arrival.onward, destination, ports.tokens.branch(session.token, arrival.loop_hash))
         if invitation.was_cancelled:
@@ -124,6 +126,8 @@ async def _response(
     if exchange.is_local(response):
         refuse(ports, server, _unanswered(response))
         return
+    if request.method not in offers.CARRIERS or response.status >= 300:
+        strip_e2ae_of_response(onward)
     if source is Side.ACCESS:
         strip_to_ue(onward)
     ports.sip.respond(server, onward)

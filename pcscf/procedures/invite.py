@@ -19,11 +19,11 @@ from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
 from pcscf.procedures.forward import Arrival, onward_response, reason
-from pcscf.procedures.negotiation import decide_offer, description_of, emit_offer, realms
+from pcscf.procedures.negotiation import decide_offer, description_of, emit_offer, realms, without_early_session
 from pcscf.procedures.offers import hand_over, response_passes
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import acknowledge_and_bye, end, give_up, release_unacknowledged
-from pcscf.procedures.screen import strip_to_ue
+from pcscf.procedures.screen import strip_e2ae_of_response, strip_to_ue
 from pcscf.procedures.session import Session, State, carrier
 from pcscf.procedures.site import Side
 from pcscf.procedures.timer import observe_timer
@@ -80,6 +80,7 @@ async def invite(
                 key = carrier(caller, session.invite_cseq, "")   # the offer of all dialogs that this INVITE makes
                 put_description(onward, found, emit_offer(session, key, caller, found.sdp, offer, plan))
                 ports.store.save_session(session)
+            without_early_session(onward)
             _record_route(ports, onward, session)
             invitation.exchange = ports.sip.request(onward, destination, ports.tokens.branch(token, arrival.loop_hash))
         async for response in invitation.exchange:
@@ -148,6 +149,7 @@ async def _response(
         session.state = State.CONFIRMED
         ports.later(ports.site.deadlines.ack, lambda: release_unacknowledged(calls, session.token))
     if response.status >= 300:
+        strip_e2ae_of_response(onward)
         await end(calls, session)
     else:
         ports.store.save_session(session)

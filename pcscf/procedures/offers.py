@@ -25,6 +25,7 @@ from pcscf.procedures.negotiation import (
     pass_offer,
     serve_standing,
     tell,
+    without_early_session,
 )
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.session import Negotiation, Session, carrier
@@ -34,7 +35,9 @@ from pcscf.sip.headers import parse_cseq
 from pcscf.sip.message import Request, Response
 
 CARRIERS = frozenset({"INVITE", "UPDATE", "PRACK"})
-"""Requests that carry offers and answers, in themselves or in their responses; and ACK. What others carry is left alone."""
+"""Requests that carry offers and answers, in themselves or in their responses; and ACK.
+
+What others carry describes capabilities at most (RFC 3264 §9)."""
 
 _MISSING: Final = object()
 
@@ -72,6 +75,7 @@ async def request_passes(ports: Ports, session: Session, request: Request, onwar
                 raise RequestPending("an offer of this session is still without answer")
             body = await pass_offer(ports, session, request, found, source, key)
         put_description(onward, found, body)
+    without_early_session(onward)
     if request.method == "INVITE":
         session.before[key] = session.standing.get(tag)
 
@@ -99,6 +103,7 @@ async def response_passes(
             drop_body(onward)
     elif is_final and asked is not None and asked.offerer is source:
         _without_answer(session, asked, key, tag)
+    without_early_session(onward)
     if is_final:
         is_first = session.before.pop(key, _MISSING) is not _MISSING
         if request.method != "INVITE":
@@ -125,6 +130,7 @@ async def ack_passes(ports: Ports, session: Session, ack: Request, source: Side,
             put_description(ack, found, await pass_answer(ports, session, asked, ack, found, tag, counts=True))
         elif is_due:
             raise BadAnswer("the ACK has no answer to the offer of the 2xx")
+        without_early_session(ack)
         if is_due:
             await serve_standing(ports, session, tag)
     except SipError as error:
@@ -207,6 +213,7 @@ def _take_out(ports: Ports, ack: Request) -> None:
         found = description_untrusted(ack)
     except BodyNotSupported:
         found = Description(ack.body)
+    without_early_session(ack)
     if found is not None:
         ports.record("description-dropped", call=ack.call_id, method="ACK")
         drop_body(ack)
