@@ -89,6 +89,10 @@ SUSTAINED_RATE: Final = "tman/sdr"  # octets per second
 PEAK_RATE: Final = "tman/pdr"  # octets per second
 BURST_SIZE: Final = "tman/mbs"  # octets
 
+OCTETS_SENT: Final = "nt/os"
+OCTETS_RECEIVED: Final = "nt/or"
+DURATION: Final = "nt/dur"  # milliseconds
+
 MG_PROVISIONAL_TIMER: Final = "root/MGProvisionalResponseTimerValue"  # milliseconds
 MG_PENDING_LIMIT: Final = "root/MGOriginatedPendingLimit"
 MGC_PROVISIONAL_TIMER: Final = "root/MGCProvisionalResponseTimerValue"  # milliseconds

@@ -76,7 +76,10 @@ class Realms:
 
 def needs_gateway(plan: MediaPlan) -> bool:
     """Whether any line of the plan uses the gateway."""
-    return next(legs(plan), None) is not None
+    for line in plan.lines:  # noqa: SIM110 - a generator costs more than the loop
+        if line.gateway:
+            return True
+    return False
 
 
 def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:

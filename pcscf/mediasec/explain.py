@@ -55,7 +55,7 @@ def explain(
         return Explanation(plan, offer, sent, is_answer=False)
     settled, sent = settle(plan, answer), None
     if settled.action == "forward":
-        sent = rewrite_answer(settled, answer, offer, _media(settled, to_ue=offered_by_ue))
+        sent = rewrite_answer(settled, answer, _media(settled, to_ue=offered_by_ue))
     return Explanation(settled, answer, sent, is_answer=True)
 
 

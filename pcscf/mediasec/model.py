@@ -100,6 +100,13 @@ class Leg:
     path: str = ""
     peer_path: str = ""
 
+    def with_paths(self, path: str, peer_path: str) -> Leg:
+        """The same leg with the a=path of either side."""
+        return Leg(
+            self.tcp, self.tls, self.setup, self.peer_setup, self.peer_address, self.peer_fingerprints, self.transport, path,
+            peer_path,
+        )  # fmt: skip
+
 
 @record
 class LinePlan:
@@ -135,11 +142,25 @@ class LinePlan:
 
 
 @record
+class OfferedMedia:
+    """What an answer must repeat of an m-line of its offer, as the offerer wrote it.
+
+    has_tls_id: the offer names the DTLS association (RFC 8842 §5.3)
+    """
+
+    media: str
+    proto: str
+    formats: str
+    has_tls_id: bool
+
+
+@record
 class MediaPlan:
     """The decision about one offer, and after `settle` about its answer.
 
     action      forward; reject the offer with `status` and `warning`; release-session: both sides get BYE, `warning` says why
     downgraded  indexes of plain lines whose protection the UE had agreed at registration
+    offered     every m-line of the offer, in order
     """
 
     direction: Direction
@@ -148,6 +169,7 @@ class MediaPlan:
     status: int = 0
     warning: str = ""
     downgraded: tuple[int, ...] = ()
+    offered: tuple[OfferedMedia, ...] = ()
 
 
 @record

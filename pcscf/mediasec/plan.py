@@ -46,6 +46,7 @@ from pcscf.mediasec.model import (
     LinePlan,
     MediaPlan,
     Mode,
+    OfferedMedia,
     SideMedia,
     StreamMedia,
 )
@@ -138,9 +139,10 @@ def decide(
             refusals.append(f"{medium.name} must be protected to the edge, but the offer is plain {section.proto}")
     if not refusals and not _live(lines):
         refusals = [line.reason for line in lines if line.mode is Mode.DISABLED]
+    offered = tuple([OfferedMedia(each.media, each.proto, each.formats, each.has("tls-id")) for each in offer.media])
     if refusals:
-        return MediaPlan(direction, tuple(lines), "reject", 488, refusals[0], tuple(downgraded))
-    return MediaPlan(direction, tuple(lines), downgraded=tuple(downgraded))
+        return MediaPlan(direction, tuple(lines), "reject", 488, refusals[0], tuple(downgraded), offered)
+    return MediaPlan(direction, tuple(lines), downgraded=tuple(downgraded), offered=offered)
 
 
 def _live(lines: list[LinePlan]) -> bool:

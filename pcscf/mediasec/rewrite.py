@@ -5,17 +5,16 @@ What no plan names leaves as it came, octet by octet and in order; a description
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pcscf.mediasec import paths
 from pcscf.mediasec.mechanisms import BY_NAME
-from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, SideMedia, StreamMedia
+from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, OfferedMedia, SideMedia, StreamMedia
 from pcscf.record import record
 from pcscf.sdp.lines import MediaSection, Sdp, Section
-from pcscf.sdp.offer import DISCARD_PORT, pair
+from pcscf.sdp.offer import DISCARD_PORT
 from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
 
 __all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer", "without_e2ae"]
@@ -47,16 +46,16 @@ def rewrite_offer(plan: MediaPlan, offer: Sdp, media: SideMedia) -> Sdp:
     `media` holds, for each line with `gateway`, the gateway's side towards the receiver: its core side for an offer of
     the UE, its access side for one of the core. Raises KeyError where one is missing.
     """
-    return _Rewriter(plan, offer, None, media).run()
+    return _Rewriter(plan, offer, media, is_answer=False).run()
 
 
-def rewrite_answer(plan: MediaPlan, answer: Sdp, offer: Sdp, media: SideMedia) -> Sdp:
-    """The answer as it goes back to the offerer, one m-line per m-line of `offer` (as received, before rewriting).
+def rewrite_answer(plan: MediaPlan, answer: Sdp, media: SideMedia) -> Sdp:
+    """The answer as it goes back to the offerer, one m-line per m-line of the offer.
 
     `plan` is settled; `media` holds the gateway's side towards the offerer for each line with `gateway`. Raises
     KeyError where one is missing.
     """
-    return _Rewriter(plan, answer, offer, media).run()
+    return _Rewriter(plan, answer, media, is_answer=True).run()
 
 
 def without_e2ae(description: bytes) -> bytes:
@@ -74,20 +73,18 @@ def decline(offer: Sdp, address: str) -> Sdp:
 class _Rewriter:
     __slots__ = ("edited", "is_answer", "lines", "media", "offered", "source", "to_ue")
 
-    def __init__(self, plan: MediaPlan, source: Sdp, offer: Sdp | None, media: SideMedia) -> None:
+    def __init__(self, plan: MediaPlan, source: Sdp, media: SideMedia, *, is_answer: bool) -> None:
         self.lines = plan.lines
         self.source = source
-        self.is_answer = offer is not None
-        self.to_ue = (plan.direction is _OFFER_FROM_UE) == self.is_answer
+        self.is_answer = is_answer
+        self.to_ue = (plan.direction is _OFFER_FROM_UE) == is_answer
         self.media = media
-        self.offered: Sequence[MediaSection] = source.media if offer is None else offer.media
+        self.offered = plan.offered
         self.edited = source
-        if offer is not None and len(source.media) != len(offer.media):
+        if is_answer and len(source.media) != len(self.offered):
             sections = self._editable().media
-            sections[:] = [
-                answered or offered.closed()
-                for answered, offered in zip(pair(offer, self.edited), offer.media, strict=True)
-            ]
+            sections[len(self.offered) :] = []
+            sections += [_closed(missing) for missing in self.offered[len(sections) :]]
 
     def run(self) -> Sdp:
         self._edit_session_attributes()
@@ -174,7 +171,7 @@ class _Rewriter:
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
             # An answer names the association only to an offer that did (RFC 8842 §5.3).
-            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has("tls-id")):
+            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
                 changes["tls-id"] = (ours.tls_id,)
 
     def _move_path(
@@ -201,7 +198,7 @@ class _Rewriter:
         closed = line.mode not in LIVE and line.medium is not None
         offered = self.offered[line.index]
         if closed and self.is_answer and section.media.lower() != offered.media.lower():
-            self._editable().media[line.index] = offered.closed()
+            self._editable().media[line.index] = _closed(offered)
             return
         removals = _removals(section, _FROM_UNPROTECTED if closed or _is_bare(line) else _FROM_ALL)
         if removals:
@@ -239,6 +236,11 @@ class _Rewriter:
         return True
 
 
+def _closed(offered: OfferedMedia) -> MediaSection:
+    """A bare m-line with port 0 for the same media (RFC 3264 §6)."""
+    return MediaSection([f"m={offered.media} 0 {offered.proto} {offered.formats}"])
+
+
 def _common(connections: Iterable[str]) -> str:
     """What all of them are; "": they differ."""
     first, *others = connections
@@ -256,7 +258,7 @@ def _removals(section: MediaSection, names: frozenset[str]) -> dict[str, Sequenc
 
 @record
 class LegSdp:
-    """What one leg was last sent: the o= line as first sent, split around its version, and a digest of all other lines.
+    """What one leg was last sent: the o= line as first sent, split around its version, and the whole body.
 
     Starts out empty; equal records mean equal octets on the wire. Holds plain values only, so it can be stored.
     """
@@ -264,7 +266,7 @@ class LegSdp:
     before: str = ""
     version: int = -1
     after: str = ""
-    digest: str = ""
+    body: bytes = b""
 
 
 def next_body(leg: LegSdp, sdp: Sdp) -> tuple[LegSdp, bytes]:
@@ -278,14 +280,20 @@ def next_body(leg: LegSdp, sdp: Sdp) -> tuple[LegSdp, bytes]:
     fields = origin.split(" ") if origin is not None else []
     if len(fields) != 6 or not (fields[2].isascii() and fields[2].isdigit()) or len(fields[2]) > 20:
         return leg, sdp.to_bytes()
-    others = "\n".join([line for line in sdp.lines() if line[0] != "o"])
-    digest = hashlib.blake2b(f"{others}\n".encode("latin-1"), digest_size=16).hexdigest()
     if leg.version < 0:
         name, session, version, *after = fields
-        return LegSdp(f"{name} {session}", int(version), " ".join(after), digest), sdp.to_bytes()
-    kept = LegSdp(leg.before, leg.version if digest == leg.digest else leg.version + 1, leg.after, digest)
-    ours = f"{kept.before} {kept.version} {kept.after}"
-    if ours != origin:
-        sdp = sdp.copy()
-        sdp.session.replace_field("o", ours)
-    return kept, sdp.to_bytes()
+        body = sdp.to_bytes()
+        return LegSdp(f"{name} {session}", int(version), " ".join(after), body), body
+    body = _with_origin(sdp, f"{leg.before} {leg.version} {leg.after}")
+    if body == leg.body:
+        return leg, body
+    stepped = leg.version + 1
+    body = _with_origin(sdp, f"{leg.before} {stepped} {leg.after}")
+    return LegSdp(leg.before, stepped, leg.after, body), body
+
+
+def _with_origin(sdp: Sdp, origin: str) -> bytes:
+    """The body with this value in its o= line."""
+    sdp = sdp.copy()
+    sdp.session.replace_field("o", origin)
+    return sdp.to_bytes()

@@ -48,9 +48,11 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
         if section is not None and settled.standing is not None:
             settled = _kept_or_renewed(settled, connection(answer, section))
         lines.append(settled)
-    if ended and not live:
-        return MediaPlan(plan.direction, tuple(lines), "release-session", plan.status, "; ".join(ended), plan.downgraded)
-    return MediaPlan(plan.direction, tuple(lines), plan.action, plan.status, plan.warning, plan.downgraded)
+    over = bool(ended) and not live
+    return MediaPlan(
+        plan.direction, tuple(lines), "release-session" if over else "forward", plan.status,
+        "; ".join(ended) if over else plan.warning, plan.downgraded, plan.offered,
+    )  # fmt: skip
 
 
 def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from pcscf.config.policy import MediaPolicy
@@ -84,7 +83,7 @@ def decide_offer(
 def explain(ports: Ports, message: Message, plan: MediaPlan) -> None:
     """Write down the rule and the reason of every line: the log says why, per session."""
     for line in plan.lines:
-        ports.record("decided", call=message.call_id, line=line.index, mode=line.mode.value, rule=line.rule, why=line.reason)
+        ports.record("decided", call=message.call_id, line=line.index, mode=str(line.mode), rule=line.rule, why=line.reason)
 
 
 def emit_offer(session: Session, key: str, offerer: Side, received: bytes, offer: Sdp, plan: MediaPlan) -> bytes:
@@ -123,7 +122,7 @@ async def pass_answer(
     if answer is None or (answer.passed.received != found.sdp and not answer.counts):
         answer = await _answered(ports, session, negotiation, message, found.sdp, tag)
     if counts and not answer.counts:
-        answer = replace(answer, counts=True)
+        answer = Answer(answer.passed, answer.plan, counts=True)
         session.standing[tag] = answer.plan
     negotiation.answers[tag] = answer
     ports.store.save_session(session)
@@ -143,8 +142,7 @@ async def _answered(
         raise MediaNotAcceptable(settled.warning)
     if needs_gateway(settled):
         await tell(ports, session, settled)
-    offer = parse_sdp_untrusted(negotiation.offer.received)
-    rewritten = rewrite_answer(settled, answer, offer, towards(negotiation.offerer, session.media))
+    rewritten = rewrite_answer(settled, answer, towards(negotiation.offerer, session.media))
     return Answer(Passed(received, _emit(session, negotiation.offerer, tag, rewritten)), settled, counts=False)
 
 
@@ -198,8 +196,8 @@ def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
 
     A repeated exchange may name other roles; they are those of a connection yet to be made, so what runs is left alone.
     """
-    if before is None:
-        return True
+    if before is None or before is after:
+        return before is None
     if any(line.connection != old.connection for line, old in zip(after.lines, before.lines, strict=False)):
         return True
     known = {line.index: (access, core) for line, access, core in legs(before)}

@@ -12,7 +12,6 @@ A description in an unreliable 1xx is a preview: it is treated as what it announ
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from pcscf.errors import BadAnswer, BodyNotSupported, MalformedMessage, RequestPending, SipError
@@ -28,7 +27,7 @@ from pcscf.procedures.negotiation import (
     without_early_session,
 )
 from pcscf.procedures.ports import Ports
-from pcscf.procedures.session import Negotiation, Session, carrier
+from pcscf.procedures.session import Answer, Negotiation, Session, carrier
 from pcscf.procedures.site import Side
 from pcscf.sip.body import SDP, Description, description_untrusted, drop_body, put_description
 from pcscf.sip.headers import parse_cseq
@@ -196,7 +195,7 @@ def _without_answer(session: Session, asked: Negotiation, key: str, tag: str) ->
     if answer is None:
         session.negotiations.pop(key, None)
     elif not answer.counts:
-        asked.answers[tag] = replace(answer, counts=True)
+        asked.answers[tag] = Answer(answer.passed, answer.plan, counts=True)
         session.standing[tag] = answer.plan
 
 

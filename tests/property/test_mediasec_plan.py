@@ -98,7 +98,7 @@ def test_offer_and_answer(
     settled = settle(plan, answer)
     assert [line.index for line in settled.lines] == list(range(len(offer.media)))
     _check_roles(settled)
-    back = rewrite_answer(settled, answer, offer, to_offerer)
+    back = rewrite_answer(settled, answer, to_offerer)
     _check_sent(settled, back, to_ue=direction is Direction.OFFER_FROM_UE, is_answer=True)
     assert len(back.media) == len(offer.media)
     for line in settled.lines:
@@ -155,7 +155,7 @@ def test_setup_answers_are_legal(policy: MediaPolicy, agreed: Agreed, offer: Sdp
         session = ("v=0", f"a=setup:{answered}", f"a=fingerprint:sha-256 {PEER_HASH}")
         answer = parse_sdp_untrusted("\r\n".join((*session, *lines, "")).encode())
         settled = settle(plan, answer)
-        back = rewrite_answer(settled, answer, offer, sides(direction)[1])
+        back = rewrite_answer(settled, answer, sides(direction)[1])
         for line in settled.lines:
             if line.mode in {Mode.TERMINATE, Mode.PROTECT} and line.medium != "fax":
                 offered = setup(offer, offer.media[line.index]) or "active"

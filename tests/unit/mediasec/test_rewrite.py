@@ -55,7 +55,7 @@ def answered(
 ) -> Sdp:
     """The answer as it goes back."""
     plan = settle(decide(policy, agreed, offer, direction, EVERYTHING), answer)
-    return rewrite_answer(plan, answer, offer, ACCESS_SIDE if direction is FROM_UE else CORE_SIDE)
+    return rewrite_answer(plan, answer, ACCESS_SIDE if direction is FROM_UE else CORE_SIDE)
 
 
 def text(sdp: Sdp) -> list[str]:
