@@ -256,14 +256,14 @@ class _Rewriter:
         return True
 
 
-def _closed(offered: OfferedMedia) -> MediaSection:
-    """A bare m-line with port 0 for the same media (RFC 3264 §6)."""
-    return MediaSection([f"m={offered.media} 0 {offered.proto} {offered.formats}"])
-
-
 def _unspecified(like: str) -> str:
     """The address on hold (RFC 3264 §8.4) in the family of another."""
     return "::" if ":" in like else "0.0.0.0"  # noqa: S104 - nothing binds to it
+
+
+def _closed(offered: OfferedMedia) -> MediaSection:
+    """A bare m-line with port 0 for the same media (RFC 3264 §6)."""
+    return MediaSection([f"m={offered.media} 0 {offered.proto} {offered.formats}"])
 
 
 def _common(connections: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from pcscf.mediasec import datagrams, legs, paths
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
-from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode
+from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, OfferedMedia
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import SETUP_COMPLEMENT
 from pcscf.sdp.views import connection, effective_values, usable_fingerprints
@@ -35,7 +35,7 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
             settled = line
         elif section is None or section.port == 0:
             settled = _closed(line, from_ue=from_ue, missing=section is None)
-        elif not line.mapped and line.medium is not None and section.media.lower() != BY_NAME[line.medium].media:
+        elif not line.mapped and (line.gateway or line.medium is not None) and not _is_of(section, plan.offered[line.index]):
             settled = _of_another_medium(line, section, from_ue=from_ue)
         elif not line.mapped:
             settled = _settle_unmapped(line, answer, section, from_ue=from_ue)
@@ -63,6 +63,10 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
         return _ended(line, Mode.RELEASED, rule, reason)
     rule = ("AA5" if line.mode is Mode.PASS else "AA6") if from_ue else "CA6"
     return _ended(line, line.mode, rule, reason)
+
+
+def _is_of(section: MediaSection, offered: OfferedMedia) -> bool:
+    return section.media.lower() == offered.media.lower()
 
 
 def _of_another_medium(line: LinePlan, section: MediaSection, *, from_ue: bool) -> LinePlan:
