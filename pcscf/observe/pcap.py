@@ -63,7 +63,7 @@ class PcapWriter:
     def tap_iq(self, direction: Direction, wire: bytes, local: Address, peer: Peer) -> None:
         """A message of Iq at its transport: a datagram, or a packet on a connection; of TLS what it carried."""
         if isinstance(peer, ConnectionPeer):
-            self.stream(direction, packet(wire), local, tuple(peer))
+            self.stream(direction, packet(wire), local, peer)
         else:
             self.datagram(direction, wire, local, peer)
 
