@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pcscf.h248.transaction import H248Timers
+from pcscf.transport.certificates import TlsFiles
+from pcscf.transport.model import Kind
 
 EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 """Environment variable with the process id of the parent that embeds this gateway."""
@@ -13,11 +15,11 @@ EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 
 @dataclass(frozen=True, slots=True)
 class Realm:
-    """An IP realm (ipdc/realm): the gateway's own addresses in it, at most one per family, and its inclusive port range."""
+    """An IP realm (ipdc/realm): the gateway's own addresses in it, of either family, and the port ranges on each, inclusive."""
 
     name: str
     addresses: tuple[str, ...]
-    ports: tuple[int, int] = (40000, 49999)
+    ports: tuple[tuple[int, int], ...] = ((40000, 49999),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class GatewayLimits:
 class GatewayConfig:
     """`mid`: message identifier as written on Iq, such as "[127.0.0.1]:2945"; `bind`: address and port of Iq (port 0 = any).
 
+    transport: of Iq; over TCP and TLS the gateway connects, from the address of `bind` and any port. tls: the certificates then.
     controllers: addresses of the P-CSCF's Iq, tried in order. realms: the first one is the default.
     parent: process id of the parent that embeds this gateway, 0 when it stands alone.
     """
@@ -66,6 +69,8 @@ class GatewayConfig:
     controllers: tuple[tuple[str, int], ...]
     realms: tuple[Realm, ...]
     bind: tuple[str, int] = ("127.0.0.1", 0)
+    transport: Kind = "udp"
+    tls: TlsFiles | None = None
     profile: str = "iqprofile/1"
     minimum_hash: str = "sha-256"
     parent: int = 0

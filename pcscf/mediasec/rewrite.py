@@ -5,10 +5,11 @@ What no plan names leaves as it came, octet by octet and in order; a description
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pcscf.mediasec import paths
+from pcscf.mediasec import datagrams, paths
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, OfferedMedia, SideMedia, StreamMedia
 from pcscf.record import record
@@ -16,7 +17,7 @@ from pcscf.sdp.lines import MediaSection, Sdp, Section
 from pcscf.sdp.offer import DISCARD_PORT
 from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
 
-__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer"]
+__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer", "without_e2ae"]
 
 _E2AE = "3ge2ae"
 _PUSHED = ("fingerprint", "setup", "tls-id")
@@ -24,8 +25,10 @@ _NONE: tuple[str, ...] = ()
 _FROM_ALL = frozenset({_E2AE})
 # The gateway does no ICE: with candidates left in, the ends would go round it.
 _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ice-pwd", "ice-options"}
+# So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006.
+_FROM_ANCHORED |= {"source-filter", "altc", "ccap"}
 # Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
-_CAPABILITIES = {"tcap", "acap", "pcfg", "acfg", "csup", "creq"}
+_CAPABILITIES = frozenset({"tcap", "acap", "pcfg", "acfg", "csup", "creq"})
 _FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
 _FROM_UNPROTECTED = _FROM_ALL | {"fingerprint", "tls-id"}
 _FROM_SESSION = _FROM_ALL.union(_PUSHED)
@@ -33,6 +36,9 @@ _FROM_SESSION = _FROM_ALL.union(_PUSHED)
 # Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
 _OFFER_FROM_UE: Final = Direction.OFFER_FROM_UE
 _PLAIN: Final = Mode.PLAIN
+_WISH: Final = re.compile(r"\s*[0-9]+\s+3ge2ae\b", re.IGNORECASE)
+_WISH_LINE: Final = re.compile(
+    rb"^a=(?:acap:[ \t]*[0-9]+[ \t]+)?3ge2ae(?![!-9;-~])[^\r\n]*(?:\r\n|\n|\r|\Z)", re.IGNORECASE | re.MULTILINE)
 _UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED, Mode.RELEASED})
 
 
@@ -52,6 +58,11 @@ def rewrite_answer(plan: MediaPlan, answer: Sdp, media: SideMedia) -> Sdp:
     KeyError where one is missing.
     """
     return _Rewriter(plan, answer, media, is_answer=True).run()
+
+
+def without_e2ae(description: bytes) -> bytes:
+    """A description that is no offer and no answer, without 3ge2ae; every other octet stays, whatever it is."""
+    return _WISH_LINE.sub(b"", description)
 
 
 def decline(offer: Sdp, address: str) -> Sdp:
@@ -84,6 +95,7 @@ class _Rewriter:
                 self._rewrite_stream(line)
             else:
                 self._rewrite_bypassed(line)
+        self._withhold_wishes()
         self._rewrite_addresses()
         return self.edited
 
@@ -111,6 +123,14 @@ class _Rewriter:
                 needed = [name for name in present if name == "setup" or not _is_bare(line)]
                 section.set_attributes({name: session.values(name) for name in needed if not section.has(name)})
 
+    def _withhold_wishes(self) -> None:
+        """3ge2ae as a capability (RFC 5939 §3.4): a configuration that needs it then names what is not there, and is none."""
+        for index, section in enumerate((self.edited.session, *self.edited.media)):
+            wishes = [value for value in section.values("acap") if _WISH.match(value)] if "acap" in section.places else []
+            if wishes:
+                edited = self._editable()
+                (edited.media[index - 1] if index else edited.session).remove_values("acap", wishes)
+
     def _rewrite_stream(self, line: LinePlan) -> None:
         section = self._editable().media[line.index]
         leg = line.access if self.to_ue else line.core
@@ -119,6 +139,8 @@ class _Rewriter:
             raise ValueError(f"m-line {line.index} uses the gateway without legs")
         role = leg.setup
         changes = _removals(section, _FROM_MAPPED if line.mapped else _FROM_ANCHORED)
+        if line.path_mode == "aware":
+            changes |= _removals(section, _CAPABILITIES)   # the gateway could not read what they offer
         if _is_bare(line):
             changes |= _removals(section, _FROM_UNPROTECTED)
         if line.mapped:
@@ -134,6 +156,8 @@ class _Rewriter:
             # Frames name the gateway by its path, so c= and m= say the same (RFC 4975 §8.1), whoever opens.
             port = ours.port
             changes |= {"path": (paths.placed(leg.path, ours.address, port),), "msrp-cema": _NONE}
+        elif datagrams.is_rtp(leg):
+            self._place_rtcp(section, leg, ours, changes)
         section.set_attributes(changes)
         section.set_media(port, self._proto(line, section))
 
@@ -146,6 +170,7 @@ class _Rewriter:
         if protected:
             changes["fingerprint"] = [f"{name} {octets}" for name, octets in ours.fingerprints]
         if self.to_ue and not self.is_answer:
+            section.set_attributes({_E2AE: _NONE})   # whatever the core wrote there, and however it spelt it
             changes[_E2AE] = ("applied",)
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
@@ -162,6 +187,20 @@ class _Rewriter:
             changes["path"] = (move_msrp_uri(path, scheme, f"[{address}]:{port}" if ":" in address else f"{address}:{port}"),)
         changes["msrp-cema"] = _NONE
 
+    def _place_rtcp(self, section: MediaSection, leg: Leg, ours: StreamMedia, changes: dict[str, Sequence[str]]) -> None:
+        """a=rtcp where the sender wrote it, and where our RTCP is not on the port that it is looked for (RFC 3605 §2.1).
+
+        Beside an offer of a=rtcp-mux it says where RTCP goes when that is declined (RFC 5761 §5.1.1).
+        """
+        shared = self.is_answer and leg.rtcp_mux == "agreed"
+        if self.is_answer and not shared and section.has("rtcp-mux"):
+            changes["rtcp-mux"] = _NONE   # nobody offered it
+        port = ours.port if shared else ours.rtcp or ours.port + 1
+        if (written := section.value("rtcp")) is not None:
+            changes["rtcp"] = (f"{port} {connection_value(ours.address)}" if " " in written else str(port),)
+        elif port not in {ours.port, ours.port + 1}:
+            changes["rtcp"] = (str(port),)
+
     def _proto(self, line: LinePlan, section: MediaSection) -> str:
         """An answer speaks the proto of its offer; an offer that changes sides gets the registered spelling."""
         if not line.mapped or line.medium is None:
@@ -173,8 +212,8 @@ class _Rewriter:
 
     def _rewrite_bypassed(self, line: LinePlan) -> None:
         section = self.edited.media[line.index]
-        # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6), so only ours are held closed.
-        closed = line.mode not in LIVE and line.medium is not None
+        # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6).
+        closed = line.mode not in LIVE and (line.medium is not None or line.mode is not Mode.UNUSED)
         offered = self.offered[line.index]
         if closed and self.is_answer and section.media.lower() != offered.media.lower():
             self._editable().media[line.index] = _closed(offered)
@@ -193,8 +232,10 @@ class _Rewriter:
         """c= of every line that the gateway stands in; the session's c= only where it speaks for no line but those."""
         connections: dict[int, str] = {}
         for line in self.lines:
-            if line.gateway and connection_host(self.source, self.source.media[line.index]) not in UNSPECIFIED:
-                connections[line.index] = connection_value(self.media[line.index].address)
+            if line.gateway:
+                ours = self.media[line.index].address
+                held = connection_host(self.source, self.source.media[line.index]) in UNSPECIFIED
+                connections[line.index] = connection_value(_unspecified(ours) if held else ours)
         if not connections:
             return
         edited = self.edited
@@ -213,6 +254,11 @@ class _Rewriter:
             if section.port and index not in connections:
                 return False
         return True
+
+
+def _unspecified(like: str) -> str:
+    """The address on hold (RFC 3264 §8.4) in the family of another."""
+    return "::" if ":" in like else "0.0.0.0"  # noqa: S104 - nothing binds to it
 
 
 def _closed(offered: OfferedMedia) -> MediaSection:
