@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": Command("pcscf.cli.explain", "explain", "Explain what is decided about one offer or answer, and why."),
     "policy": Command("pcscf.cli.policy", "app", "Test policies: *.test.yaml files against a configuration."),
     "schema": Command("pcscf.cli.schema", "schema", "Print the JSON Schema of the configuration, for editors."),
+    "h248": Command("pcscf.cli.h248", "h248", "Read H.248 messages: lay them out, or tell what is wrong with them."),
     "gateway": Command("pcscf.cli.gateway", "app", "Run a media gateway (IMS-AGW) on its own, or tell how one is."),
     "scenario": Command("pcscf.cli.scenario.command", "app", "Run SIPp scenarios against a P-CSCF of their own."),
     "demo": Command("pcscf.cli.demo", "demo", "Show the main job on this machine; nothing else is needed."),

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from pcscf.h248.transaction import H248Timers
+from pcscf.transport.certificates import TlsFiles
+from pcscf.transport.model import Kind
 
 EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 """Environment variable with the process id of the parent that embeds this gateway."""
@@ -72,6 +74,7 @@ class CertificateSettings:
 class GatewayConfig:
     """`mid`: message identifier as written on Iq, such as "[127.0.0.1]:2945"; `bind`: address and port of Iq (port 0 = any).
 
+    transport: of Iq; over TCP and TLS the gateway connects, from the address of `bind` and any port. tls: the certificates then.
     controllers: addresses of the P-CSCF's Iq, tried in order. realms: the first one is the default.
     parent: process id of the parent that embeds this gateway, 0 when it stands alone.
     """
@@ -80,6 +83,8 @@ class GatewayConfig:
     controllers: tuple[tuple[str, int], ...]
     realms: tuple[Realm, ...]
     bind: tuple[str, int] = ("127.0.0.1", 0)
+    transport: Kind = "udp"
+    tls: TlsFiles | None = None
     profile: str = "iqprofile/1"
     minimum_hash: str = "sha-256"
     parent: int = 0
