@@ -124,7 +124,7 @@ class Leg:
         """The same leg with the a=path of either side."""
         return Leg(
             self.tcp, self.tls, self.setup, self.peer_setup, self.peer_address, self.peer_fingerprints, self.transport, path,
-            peer_path,
+            peer_path, self.rtcp, self.rtcp_mux, self.latched, self.sources,
         )  # fmt: skip
 
 

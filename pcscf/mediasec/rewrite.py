@@ -5,6 +5,7 @@ What no plan names leaves as it came, octet by octet and in order; a description
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,7 +17,7 @@ from pcscf.sdp.lines import MediaSection, Sdp, Section
 from pcscf.sdp.offer import DISCARD_PORT
 from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
 
-__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer"]
+__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer", "without_e2ae"]
 
 _E2AE = "3ge2ae"
 _PUSHED = ("fingerprint", "setup", "tls-id")
@@ -27,7 +28,7 @@ _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ic
 # So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006; RFC 3605, which RTP gets anew.
 _FROM_ANCHORED |= {"source-filter", "altc", "ccap", "rtcp"}
 # Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
-_CAPABILITIES = {"tcap", "acap", "pcfg", "acfg", "csup", "creq"}
+_CAPABILITIES = frozenset({"tcap", "acap", "pcfg", "acfg", "csup", "creq"})
 _FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
 _FROM_UNPROTECTED = _FROM_ALL | {"fingerprint", "tls-id"}
 _FROM_SESSION = _FROM_ALL.union(_PUSHED)
@@ -35,6 +36,9 @@ _FROM_SESSION = _FROM_ALL.union(_PUSHED)
 # Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
 _OFFER_FROM_UE: Final = Direction.OFFER_FROM_UE
 _PLAIN: Final = Mode.PLAIN
+_WISH: Final = re.compile(r"\s*[0-9]+\s+3ge2ae\b", re.IGNORECASE)
+_WISH_LINE: Final = re.compile(
+    rb"^a=(?:acap:[ \t]*[0-9]+[ \t]+)?3ge2ae(?![!-9;-~])[^\r\n]*(?:\r\n|\n|\r|\Z)", re.IGNORECASE | re.MULTILINE)
 _UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED, Mode.RELEASED})
 
 
@@ -54,6 +58,11 @@ def rewrite_answer(plan: MediaPlan, answer: Sdp, media: SideMedia) -> Sdp:
     KeyError where one is missing.
     """
     return _Rewriter(plan, answer, media, is_answer=True).run()
+
+
+def without_e2ae(description: bytes) -> bytes:
+    """A description that is no offer and no answer, without 3ge2ae; every other octet stays, whatever it is."""
+    return _WISH_LINE.sub(b"", description)
 
 
 def decline(offer: Sdp, address: str) -> Sdp:
@@ -86,6 +95,7 @@ class _Rewriter:
                 self._rewrite_stream(line)
             else:
                 self._rewrite_bypassed(line)
+        self._withhold_wishes()
         self._rewrite_addresses()
         return self.edited
 
@@ -113,6 +123,14 @@ class _Rewriter:
                 needed = [name for name in present if name == "setup" or not _is_bare(line)]
                 section.set_attributes({name: session.values(name) for name in needed if not section.has(name)})
 
+    def _withhold_wishes(self) -> None:
+        """3ge2ae as a capability (RFC 5939 §3.4): a configuration that needs it then names what is not there, and is none."""
+        for index, section in enumerate((self.edited.session, *self.edited.media)):
+            wishes = [value for value in section.values("acap") if _WISH.match(value)] if "acap" in section.places else []
+            if wishes:
+                edited = self._editable()
+                (edited.media[index - 1] if index else edited.session).remove_values("acap", wishes)
+
     def _rewrite_stream(self, line: LinePlan) -> None:
         section = self._editable().media[line.index]
         leg = line.access if self.to_ue else line.core
@@ -121,6 +139,8 @@ class _Rewriter:
             raise ValueError(f"m-line {line.index} uses the gateway without legs")
         role = leg.setup
         changes = _removals(section, _FROM_MAPPED if line.mapped else _FROM_ANCHORED)
+        if line.path_mode == "aware":
+            changes |= _removals(section, _CAPABILITIES)   # the gateway could not read what they offer
         if _is_bare(line):
             changes |= _removals(section, _FROM_UNPROTECTED)
         if line.mapped:
@@ -150,6 +170,7 @@ class _Rewriter:
         if protected:
             changes["fingerprint"] = [f"{name} {octets}" for name, octets in ours.fingerprints]
         if self.to_ue and not self.is_answer:
+            section.set_attributes({_E2AE: _NONE})   # whatever the core wrote there, and however it spelt it
             changes[_E2AE] = ("applied",)
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pcscf.config.policy import MediaPolicy
-from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable
+from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable, UnsupportedExtension
 from pcscf.iq.media import Media, legs
 from pcscf.iq.procedures import Realms, needs_gateway
 from pcscf.mediasec.model import Agreed, Direction, Leg, MediaPlan, Origin, SideMedia
@@ -15,7 +15,14 @@ from pcscf.procedures.ports import Ports
 from pcscf.procedures.session import Answer, Negotiation, Passed, Session
 from pcscf.procedures.site import Side
 from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
-from pcscf.sip.body import Description, description_untrusted
+from pcscf.sip.body import (
+    EARLY_SESSION,
+    SDP,
+    Description,
+    description_untrusted,
+    drop_early_sessions_untrusted,
+    early_session_is_required_untrusted,
+)
 from pcscf.sip.flow import Flow
 from pcscf.sip.message import Message, Request, Response
 
@@ -25,11 +32,16 @@ DIRECTION = {Side.ACCESS: Direction.OFFER_FROM_UE, Side.CORE: Direction.OFFER_FR
 def description_of(request: Request) -> Description | None:
     """The session description of a request, None where it has none: then the far end offers.
 
-    Raises BodyNotSupported where a session description may be hidden.
+    Raises BodyNotSupported where a session description may be hidden, or an early session must be understood, and
+    UnsupportedExtension where it must be supported (RFC 3959).
     """
+    if "Require" in request and EARLY_SESSION in map(str.lower, request.values("Require")):
+        raise UnsupportedExtension([EARLY_SESSION])
+    if early_session_is_required_untrusted(request):
+        raise BodyNotSupported("an early session beside the session cannot be served (RFC 3959)")
     found = description_untrusted(request)
     kind = (request.get("Content-Type") or "").strip().lower()
-    if found is None and request.body and request.method == "INVITE" and not kind.startswith("multipart/"):
+    if found is None and request.body and request.method == "INVITE" and not kind.startswith(("multipart/", SDP)):
         raise BodyNotSupported("the body of an INVITE must be application/sdp, or a multipart with one part of that kind")
     return found
 
@@ -40,6 +52,19 @@ def description_in(response: Response) -> Description | None:
         return description_untrusted(response)
     except BodyNotSupported as error:
         raise BadAnswer(f"the answer cannot be read: {error.what}") from error
+
+
+def without_early_session(onward: Message) -> None:
+    """Nobody gets an early session beside the session (RFC 3959), for the gateway has no stream for it.
+
+    So nobody is told that the far end knows them, and one that is described all the same goes no further.
+    """
+    drop_early_sessions_untrusted(onward)
+    if "Supported" in onward:
+        tags = onward.values("Supported")
+        kept = [tag for tag in tags if tag.lower() != EARLY_SESSION]
+        if len(kept) != len(tags):
+            onward.set_values("Supported", [", ".join(kept)] if kept else [])
 
 
 def decide_offer(
@@ -149,15 +174,18 @@ async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
 
 
 async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
-    """Make the gateway serve what stands in this dialog; it gets its context back where that needs none.
+    """Make the gateway serve what stands in this dialog; it gets its context back where nobody needs it any more.
 
-    The mailbox is held. Raises GatewayUnavailable, InternalFailure.
+    While a call is not answered, a far end that declined does not take the gateway from the others. The mailbox is held.
+    Raises GatewayUnavailable, InternalFailure.
     """
     standing = session.standing.get(tag)
     if session.media is None:
         return
     if standing is not None and needs_gateway(standing):
         await tell(ports, session, standing)
+        return
+    if not session.accepted or any(needs_gateway(plan) for plan in session.standing.values()):
         return
     media, session.media, session.told = session.media, None, None
     ports.store.save_session(session)

@@ -7,7 +7,7 @@ nobody edits keep their spelling, blanks and line ending.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from pcscf.errors import MalformedSdp
 
@@ -133,6 +133,14 @@ class Section:
             for place in sorted(edits, reverse=True):
                 lines[place : place + 1] = edits[place]
             lines += added
+            self._places = None
+
+    def remove_values(self, name: str, values: Container[str]) -> None:
+        """Take away the lines of an attribute (lower case) that have one of these values; its other lines keep their places."""
+        unwanted = [place for place, value in zip(self.places.get(name, ()), self.values(name), strict=True) if value in values]
+        for place in reversed(unwanted):
+            del self.lines[place]
+        if unwanted:
             self._places = None
 
 
