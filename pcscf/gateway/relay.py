@@ -247,6 +247,8 @@ class Leg:
             self._ended = False
             if old.local != plan.local:
                 self._relay.release(old.local)
+            elif plan.remote is None:
+                self._relay.listen(plan.local)   # as before the first connection: an early SYN shall find a listener
         self.plan = plan
 
     def close(self) -> None:

@@ -114,6 +114,7 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         rtcp=remote.rtcp_target if remote is not None and not rtcp_mux else None,
         rtcp_mux=rtcp_mux,
         latch=stream.latch,
+        tls_ids=stream.tls_ids,
     )
 
 

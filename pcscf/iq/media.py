@@ -54,11 +54,11 @@ def line_of(stream: int) -> int:
 
 
 def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
-    """(line, access leg, core leg) of every m-line that uses the gateway; while an answer is open, those that stand."""
-    for line in plan.lines:
+    """(line, access leg, core leg) of every m-line that uses the gateway; while an answer is open, as it stands."""
+    for each in plan.lines:
+        line = each.standing or each
         if line.gateway and line.access is not None and line.core is not None:
-            access, core = line.standing or (line.access, line.core)
-            yield line, access, core
+            yield line, line.access, line.core
 
 
 @lru_cache(maxsize=64)

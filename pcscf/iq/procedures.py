@@ -6,6 +6,10 @@ StreamID is the index of the m-line plus one. Three transactions make a session:
 TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's). The TLS or
 DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the connection.
 a=connection:new in Remote ends the connection that stands and asks for another, whose TLS role is said anew (RFC 4145 §5).
+RelBNC ends the connection of a line that was closed, and a DTLS association whose client the gateway is no more.
+
+A DTLS association goes by its two names, a=tls-id in Local (ours) and in Remote (the peer's): another name asks for another
+association (RFC 8842 §3.1).
 
 A stream is application-agnostic, `TCP -`, unless the gateway shall read it (TS 23.334 §6.2.18): then it is `TCP/MSRP *`, and
 a=path in Local is the gateway's own, of which it chooses host and port (`$:$`), in Remote that of the peer.
@@ -15,7 +19,7 @@ What does not depend on the peer is made once and shared by all sessions: events
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
@@ -40,6 +44,7 @@ from pcscf.h248.message import (
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
 from pcscf.mediasec import paths
+from pcscf.mediasec.associations import DTLS
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
 from pcscf.record import record
@@ -99,9 +104,12 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     A line that has no stream yet (a further offer) gets one. Empty when there is nothing to tell.
     """
     lines = list(legs(plan))
+    live = {line.index for line, _, _ in lines}
     renewed = frozenset([line.index for line, _, _ in lines if media.renews(line)])
-    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
-    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
+    ended = {line.index: BY_NAME[line.medium].transport for line in plan.lines
+             if line.medium is not None and line.index not in live and media.renews(line)}  # fmt: skip
+    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ended, ACCESS_EVENTS)
+    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, ended, CORE_EVENTS)
     commands = (
         *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
         *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),
@@ -142,13 +150,23 @@ def restoration() -> tuple[Action, ...]:
 
 @record
 class _Side:
-    """What a termination has been told so far. `renewed`: lines whose connection gives way to a new one."""
+    """What a termination has been told so far. `renewed`: lines whose connection gives way to a new one; `ended`: those that
+    were closed since, with their transport.
+    """
 
     streams: Mapping[int, StreamMedia]
     setup: Mapping[int, str]
     tls_clients: frozenset[int]
     renewed: frozenset[int]
+    ended: Mapping[int, str]
     request_id: int
+
+    @property
+    def released(self) -> list[Event]:
+        """RelBNC for the connections and associations of lines that were closed; plain UDP has none."""
+        bearers = [(index, transport) for index, transport in self.ended.items() if index in self.streams]
+        return [_signal(packages.TCP_RELEASE if transport == "TCP" else packages.DTLS_RELEASE, index)
+                for index, transport in bearers if transport == "TCP" or self.streams[index].fingerprints]  # fmt: skip
 
     @property
     def family(self) -> Family:
@@ -165,7 +183,7 @@ def _add(lines: list[tuple[LinePlan, Leg]], realm: str, family: Family, request_
 
 
 def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) -> tuple[Command, ...]:
-    """One Modify, or nothing."""
+    """One Modify, or nothing; a second one before it where an association must end before another can be told."""
     streams: list[Stream] = []
     signalled: list[tuple[LinePlan, Leg]] = []
     has_fresh = False
@@ -176,7 +194,8 @@ def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) ->
             signalled.append((line, leg))
         elif leg.peer_address is not None:
             streams.append(_known_stream(line, leg, leg.peer_address, side))
-            if line.index not in side.tls_clients or line.index in side.renewed:
+            renamed = leg.tls_id != side.streams[line.index].tls_id
+            if line.index not in side.tls_clients or line.index in side.renewed or renamed:
                 signalled.append((line, leg))
     live = [line.index for line, _ in lines]
     streams += [Stream(stream_of(index), _control(_INACTIVE, "")) for index in side.streams if index not in live]
@@ -184,15 +203,19 @@ def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) ->
         return ()
     media = MediaDescriptor(tuple(streams))
     events = (_events(side.request_id, tuple([leg.transport for _, leg in lines])),) if has_fresh else ()
-    return (Command(_MODIFY, (termination,), (media, *events, *_signals(signalled))),)
+    change = Command(_MODIFY, (termination,), (media, *events, *_signals(signalled, side.released)))
+    servers = [_signal(packages.DTLS_RELEASE, line.index) for line, leg in lines
+               if leg.transport == DTLS and leg.tls == "server" and line.index in side.tls_clients]  # fmt: skip
+    return (Command(_MODIFY, (termination,), (Signals(tuple(servers)),)), change) if servers else (change,)
 
 
 def _new_stream(line: LinePlan, leg: Leg, family: Family, realm: str) -> Stream:
     """A stream whose address, port and fingerprint the gateway chooses. `realm` at Add: the termination keeps it."""
     number, media, setup, peer = stream_of(line.index), _media(line), told_setup(leg, None), leg.peer_address
     if peer is None:
-        return Stream(number, _control(_INACTIVE, realm), _wished(family, media, leg.transport, setup, _own_path(line, leg)))
-    local = _wished(_family_of(peer[0], family), media, leg.transport, setup, _own_path(line, leg))
+        local = _wished(family, media, leg.transport, setup, _own_path(line, leg)) + _tls_id(leg.tls_id)
+        return Stream(number, _control(_INACTIVE, realm), local)
+    local = _wished(_family_of(peer[0], family), media, leg.transport, setup, _own_path(line, leg)) + _tls_id(leg.tls_id)
     return Stream(number, _control(_SEND_RECEIVE, realm), local, _remote(line, leg, peer))
 
 
@@ -215,19 +238,18 @@ def _wished_agnostic(family: Family, media: str, transport: str, setup: str) -> 
 
 
 def _known_stream(line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) -> Stream:
-    """A stream that the gateway has: its peer, gate open. Local is sent again where its role is not what was told."""
-    told = side.setup.get(line.index)
+    """A stream that the gateway has: its peer, gate open. Local is sent again where its role or name is not what was told."""
+    told, own = side.setup.get(line.index), side.streams[line.index]
     setup = told_setup(leg, told)
     local, path = None, _own_path(line, leg)
-    if setup != told or path:
-        own = side.streams[line.index]
+    if setup != told or path or leg.tls_id != own.tls_id:
         where = f"c=IN {_family_of(own.address, side.family)} {own.address}"
         local = f"v=0\r\n{where}\r\nm={_media(line)} {own.port} {_format(line, leg)}\r\n{_setup(setup)}"
-        local += _fingerprints(own.fingerprints)
+        local += _fingerprints(own.fingerprints) + _tls_id(leg.tls_id)
         if path:
             local += f"a=path:{paths.placed(path, own.address, own.port)}\r\n"
     remote = _remote(line, leg, peer)
-    if line.index in side.renewed:
+    if line.index in side.renewed and is_tcp(leg.transport):
         remote += packages.NEW_CONNECTION + "\r\n"
     return Stream(stream_of(line.index), _control(_SEND_RECEIVE, ""), local, remote)
 
@@ -244,6 +266,7 @@ def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
         where += f"a=path:{leg.peer_path}\r\n"
     if setup:
         where += f"a=setup:{setup}\r\n"
+    where += _tls_id(leg.peer_tls_id)
     return where + _fingerprints(leg.peer_fingerprints) if leg.peer_fingerprints else where
 
 
@@ -254,6 +277,10 @@ def _own_path(line: LinePlan, leg: Leg) -> str | None:
 
 def _format(line: LinePlan, leg: Leg) -> str:
     return f"{leg.transport}/MSRP *" if line.path_mode == "aware" else f"{leg.transport} -"
+
+
+def _tls_id(value: str) -> str:
+    return f"a=tls-id:{value}\r\n" if value else ""
 
 
 def _setup(value: str) -> str:
@@ -285,16 +312,16 @@ def _bearer_changes(transport: str) -> tuple[str, ...]:
     return (packages.TCP_CHANGE, packages.TLS_CHANGE) if is_protected(transport) else (packages.TCP_CHANGE,)
 
 
-def _signals(lines: list[tuple[LinePlan, Leg]]) -> tuple[Signals, ...]:
-    """EstBNC for the streams where the gateway is the TLS or DTLS client, if there are any."""
-    establish = tuple([_establish(leg.transport, stream_of(line.index)) for line, leg in lines if leg.tls == "client"])
-    return (Signals(establish),) if establish else ()
+def _signals(lines: list[tuple[LinePlan, Leg]], released: Sequence[Event] = ()) -> tuple[Signals, ...]:
+    """EstBNC for the streams where the gateway is the TLS or DTLS client, if there are any, and what is released."""
+    establish = [_signal(packages.TLS_ESTABLISH if is_tcp(leg.transport) else packages.DTLS_ESTABLISH, line.index)
+                 for line, leg in lines if leg.tls == "client"]  # fmt: skip
+    return (Signals((*establish, *released)),) if establish or released else ()
 
 
 @lru_cache(maxsize=64)
-def _establish(transport: str, stream: int) -> Event:
-    name = packages.TLS_ESTABLISH if is_tcp(transport) else packages.DTLS_ESTABLISH
-    return Event(name, (_parameter(packages.STREAM, stream),))
+def _signal(name: str, index: int) -> Event:
+    return Event(name, (_parameter(packages.STREAM, stream_of(index)),))
 
 
 def _parameter(name: str, value: int) -> Property:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -16,6 +17,7 @@ from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Media, is_fresh, is_protected, legs, stream_of, told_setup
+from pcscf.mediasec.associations import DTLS
 from pcscf.mediasec.model import Fingerprint, Leg, MediaPlan, StreamMedia
 
 __all__ = [
@@ -107,27 +109,35 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
     """
     sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
     clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
+    for line in plan.lines:
+        if media.renews(line):
+            connections = {**connections, line.index: line.connection}
+            clients -= {line.index}
+            core_clients -= {line.index}
     for line, access_leg, core_leg in legs(plan):
         index = line.index
-        if media.renews(line):
-            connections = {**connections, index: line.connection}
-            clients -= {index}
-            core_clients -= {index}
         for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
             if is_fresh(index, leg, streams):
-                streams[index] = _stream_media_untrusted(index, leg, given)
+                streams[index] = replace(_stream_media_untrusted(index, leg, given), tls_id=leg.tls_id)
                 told[index] = told_setup(leg, None)
             elif leg.peer_address is not None:
                 told[index] = told_setup(leg, told.get(index))
-        if access_leg.tls == "client":
-            clients |= {index}
-        if core_leg.tls == "client":
-            core_clients |= {index}
+                if leg.tls_id != streams[index].tls_id:
+                    streams[index] = replace(streams[index], tls_id=leg.tls_id)
+        clients = _with_role(clients, index, access_leg)
+        core_clients = _with_role(core_clients, index, core_leg)
     (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
         access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients,
     )  # fmt: skip
+
+
+def _with_role(clients: frozenset[int], index: int, leg: Leg) -> frozenset[int]:
+    """The lines where the gateway was told to be the client. With TLS the role lasts as long as its connection."""
+    if leg.tls == "client":
+        return clients | {index}
+    return clients - {index} if leg.transport == DTLS and leg.tls == "server" else clients
 
 
 def _locals_of(command: Command) -> dict[int, str]:

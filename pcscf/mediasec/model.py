@@ -88,6 +88,8 @@ class Leg:
     path               the a=path of MSRP that we send to this side where the gateway maps the paths of frames; "$:$" stands for
                        the gateway's address; "": not known yet, or none
     peer_path          what the peer sent; "" likewise
+    tls_id             the a=tls-id that names our end of the DTLS association (RFC 8842 §4); "": no DTLS ends here
+    peer_tls_id        what the peer sent; "": not known yet, or none
     """
 
     tcp: TcpRole | None
@@ -99,6 +101,8 @@ class Leg:
     transport: str
     path: str = ""
     peer_path: str = ""
+    tls_id: str = ""
+    peer_tls_id: str = ""
 
 
 @record
@@ -111,9 +115,10 @@ class LinePlan:
                and the gateway maps the paths of frames; "" not MSRP
     mapped     the UE sees the protected transport, which ends at the gateway; the core the plain one, unless `core_protected`
     min_hash   weakest hash that counts in the answer's fingerprints
-    connection the number of the line's connection in the session, from 1; a further exchange that replaces it counts on
+    connection the number of the line's connection in the session, from 1; a further exchange that replaces or closes it, or
+               opens the line again, counts on
     renewal    a=connection of a further offer on a line that has a connection, "" where it is missing; None: no such offer
-    standing   (access, core) of that connection: they hold until the answer decides (RFC 4145 §5)
+    standing   the line as the exchange before left it, while it uses the gateway: it holds until the answer decides (RFC 3264 §8)
     core_protected  the core sees the protected transport too, with another TLS or DTLS that the gateway ends as well
     """
 
@@ -130,7 +135,7 @@ class LinePlan:
     min_hash: str = "sha-256"
     connection: int = 1
     renewal: str | None = None
-    standing: tuple[Leg, Leg] | None = None
+    standing: LinePlan | None = None
     core_protected: bool = False
 
 
@@ -154,8 +159,7 @@ class MediaPlan:
 class StreamMedia:
     """What the gateway gave for one side of one line: `port` is 1..65535, `fingerprints` empty on a plain side.
 
-    tls_id: the token that names the DTLS association (RFC 8842 §4), 20..255 characters drawn at random by the caller;
-    "" where the side speaks no DTLS.
+    tls_id: what the gateway was told last of our name of the DTLS association; "" where the side speaks no DTLS.
     """
 
     address: str

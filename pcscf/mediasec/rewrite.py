@@ -153,8 +153,8 @@ class _Rewriter:
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
             # An answer names the association only to an offer that did (RFC 8842 §5.3).
-            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has("tls-id")):
-                changes["tls-id"] = (ours.tls_id,)
+            if protected and leg.tls_id and (not self.is_answer or self.offered[line.index].has("tls-id")):
+                changes["tls-id"] = (leg.tls_id,)
 
     def _move_path(
         self, line: LinePlan, section: MediaSection, address: str, port: int, changes: dict[str, Sequence[str]]

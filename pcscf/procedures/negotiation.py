@@ -9,7 +9,7 @@ from pcscf.config.policy import MediaPolicy
 from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable
 from pcscf.iq.media import Media, legs
 from pcscf.iq.procedures import Realms, needs_gateway
-from pcscf.mediasec.model import Agreed, Direction, MediaPlan, SideMedia
+from pcscf.mediasec.model import Agreed, Direction, Leg, MediaPlan, SideMedia
 from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import LegSdp, decline, next_body, rewrite_answer, rewrite_offer
 from pcscf.procedures.ports import Ports
@@ -47,7 +47,7 @@ def decide_offer(
     ports: Ports, policy: MediaPolicy, agreed: Agreed, message: Message, offerer: Side, offer: Sdp, *, previous: MediaPlan | None,
 ) -> MediaPlan:
     """The plan for an offer, written down with its reasons. Raises MediaNotAcceptable where it is refused."""
-    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous)
+    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous, new_tls_id=ports.tokens.tls_id)
     explain(ports, message, plan)
     for index in plan.downgraded:
         ports.record("downgrade", call=message.call_id, line=index)
@@ -166,9 +166,9 @@ async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
 
 def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
     """Whether the gateway must be told: a line came or went, a connection is to be made anew, or a peer that is known has
-    another address or certificate.
+    another address, certificate or DTLS association.
 
-    A repeated exchange may name other roles; they are those of a connection yet to be made, so what runs is left alone.
+    A repeated exchange may name other roles; they are those of a TCP connection yet to be made, so what runs is left alone.
     """
     if before is None:
         return True
@@ -177,9 +177,13 @@ def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
     known = {line.index: (access, core) for line, access, core in legs(before)}
     fresh = {line.index: (access, core) for line, access, core in legs(after)}
     return known.keys() != fresh.keys() or any(
-        leg.peer_address is not None
-        and (leg.transport, leg.peer_address, leg.peer_fingerprints) != (old.transport, old.peer_address, old.peer_fingerprints)
+        leg.peer_address is not None and _bearer(leg) != _bearer(old)
         for index, pair in fresh.items() for leg, old in zip(pair, known[index], strict=True))
+
+
+def _bearer(leg: Leg) -> tuple[object, ...]:
+    dtls_role = leg.tls if leg.tls_id else None
+    return leg.transport, leg.peer_address, leg.peer_fingerprints, leg.tls_id, leg.peer_tls_id, dtls_role
 
 
 def realms(ports: Ports, flow: Flow) -> Realms:
