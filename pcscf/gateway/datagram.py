@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pcscf.errors import H248Error
+from pcscf.gateway.capture import Direction
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
 from pcscf.gateway.endpoint import Established, Failed, TlsRole
@@ -103,6 +104,7 @@ class DatagramLeg:
         self._peer: _Source | None = None  # of DTLS
         self._partner: DatagramLeg | None = None
         self._passes = False
+        self._captured = relay.capture is not None
         self._retransmission: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._ended = False
@@ -190,12 +192,15 @@ class DatagramLeg:
                 continue  # what an ICMP message said of something sent earlier
             if self._endpoint is not None:
                 self._receive_protected(buffer[:size], source)
-            elif source == flow.source or self._admits(flow, source):
+                if not self._flows:
+                    return
+                continue
+            if self._captured:
+                self._write_down("in", buffer[:size], flow.index, source)
+            if source == flow.source or self._admits(flow, source):
                 self._pass_on(buffer[:size], flow.index)
             else:
                 self.dropped += 1
-            if not self._flows:
-                return
 
     def _admits(self, flow: _Flow, source: _Source) -> bool:
         """Whether a datagram may come from there: filter, latching, or else the address that the controller gave."""
@@ -245,8 +250,15 @@ class DatagramLeg:
             flow = self._flows[index] if index < len(self._flows) else None
             if flow is None or flow.target is None or not _sent(flow.socket, datagram, flow.target):
                 return False
+            if self._captured:
+                self._write_down("out", datagram, index, flow.target)
         self._last_sent = self._relay.loop.time()
         return True
+
+    def _write_down(self, direction: Direction, datagram: memoryview | bytes, index: int, peer: _Source) -> None:
+        host, port = self.plan.local
+        if self._relay.capture is not None:
+            self._relay.capture.datagram(direction, bytes(datagram), (host, port + index), (peer[0], peer[1]))
 
     # --- DTLS --------------------------------------------------------------------------------------------------------
 
@@ -317,6 +329,7 @@ class DatagramLeg:
         self._note(
             "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
             version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
+            own=self._endpoint.shown if self._endpoint is not None else "",
         )  # fmt: skip
 
     # --- ends --------------------------------------------------------------------------------------------------------

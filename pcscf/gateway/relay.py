@@ -202,8 +202,10 @@ class Relay:
 
     def note(self, kind: TraceKind, leg: AnyLeg, text: str, facts: Mapping[str, str]) -> None:
         if self._trace is not None:
-            local = {"local": _spell(leg.plan.local), "own": self._own if leg.plan.secure and not leg.plan.datagram else ""}
-            known = {name: value for name, value in {**local, **facts}.items() if value}
+            udp = leg.plan.datagram
+            ours = {"local": _spell(leg.plan.local), "own": self._own if leg.plan.secure and not udp else "",
+                    "transport": "UDP" if udp else ""}  # fmt: skip
+            known = {name: value for name, value in {**ours, **facts}.items() if value}
             self._trace(GatewayTraceEvent(time.time(), kind, leg.key.context, leg.key.termination, text, known))
 
 
