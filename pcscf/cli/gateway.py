@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
-from contextlib import ExitStack, closing
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from typing import Any
 
+import structlog
+import typer
+import typer.core
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+
+from pcscf.cli.gateway_status import status
 from pcscf.cli.options import ConfigFile, LogLevel, Overrides, PcapFile, TraceFile
 from pcscf.cli.service import serve
-from pcscf.config.gateway import GatewayFile
+from pcscf.config.gateway import GatewayFile, GatewayHttp
 from pcscf.config.load import load_gateway
-from pcscf.gateway.config import EMBEDDED_PARENT, GatewayConfig, GatewayLimits, GatewayTimers, Realm
-from pcscf.gateway.server import run_gateway
+from pcscf.errors import ConfigError
+from pcscf.gateway.config import EMBEDDED_PARENT, CertificateSettings, GatewayConfig, GatewayLimits, GatewayTimers, Realm
+from pcscf.gateway.server import Gateway, run_gateway
+from pcscf.gateway.status import exposition, status_of
+from pcscf.observe.http import HttpServer, Page, Pages
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
+from pcscf.runtime.tls import iq_files
+
+log = structlog.get_logger()
 
 
-def gateway(
+class FileOrCommand(typer.core.TyperGroup):
+    """What is no command is the FILE of `run`, the usual one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=FileOrCommand, no_args_is_help=True)
+app.command("status")(status)
+
+
+@app.command("run")
+def run(
     file: ConfigFile, overrides: Overrides = None, trace: TraceFile = None, pcap: PcapFile = None, log_level: LogLevel = None,
 ) -> None:
-    """Run the media gateway described by FILE until SIGTERM or SIGINT."""
+    """Run the media gateway described by FILE until SIGTERM or SIGINT. `pcscf gateway FILE` is the same."""
     level = [f"log_level={log_level}"] if log_level else []
     read = load_gateway(file, [*(overrides or []), *level])
     set_up(read.log_level)
@@ -27,7 +58,66 @@ def gateway(
     with ExitStack() as open_files:
         tracing = open_files.enter_context(closing(TraceWriter(trace, GATEWAY))).tap_gateway if trace is not None else None
         capturing = open_files.enter_context(closing(PcapWriter(pcap))) if pcap is not None else None
-        serve(run_gateway(config, trace=tracing, capture=capturing))
+
+        serve(run_gateway(config, trace=tracing, capture=capturing, beside=lambda gateway: _served(gateway, read.http)))
+
+
+@asynccontextmanager
+async def _served(gateway: Gateway, http: GatewayHttp) -> AsyncIterator[None]:
+    """What those who operate a gateway have of it while it runs: its status, and SIGHUP."""
+    with _renewing(gateway):
+        if not http.port:
+            yield
+            return
+        with closing(await _serve_status(gateway, http)):
+            yield
+
+
+@contextmanager
+def _renewing(gateway: Gateway) -> Iterator[None]:
+    """SIGHUP asks for new certificates, or for those that the files hold now."""
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def renew() -> None:
+        try:
+            await gateway.renew_certificates()
+        except ConfigError as error:
+            log.warning("certificates not renewed", file=error.file, why=error.what, hint=error.hint)
+        else:
+            log.info("certificates renewed")
+
+    def asked() -> None:
+        task = loop.create_task(renew())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, asked)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        for task in tasks:
+            task.cancel()
+
+
+async def _serve_status(gateway: Gateway, http: GatewayHttp) -> HttpServer:
+    """Media do not wait for those who watch them: an address that is taken is a warning."""
+    server = HttpServer(status_pages(gateway))
+    try:
+        await server.start(http.address, http.port)
+    except OSError as error:
+        log.warning("status is not served", address=http.address, port=http.port, why=error.strerror,
+                    hint="choose another http.port, or 0 for none")
+    return server
+
+
+def status_pages(gateway: Gateway) -> Pages:
+    """What is served of a gateway over HTTP."""
+    return {
+        "/status": lambda: Page("application/json", json.dumps(status_of(gateway).plain(), indent=1).encode() + b"\n"),
+        "/metrics": lambda: Page(CONTENT_TYPE, exposition(status_of(gateway))),
+    }
 
 
 def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
@@ -35,8 +125,12 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
     return GatewayConfig(
         mid=file.own_mid,
         controllers=tuple((each.host, each.port) for each in file.controllers),
-        realms=tuple(Realm(name, each.addresses, (each.ports.first, each.ports.last)) for name, each in file.realms.items()),
+        realms=tuple(
+            Realm(name, each.addresses, tuple((ports.first, ports.last) for ports in each.ports))
+            for name, each in file.realms.items()),
         bind=(file.iq.address, file.iq.port),
+        transport=file.iq.transport,
+        tls=iq_files(file.iq.tls),
         profile=file.profile,
         minimum_hash=file.min_hash,
         parent=parent,
@@ -50,6 +144,11 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
             registration_wait=file.registration.wait,
             registration_retry=file.registration.retry,
             registration_retry_max=file.registration.retry_max,
+        ),
+        certificates=CertificateSettings(
+            files=tuple((each.certificate, each.key or each.certificate) for each in file.certificates.files),
+            renew_after=file.certificates.renew_after,
+            per_stream=file.certificates.per_stream,
         ),
         limits=GatewayLimits(contexts=file.limits.contexts, write_buffer=file.limits.write_buffer),
     )

@@ -4,46 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
+from itertools import pairwise
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.policy import HashName
 from pcscf.config.values import (
     Address,
     Block,
     Count,
+    File,
     HostPort,
     Listed,
     LogLevel,
     Mid,
     Name,
+    OneOrMore,
     Port,
     Ports,
     Seconds,
+    Word,
     fault,
     own_default,
 )
 
 GATEWAY_PORT = 2945
 """Our gateway's usual Iq port, so that it and a controller on 2944 fit on one host."""
+GATEWAY_HTTP_PORT = 9294
+"""Its usual port for status and metrics."""
+
+
+def _reachable(address: str) -> str:
+    parsed = ip_address(address)
+    if parsed.is_unspecified:
+        raise fault("a wildcard cannot stand in a c= line", "name the address that peers reach")
+    if parsed.is_multicast:
+        raise fault(f"{address} is a multicast address", "name an address of this host")
+    return address
+
+
+MediaAddress = Annotated[Address, AfterValidator(_reachable)]
 
 
 class MediaRealm(Block):
     """Where the gateway receives and sends the media of one realm."""
 
-    addresses: Annotated[Listed[Address], Field(min_length=1, max_length=2)]
-    """Local addresses for media: one IPv4, one IPv6, or one of each."""
-    ports: Ports
-    """Local ports for media, FIRST-LAST. Stay below the kernel's ephemeral range; busy ports are skipped."""
+    addresses: Annotated[OneOrMore[MediaAddress], Field(min_length=1, max_length=64)]
+    """Local addresses for media, IPv4 and IPv6. Sessions take turns on those of the family that is asked for; where none is, the
+    first address says which."""
+    ports: Annotated[OneOrMore[Ports], Field(min_length=1, max_length=64)]
+    """Local ports for media on each of them, FIRST-LAST, one range or several. Stay below the kernel's ephemeral range; busy
+    ports are skipped."""
 
     @model_validator(mode="after")
-    def _one_per_family(self) -> Self:
-        families = [ip_address(each) for each in self.addresses]
-        if any(each.is_unspecified for each in families):
-            raise fault("addresses: a wildcard cannot stand in a c= line", "name the address that peers reach")
-        if len({each.version for each in families}) < len(families):
-            raise fault("addresses: more than one address of a family", "keep one IPv4 and one IPv6 address at most")
+    def _each_once(self) -> Self:
+        for number, address in enumerate(self.addresses):
+            if address in self.addresses[:number]:
+                raise fault(f"addresses: {address} stands there twice", "name every address once")
+        ranges = sorted(self.ports, key=lambda each: each.first)
+        for one, other in pairwise(ranges):
+            if other.first <= one.last:
+                raise fault(f"ports: {one} and {other} overlap", f"write {one.first}-{max(one.last, other.last)}, or part them")
         return self
 
 
@@ -114,7 +137,60 @@ class GatewayIq(Block):
     address: Address = "127.0.0.1"
     """Local address for H.248 messages."""
     port: Port = GATEWAY_PORT
-    """Local UDP port; 0 lets the kernel choose, then `mid` must be given."""
+    """Local UDP port; 0 lets the kernel choose, then `mid` must be given. Connections (tcp, tls) have ports of their own."""
+    transport: IqTransport = "udp"
+    """How controllers are reached: udp, tcp (TPKT packets on port 2944) or tls."""
+    tls: IqTls | None = None
+    """Certificates for `transport: tls`."""
+
+    @model_validator(mode="after")
+    def _with_certificates(self) -> Self:
+        if self.transport == "tls" and self.tls is None:
+            raise fault("Iq over tls needs certificates", "add `tls: {ca: FILE, certificate: FILE, key: FILE}`")
+        return self
+
+
+class CertificateFile(Block):
+    """A certificate of the operator's own. It may be self-signed: peers compare its fingerprint, nothing else."""
+
+    certificate: File
+    """PEM; the first certificate in it is shown. ECDSA (P-256, P-384) or RSA from 2048 bits on, signed with SHA-256 or better."""
+    key: File | None = None
+    """PEM, not encrypted, not readable by everybody; by default in the same file."""
+
+
+class OwnCertificates(Block):
+    """What a gateway shows on TLS and DTLS."""
+
+    files: Listed[CertificateFile] = ()
+    """At most one with an ECDSA key and one with RSA; by default the gateway makes one of each. TLS shows ECDSA where there is
+    one, DTLS both: its mandatory suites need RSA (RFC 7345 §4.1)."""
+    renew_after: Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False), Word("seconds")] = 86_400.0
+    """It makes new ones, or reads the files again, this often, and at SIGHUP; running streams keep theirs. 0: at SIGHUP alone."""
+    per_stream: bool = False
+    """Every protected stream shows a certificate that no other has (some milliseconds and 30 kB each); not with `files`."""
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.files and self.per_stream:
+            raise fault("per_stream: certificates from files are the same for all streams", "drop files, or per_stream")
+        return self
+
+
+class GatewayHttp(Block):
+    """Status and metrics over HTTP: /status (JSON) and /metrics (Prometheus). It asks nobody who they are."""
+
+    address: Address = "127.0.0.1"
+    """Local address; whoever reaches it can read how many sessions there are and where their ports lie."""
+    port: Port = GATEWAY_HTTP_PORT
+    """Local TCP port; 0 for none."""
+
+
+class EmbeddedHttp(GatewayHttp):
+    """The same of an embedded gateway."""
+
+    port: Port = 0
+    """Local TCP port, such as 9294; 0 for none."""
 
 
 class GatewayFile(Block):
@@ -134,8 +210,10 @@ class GatewayFile(Block):
     registration: GatewayRegistration = own_default(GatewayRegistration)
     timers: StreamTimers = own_default(StreamTimers)
     limits: StreamLimits = own_default(StreamLimits)
+    certificates: OwnCertificates = own_default(OwnCertificates)
     adoption_grace: Seconds = 30.0
     """An embedded gateway keeps its sessions this long for another P-CSCF when the one that started it died."""
+    http: GatewayHttp = own_default(GatewayHttp)
     log_level: LogLevel = "info"
     """The least severe records that are written."""
 

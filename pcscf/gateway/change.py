@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pcscf.errors import H248Error
 from pcscf.gateway import items
 from pcscf.gateway.certificate import Fingerprint
+from pcscf.gateway.credentials import Credentials
 from pcscf.gateway.description import CHOOSE, Description, parse_description_untrusted, resolve
-from pcscf.gateway.model import Address, Ports, Stream, TcpRole, Termination
-from pcscf.gateway.settle import check_remote, dscp, source_filter, tcp_role
+from pcscf.gateway.model import Address, Ports, Stream, TcpRole, Termination, Wanted
+from pcscf.gateway.settle import check_remote, contract, dscp, source_filter, tcp_role
 from pcscf.h248 import packages
 from pcscf.h248.message import Audit, Descriptor, Event, Events, Media, Mode, Property, Signals
 from pcscf.h248.message import Stream as StreamDescriptor
@@ -18,15 +20,12 @@ from pcscf.h248.message import Stream as StreamDescriptor
 class Editor:
     """Applies descriptors. Nothing is undone here: the caller works on a copy and gives back what a failed command reserved.
 
-    `own`: our fingerprints by hash name, and `own_dtls`, those of every certificate that DTLS may show.
+    `credentials`: called for every stream that becomes protected.
     """
 
-    def __init__(
-        self, ports: Ports, own: Mapping[str, Fingerprint], own_dtls: Mapping[str, tuple[Fingerprint, ...]], minimum_hash: str
-    ) -> None:
+    def __init__(self, ports: Ports, credentials: Callable[[], Credentials], minimum_hash: str) -> None:
         self._ports = ports
-        self._own = {name: (one,) for name, one in own.items()}
-        self._own_dtls = own_dtls
+        self._credentials = credentials
         self._minimum_hash = minimum_hash
 
     def apply(self, termination: Termination, descriptors: Sequence[Descriptor]) -> list[Descriptor]:
@@ -85,7 +84,7 @@ class Editor:
         if wish is not None:
             if wish.secure is not known.local.secure:
                 known.tls_client = False   # protection begins anew, and so does its role
-            known.local = self._resolved(wish, known.address)
+            known.local = self._resolved(wish, known)
         if given.remote is not None:
             known.remote = remote
         # A description that does not name the association says nothing of it.
@@ -105,28 +104,24 @@ class Editor:
         return returns
 
     def _reserve(self, realm: str, wish: Description) -> Address:
+        address = "" if wish.address == CHOOSE else wish.address
         port = None if wish.port == CHOOSE else int(wish.port)
-        if wish.datagram:
-            address = self._ports.reserve_datagrams(realm, wish.family, port, pair=wish.rtp)
-        else:
-            address = self._ports.reserve(realm, wish.family, port)
-        if address is None or wish.address not in ("", CHOOSE, address[0]):
-            if address is not None:
-                self._ports.release(address)
-                raise items.unsupported_value("c", wish.address)
-            raise H248Error(432, "Out of TerminationIDs or No TerminationID available: no free port in the realm")
-        return address
+        return self._ports.reserve(Wanted(realm, wish.family, address, port, wish.datagram, wish.rtp))
 
-    def _resolved(self, wish: Description, address: Address) -> Description:
+    def _resolved(self, wish: Description, stream: Stream) -> Description:
+        address = stream.address
         if wish.address not in ("", CHOOSE, address[0]) or wish.port not in (CHOOSE, str(address[1])):
             raise H248Error(473, "Conflicting values: the address in Local is not the reserved one")
-        own = self._own_dtls if wish.datagram else self._own
-        if (wish.secure or wish.wanted) and not own:
-            raise H248Error(515, f"Unsupported Media Type: transport {wish.transport}")
+        if not (wish.secure or wish.wanted or wish.fingerprints):
+            stream.credentials = None   # what protects it later is new
+            return resolve(wish, address[0], address[1], _none)
+        if stream.credentials is None:
+            stream.credentials = self._credentials()
+        own = partial(stream.credentials.fingerprints, datagram=wish.datagram)
         for one in wish.fingerprints:
-            if one not in own.get(one.hash, ()):
+            if one not in own(one.hash):
                 raise H248Error(473, "Conflicting values: the fingerprint in Local is not that of the gateway")
-        return resolve(wish, address[0], address[1], own.__getitem__)
+        return resolve(wish, address[0], address[1], own)
 
     def _control(
         self, termination: Termination, stream: Stream, mode: Mode | None, properties: Sequence[Property]
@@ -144,6 +139,7 @@ class Editor:
             merged[name] = one
         source_filter(merged, stream.remote)
         dscp(merged)
+        contract(merged)
         stream.properties = merged
 
     def _signals(self, termination: Termination, signals: Sequence[Event]) -> set[int]:
@@ -165,6 +161,10 @@ class Editor:
                     case items.SignalAction.LATCH:
                         stream.latch = _latch(stream.latch, signal)
         return asked
+
+
+def _none(_hash: str) -> tuple[Fingerprint, ...]:
+    return ()
 
 
 def _latch(before: int, signal: Event) -> int:

@@ -71,7 +71,7 @@ class Dialog:
         assert self.asked is not None
         self.plan = settle(self.asked, answer)
         assert self.plan.action == "forward"
-        back = rewrite_answer(self.plan, answer, offer, ACCESS_SIDE if direction is FROM_UE else CORE_SIDE)
+        back = rewrite_answer(self.plan, answer, ACCESS_SIDE if direction is FROM_UE else CORE_SIDE)
         self.answered = back.media[0].value("tls-id") or ""
         (line,) = self.plan.lines
         assert line.standing is None
