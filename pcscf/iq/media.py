@@ -67,7 +67,7 @@ class Media:
         return line.connection != self.connections.get(self.place(line), 1)
 
     def ended(self, plan: MediaPlan) -> dict[int, int]:
-        """Places whose connection a settled plan has ended and the gateway was not told, with what `connections` shall say of them.
+        """Places whose connection a settled plan has ended, not told to the gateway yet: what `connections` shall say of them.
 
         A line was closed, or has become another kind of port.
         """

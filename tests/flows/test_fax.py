@@ -429,6 +429,18 @@ def test_a_voice_call_that_turns_into_a_fax_and_back() -> None:
         await bed.settle()
         assert [(each.rtp, each.receives) for each in legs(bed)] == [(True, True)] * 2
         assert [each.receives for each in legs(bed, rtp=False)] == [False] * 2
+        ended, _ = legs(bed, rtp=False)
+        assert (ended.remote, ended.association != access.association) == (None, True)   # the UE gets its close_notify
+
+        bed.core.send(from_far(invite, "INVITE", 2, body=PLAIN.replace("bob 1 1", "bob 1 4"), more=CONTACT))
+        anew = await bed.ue.expect("INVITE")
+        assert tls_ids(anew.body) != tls_ids(again.body)
+        ue.answer(anew, 200, protected("active", more=""))
+        await bed.core.expect(200)
+        bed.core.send(from_far(invite, "ACK", 2))
+        await bed.ue.expect("ACK")
+        second, _ = legs(bed, rtp=False)
+        assert (second.complete, second.local, second.tls_ids != access.tls_ids) == (True, access.local, True)
         await hang_up(bed, ue, answer)
 
     story(tale)
