@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, StreamLimits, StreamTimers
+from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, OwnCertificates, StreamLimits, StreamTimers
 from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.rules import PolicyRule
 from pcscf.config.values import (
@@ -208,6 +208,7 @@ class Embedded(Block):
     """Longest time before a restart."""
     timers: StreamTimers = own_default(StreamTimers)
     limits: StreamLimits = own_default(StreamLimits)
+    certificates: OwnCertificates = own_default(OwnCertificates)
     http: EmbeddedHttp = own_default(EmbeddedHttp)
 
 
