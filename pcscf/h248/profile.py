@@ -87,7 +87,7 @@ NEEDS: Final = (
     Need(
         "Execution, provisional response and pending limits",
         (p.MG_EXECUTION_TIME, p.MGC_EXECUTION_TIME, p.MG_PROVISIONAL_TIMER, p.MGC_PROVISIONAL_TIMER, p.MG_PENDING_LIMIT,
-         p.MGC_PENDING_LIMIT), C, "properties of ROOT, which a controller sets and reads",
+         p.MGC_PENDING_LIMIT), C, "properties of ROOT; the gateway goes by the limits and by its own timer",
     ),
 )  # fmt: skip
 
