@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from pcscf.h248.transaction import H248Timers
-from pcscf.transport.certificates import TlsFiles
-from pcscf.transport.model import Kind
+from pcscf.transport.model import Kind, TlsFiles
 
 EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 """Environment variable with the process id of the parent that embeds this gateway."""
@@ -57,6 +57,19 @@ class GatewayLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateSettings:
+    """files: the operator's own, certificate and key in PEM, one per kind of key; without any the gateway makes its own.
+
+    renew_after: seconds after which it makes new ones, or reads the files again; 0 for never. per_stream: each protected stream
+    shows a certificate of its own.
+    """
+
+    files: tuple[tuple[Path, Path], ...] = ()
+    renew_after: float = 86_400.0
+    per_stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """`mid`: message identifier as written on Iq, such as "[127.0.0.1]:2945"; `bind`: address and port of Iq (port 0 = any).
 
@@ -77,3 +90,4 @@ class GatewayConfig:
     timers: GatewayTimers = field(default_factory=GatewayTimers)
     h248: H248Timers = field(default_factory=H248Timers)
     limits: GatewayLimits = field(default_factory=GatewayLimits)
+    certificates: CertificateSettings = field(default_factory=CertificateSettings)

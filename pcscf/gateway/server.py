@@ -10,15 +10,18 @@ import os
 import random
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
+
+import structlog
 
 from pcscf.errors import ConfigError
 from pcscf.gateway import notify
 from pcscf.gateway.capture import Capture
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import OFFERED, self_signed, self_signed_rsa
+from pcscf.gateway.certificates import Certificates
 from pcscf.gateway.config import GatewayConfig
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.model import ControllerOrder, LegKey
@@ -51,6 +54,8 @@ TICK: Final = 0.02
 
 _FIRST_ID_RANGE: Final = 0x7FFFFFFF
 
+log = structlog.get_logger()
+
 
 class Gateway:
     """One gateway. `start` binds and begins to register; `stop` takes leave; `finished` is set when it has ended by itself.
@@ -60,6 +65,7 @@ class Gateway:
     """
 
     def __init__(self, config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None) -> None:
+        """Raises ConfigError for a configuration or certificate files that cannot serve."""
         if not config.controllers or not config.realms:
             raise ConfigError("a gateway needs at least one controller and one realm")
         self.config = config
@@ -68,16 +74,11 @@ class Gateway:
         self.registered = asyncio.Event()
         self.started = time.time()
         self.process = os.getpid()
-        now = datetime.now(UTC)
-        identity = self_signed(now)
-        identities = (identity, self_signed_rsa(now))
-        own = {name: identity.fingerprint(name) for name in OFFERED}
-        own_dtls = {name: tuple(one.fingerprint(name) for one in identities) for name in OFFERED}
-        self.relay = Relay(config, identity, identities, report=self._report, trace=trace, capture=capture)
-        self.table = ContextTable(
-            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash, own_dtls),
-            self.relay.ports, self.relay,
-        )
+        self.certificates = Certificates(config.certificates, lambda: datetime.now(UTC))
+        self.relay = Relay(config, report=self._report, trace=trace, capture=capture)
+        settings = TableSettings(
+            config.realms, self.certificates.for_stream, _random_id(), config.limits.contexts, config.minimum_hash)
+        self.table = ContextTable(settings, self.relay.ports, self.relay)
         self.machine = TransactionMachine(
             config.mid, timers=config.h248, version=VERSION, first_id=_random_id(), refuses=self._stranger
         )
@@ -108,6 +109,14 @@ class Gateway:
         self._register("Restart", COLD_BOOT)
         if self.config.parent:
             self._spawn(self._watch_parent(self.config.parent))
+        if self.config.certificates.renew_after:
+            self._spawn(self._renew_certificates(self.config.certificates.renew_after))
+
+    async def renew_certificates(self) -> None:
+        """New certificates, or those that the files hold now, for streams that become protected from now on; running ones keep
+        theirs. Raises ConfigError, and everything stays as it was.
+        """
+        self.certificates.renew(await asyncio.to_thread(self.certificates.made_anew))
 
     async def stop(self, drain: float = 0.0) -> None:
         """Takes leave of the controller (ServiceChange 905), after at most `drain` seconds in which calls may end (Graceful)."""
@@ -368,6 +377,14 @@ class Gateway:
 
     # --- lifetime ----------------------------------------------------------------------------------------------------
 
+    async def _renew_certificates(self, after: float) -> None:
+        while True:
+            await asyncio.sleep(after)
+            try:
+                await self.renew_certificates()
+            except ConfigError as error:
+                log.warning("certificates not renewed", file=error.file, why=error.what)
+
     async def _watch_parent(self, parent: int) -> None:
         """An embedded gateway outlives its parent for a while, so that the next one can adopt it together with its calls."""
         timers = self.config.timers
@@ -396,20 +413,19 @@ class Gateway:
 
 async def run_gateway(
     config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None,
-    ready: Callable[[Gateway], Coroutine[Any, Any, None]] | None = None,
+    beside: Callable[[Gateway], AbstractAsyncContextManager[None]] | None = None,
 ) -> None:  # fmt: skip
     """Runs a gateway until it is cancelled; an embedded one also ends when its parent has died and nobody adopts it.
 
-    trace: gets every step on the media side. capture: gets what crosses there without TLS. ready: is awaited with the gateway
-    once Iq is bound.
+    trace: gets every step on the media side. capture: gets what crosses there without TLS. beside: is entered with the
+    gateway once Iq is bound, and left before the gateway takes leave.
     Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
     """
     gateway = Gateway(config, trace=trace, capture=capture)
     await gateway.start()
     try:
-        if ready is not None:
-            await ready(gateway)
-        await gateway.finished.wait()
+        async with beside(gateway) if beside is not None else nullcontext():
+            await gateway.finished.wait()
     finally:
         await gateway.stop()
 

@@ -23,9 +23,8 @@ from pcscf.iq.notifications import BearerReleased
 from pcscf.iq.operations import Done, Failed, Limits, Released
 from pcscf.iq.procedures import Realms
 from pcscf.mediasec.model import MediaPlan
-from pcscf.transport.certificates import TlsFiles
 from pcscf.transport.ends import open_controller
-from pcscf.transport.model import Kind, Transport, Upward
+from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
 
 LAST_FIRST_ID: Final = 1 << 28
 _NEVER: Final = float("inf")

@@ -21,8 +21,7 @@ from pcscf.h248.tpkt import PacketReader, packet
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat
 from pcscf.runtime.iq import Gateways, IqConfig
-from pcscf.transport.certificates import TlsFiles
-from pcscf.transport.model import Kind
+from pcscf.transport.model import Kind, TlsFiles
 from tests.support.gatewaybed import FAST, add, on_both_loops
 from tests.support.iqcertificates import Authority
 from tests.unit.iq.plans import answered_by_core, from_ue
