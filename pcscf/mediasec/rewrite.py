@@ -125,8 +125,11 @@ class _Rewriter:
 
     def _withhold_wishes(self) -> None:
         """3ge2ae as a capability (RFC 5939 §3.4): a configuration that needs it then names what is not there, and is none."""
-        for index, section in enumerate((self.edited.session, *self.edited.media)):
-            wishes = [value for value in section.values("acap") if _WISH.match(value)] if "acap" in section.places else []
+        for index, source in enumerate((self.source.session, *self.source.media)):
+            if not source.has("acap") or index > len(self.edited.media):
+                continue
+            section = self.edited.media[index - 1] if index else self.edited.session
+            wishes = [value for value in section.values("acap") if _WISH.match(value)]
             if wishes:
                 edited = self._editable()
                 (edited.media[index - 1] if index else edited.session).remove_values("acap", wishes)
