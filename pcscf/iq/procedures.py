@@ -15,10 +15,10 @@ What does not depend on the peer is made once and shared by all sessions: events
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from pcscf.h248 import packages
 from pcscf.h248.message import (
@@ -27,6 +27,7 @@ from pcscf.h248.message import (
     Command,
     CommandName,
     ContextId,
+    ContextProperties,
     Event,
     Events,
     LocalControl,
@@ -39,6 +40,7 @@ from pcscf.h248.message import (
 )
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
+from pcscf.iq.overload import Urgency
 from pcscf.mediasec import paths
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
@@ -52,8 +54,6 @@ CHOSEN_TERMINATION: Final = "ip/1/$/$"
 ALL_TERMINATIONS: Final = "*"
 ACCESS_EVENTS, CORE_EVENTS, ROOT_EVENTS = 1, 2, 3
 """RequestIDs: the same in every context, so that a trace of an observed event tells its side."""
-HANGING_AFTER: Final = 3600
-"""Seconds without a word about a termination after which the gateway asks whether it is still wanted (H.248.36)."""
 
 _ADD: Final = CommandName.ADD
 _MODIFY: Final = CommandName.MODIFY
@@ -61,6 +61,12 @@ _NEW_CONTEXT: Final = ContextId.CHOOSE
 _INACTIVE: Final = Mode.INACTIVE
 _SEND_RECEIVE: Final = Mode.SEND_RECEIVE
 _PEER_SETUP: Final = {"accept": "active", "connect": "passive"}
+_PROPERTIES: Final = {
+    Urgency.NORMAL: None,
+    Urgency.PRIORITY: ContextProperties(priority=10),
+    Urgency.EMERGENCY: ContextProperties(priority=15, emergency=True),
+}
+"""How urgent a context is, as the gateway is told (RFC 3525 §6.1.1: priority 15 is the highest)."""
 _SUBTRACT_ALL: Final = Command(CommandName.SUBTRACT, (ALL_TERMINATIONS,), (Audit(()),), wildcard_response=True)
 
 
@@ -74,12 +80,37 @@ class Realms:
     core_family: Family = "IP4"
 
 
+@dataclass(frozen=True, slots=True)
+class Supervision:
+    """What the gateway shall watch in every session.
+
+    hanging  seconds without a word about a termination after which it asks whether that is still wanted (H.248.36)
+    quiet    (medium, seconds): media that stopped for so long is told (H.248.40); a medium that is not named may be silent
+    """
+
+    hanging: int = 3600
+    quiet: tuple[tuple[str, int], ...] = ()
+
+    def quiet_after(self, lines: Iterable[LinePlan]) -> int:
+        """The longest time of the lines; 0 where one of them may be silent for ever."""
+        if not self.quiet:
+            return 0
+        known = dict(self.quiet)
+        times = [known.get(line.medium or "", 0) for line in lines]
+        return max(times) if all(times) else 0
+
+
+DEFAULT_SUPERVISION: Final = Supervision()
+
+
 def needs_gateway(plan: MediaPlan) -> bool:
     """Whether any line of the plan uses the gateway."""
     return next(legs(plan), None) is not None
 
 
-def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
+def reserve(
+    plan: MediaPlan, realms: Realms, supervision: Supervision = DEFAULT_SUPERVISION, urgency: Urgency = Urgency.NORMAL
+) -> tuple[Action, ...]:
     """Reserve (and Configure) AGW Connection Point, both sides at once: a new context with two terminations.
 
     The side that offered is configured and open, so that an early connection finds a listener; the other one is
@@ -88,20 +119,22 @@ def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
     lines = list(legs(plan))
     if not lines:
         raise ValueError("no line of the plan uses the gateway")
-    access = _add([(line, leg) for line, leg, _ in lines], realms.access, realms.access_family, ACCESS_EVENTS)
-    core = _add([(line, leg) for line, _, leg in lines], realms.core, realms.core_family, CORE_EVENTS)
-    return (Action(_NEW_CONTEXT, (access, core)),)
+    watched = _Watched(supervision.hanging, supervision.quiet_after([line for line, _, _ in lines]))
+    access = _add([(line, leg) for line, leg, _ in lines], realms.access, realms.access_family, ACCESS_EVENTS, watched)
+    core = _add([(line, leg) for line, _, leg in lines], realms.core, realms.core_family, CORE_EVENTS, watched)
+    return (Action(_NEW_CONTEXT, (access, core), _PROPERTIES[urgency]),)
 
 
-def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
+def configure(media: Media, plan: MediaPlan, supervision: Supervision = DEFAULT_SUPERVISION) -> tuple[Action, ...]:
     """Configure AGW Connection Point, both sides: what offer and answer settled, gates open, ended lines closed.
 
     A line that has no stream yet (a further offer) gets one. Empty when there is nothing to tell.
     """
     lines = list(legs(plan))
     renewed = frozenset([line.index for line, _, _ in lines if media.renews(line)])
-    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
-    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
+    watched = _Watched(supervision.hanging, supervision.quiet_after([line for line, _, _ in lines]))
+    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, watched)
+    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS, watched)
     commands = (
         *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
         *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),
@@ -124,20 +157,51 @@ def audit_contexts() -> tuple[Action, ...]:
     return (Action(ContextId.ALL, (Command(CommandName.AUDIT_VALUE, (ALL_TERMINATIONS,), (Audit(()),)),)),)
 
 
-def watch_controller(silence: float) -> tuple[Action, ...]:
-    """The heartbeat that the gateway drives: Notify after `silence` seconds without a message from here (H.248.14).
+def audit_some(contexts: Iterable[int]) -> tuple[Action, ...]:
+    """Audit Value: the terminations of these contexts, an action for each."""
+    return tuple([Action(each, (Command(CommandName.AUDIT_VALUE, (ALL_TERMINATIONS,), (Audit(()),)),)) for each in contexts])
 
-    The package is optional in the profile, and so is the command: its refusal changes nothing.
+
+def watch_root(silence: float, known: frozenset[str] | None) -> tuple[Action, ...]:
+    """What the gateway shall tell on its own: Notify after `silence` seconds without a message from here (H.248.14), overload
+    (H.248.11) and congestion (H.248.10), the latter two where it is `known` to have the packages.
+
+    The packages are optional in the profile, and so is the command: its refusal changes nothing.
     """
-    event = Event(packages.INACTIVITY, (_parameter(packages.INACTIVITY_TIMER, round(silence * 100)),))
-    modify = Command(CommandName.MODIFY, (ROOT,), (Events(ROOT_EVENTS, (event,)),), optional=True)
+    events = [Event(packages.INACTIVITY, (_parameter(packages.INACTIVITY_TIMER, round(silence * 100)),))]
+    if known is not None:
+        events.extend(Event(name) for name in (packages.OVERLOAD, packages.CONGESTION))
+        events = [each for each in events if packages.package_of(each.name) in known]
+    if not events:
+        return ()
+    modify = Command(CommandName.MODIFY, (ROOT,), (Events(ROOT_EVENTS, tuple(events)),), optional=True)
     return (Action(ContextId.NULL, (modify,)),)
 
 
 def restoration() -> tuple[Action, ...]:
     """IMS-ALG Restoration: the controller started anew; the gateway shall register again."""
-    services = Services(method="Restart", reason="901 Cold Boot")
+    return _root_service_change(Services(method="Restart", reason="901 Cold Boot"))
+
+
+def hand_off(controller: str) -> tuple[Action, ...]:
+    """The gateway shall register with the controller of this mId; with our own it is IMS-ALG Ordered Re-register."""
+    return _root_service_change(Services(method="HandOff", reason="903 MGC Directed Change", mgc_id_to_try=controller))
+
+
+def out_of_service() -> tuple[Action, ...]:
+    """IMS-ALG Out of Service: the controller ends, and serves none of the gateway's contexts any more."""
+    return _root_service_change(Services(method="Forced", reason="905 Termination taken out of service"))
+
+
+def _root_service_change(services: Services) -> tuple[Action, ...]:
     return (Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, (ROOT,), (services,)),)),)
+
+
+class _Watched(NamedTuple):
+    """Seconds for hangterm/thb and adid/ipstop on a termination; 0: the latter is not armed."""
+
+    hanging: int
+    quiet: int
 
 
 @record
@@ -149,6 +213,7 @@ class _Side:
     tls_clients: frozenset[int]
     renewed: frozenset[int]
     request_id: int
+    watched: _Watched
 
     @property
     def family(self) -> Family:
@@ -158,9 +223,9 @@ class _Side:
         return "IP4"
 
 
-def _add(lines: list[tuple[LinePlan, Leg]], realm: str, family: Family, request_id: int) -> Command:
+def _add(lines: list[tuple[LinePlan, Leg]], realm: str, family: Family, request_id: int, watched: _Watched) -> Command:
     streams = tuple([_new_stream(line, leg, family, realm) for line, leg in lines])
-    events = _events(request_id, tuple([leg.transport for _, leg in lines]))
+    events = _events(request_id, tuple([leg.transport for _, leg in lines]), watched)
     return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(lines)))
 
 
@@ -183,7 +248,7 @@ def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) ->
     if not streams:
         return ()
     media = MediaDescriptor(tuple(streams))
-    events = (_events(side.request_id, tuple([leg.transport for _, leg in lines])),) if has_fresh else ()
+    events = (_events(side.request_id, tuple([leg.transport for _, leg in lines]), side.watched),) if has_fresh else ()
     return (Command(_MODIFY, (termination,), (media, *events, *_signals(signalled))),)
 
 
@@ -265,18 +330,25 @@ def _fingerprints(values: tuple[Fingerprint, ...]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _events(request_id: int, transports: tuple[str, ...]) -> Events:
-    """What is armed on every termination: released bearers of each layer in use, and the hanging termination."""
+def _events(request_id: int, transports: tuple[str, ...], watched: _Watched) -> Events:
+    """What is armed on every termination: released bearers of each layer in use, and the hanging termination; on the access
+    side also, where it was asked for, media that stopped."""
     bearer_changes = dict.fromkeys(name for transport in transports for name in _bearer_changes(transport))
     released = (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)
     return Events(
         request_id,
         (
             Event(packages.CAUSE),
-            Event(packages.HANGING_TERMINATION, (_parameter(packages.HANGING_TIMER, HANGING_AFTER),)),
+            Event(packages.HANGING_TERMINATION, (_parameter(packages.HANGING_TIMER, watched.hanging),)),
+            *((_stopped(watched.quiet),) if watched.quiet and request_id == ACCESS_EVENTS else ()),
             *(Event(name, released) for name in bearer_changes),
         ),
     )
+
+
+def _stopped(seconds: int) -> Event:
+    direction = Property(packages.MEDIA_STOPPED_DIRECTION, Value(("BOTH",), quoted=True))
+    return Event(packages.MEDIA_STOPPED, (_parameter(packages.MEDIA_STOPPED_TIME, seconds), direction))
 
 
 def _bearer_changes(transport: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import structlog
 
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, SipError, TemporarilyUnavailable
-from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.notifications import BearerReleased, MediaStopped
 from pcscf.observe.trace import address_text
 from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
@@ -69,7 +69,8 @@ class Pcscf:
         self._driver = Driver(self._net, self._layer, Resolver(), self._wheel.later, waits)
         self._gateways = Gateways(
             settings.iq(config), random=SystemRandom(), clock=loop.time, on_bearer_released=self._bearer_released,
-            on_gateway_lost=self._gateway_lost, tap=taps.iq(lambda: self._gateways.address))
+            on_contexts_lost=self._contexts_lost, on_media_stopped=self._media_stopped,
+            tap=taps.iq(lambda: self._gateways.address))
         self._embedded: EmbeddedGateway | None = None
         self._taps = taps
         self._now = loop.time
@@ -168,9 +169,13 @@ class Pcscf:
         if self._calls is not None:
             watch.bearer_released(self._calls, gateway, bearer)
 
-    def _gateway_lost(self, gateway: str) -> None:
+    def _media_stopped(self, gateway: str, stopped: MediaStopped) -> None:
         if self._calls is not None:
-            watch.gateway_lost(self._calls, gateway)
+            watch.media_stopped(self._calls, gateway, stopped)
+
+    def _contexts_lost(self, gateway: str, contexts: tuple[int, ...], why: str) -> None:
+        if self._calls is not None:
+            watch.contexts_lost(self._calls, gateway, contexts, why)
 
     @staticmethod
     def _announce_ready(bound: dict[str, Socket]) -> None:

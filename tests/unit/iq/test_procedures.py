@@ -254,7 +254,7 @@ def test_transparent_lines_say_nothing_of_tls() -> None:
 
 def test_release_audits_and_watch() -> None:
     ((release,), (root,), (contexts,), (watch,), (restored,)) = (
-        procedures.release(77), procedures.audit_root(), procedures.audit_contexts(), procedures.watch_controller(30.0),
+        procedures.release(77), procedures.audit_root(), procedures.audit_contexts(), procedures.watch_root(30.0, None),
         procedures.restoration(),
     )  # fmt: skip
     assert release.context == 77
