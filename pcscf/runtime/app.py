@@ -110,12 +110,15 @@ class Pcscf:
             raise ConfigError(
                 f"Iq cannot open {config.iq.address}:{config.iq.port}: {error.strerror}",
                 hint="set gateways.iq.address and gateways.iq.port to what is free") from error
+        self._gateways.adopt(each.media for each in self._store.sessions() if each.media is not None)
         if config.gateways.embedded.enabled:
             await self._start_embedded()
         self._announce_ready(bound)
 
     async def _start_embedded(self) -> None:
-        self._embedded = settings.embedded(self._config, self._gateways.address, self._taps.files.arguments)
+        mid = self._config.gateways.embedded_mid
+        self._embedded = settings.embedded(
+            self._config, self._gateways.address, self._taps.files.arguments, on_death=lambda: self._gateways.died(mid))
         await self._embedded.start()
         try:
             await self._gateways.wait_registered(GATEWAY_PATIENCE)
@@ -136,10 +139,14 @@ class Pcscf:
                 gc.collect()   # whatever errors have left; while there is work it would take too long
 
     async def close(self) -> None:
+        successor = self._config.gateways.successor
+        successor_mid = f"[{successor.host}]:{successor.port}" if successor is not None else ""
+        self._gateways.stand_down(successor_mid)
         if self._calls is not None:
             await self._release_all(self._calls)
         if self._embedded is not None:
             await self._embedded.stop()
+        await self._gateways.send_away(successor_mid)
         await self._gateways.stop()
         await self._driver.stop()
         await self._net.close()

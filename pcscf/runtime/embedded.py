@@ -15,7 +15,7 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -74,6 +74,7 @@ class EmbeddedGateway:
     """`content`: the gateway's file. `folder`: where file and record are kept; by default the runtime folder of this user.
 
     arguments: what else `pcscf gateway` is told when it is started; one that is taken over keeps what it was told.
+    on_death: called in the moment in which it is found dead.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class EmbeddedGateway:
         restart: RestartPolicy,
         arguments: Sequence[str] = (),
         folder: Path | None = None,
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
         self._text = json.dumps(content, indent=1)
         self._restart = restart
         self._leave = float(content.get("timers", {}).get("graceful_stop", 1.0)) + PATIENCE
         self._arguments = arguments
         self._folder = folder
+        self._on_death = on_death
         name = hashlib.sha256(f"{content['mid']} {content['controllers']}".encode()).hexdigest()[:16]
         self._names = f"gateway-{name}.json", f"gateway-{name}.record"
         self._process: _Process | None = None
@@ -143,6 +146,7 @@ class EmbeddedGateway:
             status = await process.wait()
             if self._is_stopping.is_set():
                 return
+            self._on_death()
             deaths = deaths + 1 if loop.time() - started < self._restart.at_most else 1
             pause = self._restart.pause(deaths)
             log.warning("gateway died", pid=process.pid, status=status, restart_in=pause)

@@ -213,8 +213,9 @@ class Gateways:
         await self._end_of(self._running().order_registration(mid, self._clock()))
 
     def stand_down(self, successor: str) -> None:
-        """From now on gateways that register are sent to the controller of this mId."""
-        self._running().association.successor = successor
+        """From now on gateways that register are sent to the controller of this mId; "": they may stay."""
+        if self._controller is not None:
+            self._controller.association.successor = successor
 
     async def send_away(self, successor: str) -> None:
         """We end: every gateway goes to `successor`, or is told that it has no controller any more (""). Never raises."""
