@@ -35,6 +35,7 @@ COMMANDS = {
     "policy": Command("pcscf.cli.policy", "app", "Test policies: *.test.yaml files against a configuration."),
     "schema": Command("pcscf.cli.schema", "schema", "Print the JSON Schema of the configuration, for editors."),
     "gateway": Command("pcscf.cli.gateway", "gateway", "Run a media gateway (IMS-AGW) on its own."),
+    "gateways": Command("pcscf.cli.gateways", "app", "See and steer the gateways of a running P-CSCF."),
     "scenario": Command("pcscf.cli.scenario.command", "app", "Run SIPp scenarios against a P-CSCF of their own."),
     "demo": Command("pcscf.cli.demo", "demo", "Show the main job on this machine; nothing else is needed."),
     "lab": Command("pcscf.cli.lab", "app", "Far ends to try a P-CSCF with: a SIP core, a party behind it, a UE."),

@@ -23,6 +23,7 @@ from pcscf.procedures.router import Router
 from pcscf.procedures.session import State
 from pcscf.procedures.token import Tokens
 from pcscf.runtime import settings
+from pcscf.runtime.control import Control
 from pcscf.runtime.driver import Driver, Waits
 from pcscf.runtime.embedded import EmbeddedGateway
 from pcscf.runtime.iq import Gateways
@@ -72,6 +73,7 @@ class Pcscf:
             on_contexts_lost=self._contexts_lost, on_media_stopped=self._media_stopped,
             tap=taps.iq(lambda: self._gateways.address))
         self._embedded: EmbeddedGateway | None = None
+        self._control = Control(self._gateways, config)
         self._taps = taps
         self._now = loop.time
         self._calls: Calls | None = None
@@ -110,6 +112,7 @@ class Pcscf:
             raise ConfigError(
                 f"Iq cannot open {config.iq.address}:{config.iq.port}: {error.strerror}",
                 hint="set gateways.iq.address and gateways.iq.port to what is free") from error
+        await self._control.start()
         self._gateways.adopt(each.media for each in self._store.sessions() if each.media is not None)
         if config.gateways.embedded.enabled:
             await self._start_embedded()
@@ -139,6 +142,7 @@ class Pcscf:
                 gc.collect()   # whatever errors have left; while there is work it would take too long
 
     async def close(self) -> None:
+        await self._control.stop()
         successor = self._config.gateways.successor
         successor_mid = f"[{successor.host}]:{successor.port}" if successor is not None else ""
         self._gateways.stand_down(successor_mid)

@@ -105,7 +105,7 @@ class EmbeddedGateway:
 
     async def start(self) -> None:
         """Take over the gateway that a parent before us left, or start one. Raises ConfigError when neither is possible."""
-        folder = self._folder = self._folder or _runtime_folder()
+        folder = self._folder = self._folder or runtime_folder()
         file, record = (folder / name for name in self._names)
         found = _recorded(record)
         if found is not None:
@@ -165,7 +165,7 @@ class EmbeddedGateway:
                 await process.end(self._leave)
 
     async def _spawn(self) -> _Process:
-        folder = self._folder or _runtime_folder()
+        folder = self._folder or runtime_folder()
         file, record = (folder / name for name in self._names)
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pcscf", "gateway", str(file), *self._arguments),
@@ -249,7 +249,7 @@ def _born(pid: int) -> str | None:
     return fields[19] if len(fields) > 19 and fields[0] not in {"Z", "X"} else None
 
 
-def _runtime_folder() -> Path:
+def runtime_folder() -> Path:
     """A folder that only this user can write. Raises ConfigError."""
     base = os.environ.get("RUNTIME_DIRECTORY") or os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     folder = Path(base.partition(":")[0]) / f"pcscf-{os.getuid()}"

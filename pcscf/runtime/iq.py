@@ -25,6 +25,7 @@ from pcscf.iq.operations import Done, Failed, Limits, Released, Stopped
 from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms, Supervision
 from pcscf.iq.states import AssociationEvent, GatewayState, Lost, Restarted
+from pcscf.iq.status import GatewayStatus, status_of
 from pcscf.mediasec.model import MediaPlan
 
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
@@ -193,6 +194,10 @@ class Gateways:
         """What sessions of before own, so that a gateway that comes back keeps it."""
         for each in media:
             self._running().adopt(each)
+
+    def status(self) -> list[GatewayStatus]:
+        """How the gateways are now."""
+        return status_of(self._controller.association, self._clock()) if self._controller is not None else []
 
     def died(self, mid: str) -> None:
         """The process of that gateway has ended."""

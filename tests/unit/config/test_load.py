@@ -158,7 +158,7 @@ def test_a_missing_key_is_told_at_its_block_with_its_meaning(write: Write) -> No
         ("192.0.2.9:5060", "core.example", 7, "not an IP address"),
         ("embedded: true", "embedded: false", 8, "no gateway could ever register"),
         ("port: 5070", "port: 5060", 4, "already taken by listener gm"),
-        ("embedded: true", "known: [{mid: gw1, address: '[2001:db8::7]:2945'}]", 8, "same family"),
+        ("embedded: true", "known: [{mid: gw1, address: '[2001:db8::7]:2945'}]", 8, "cannot be reached from Iq"),
         ("embedded: true", KNOWN.replace("core]", "kore]"), 8, "no realm 'kore'"),
         ("embedded: true", KNOWN.replace("[{", "[{mid: GW1, address: '127.0.0.8'}, {"), 8, "gw1 is gateways.known.0 already"),
         ("embedded: true", "embedded: true, known: [{mid: '[127.0.0.1]:2945', address: 127.0.0.1}]", 8, "the embedded gateway"),
