@@ -83,7 +83,7 @@ def _sdp() -> Iterator[Figure]:
 
     def answered() -> bytes:
         received = parse_sdp_untrusted(answer_octets)
-        return rewrite_answer(settle(plan, received), received, offer, ACCESS_MEDIA).to_bytes()
+        return rewrite_answer(settle(plan, received), received, ACCESS_MEDIA).to_bytes()
 
     yield Figure("SDP", "parse an offer", micros_of(lambda: parse_sdp_untrusted(offer_octets)))
     yield Figure("SDP", "parse, decide and rewrite an offer", micros_of(offered), 30)

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import ExitStack, closing
+from typing import Any
 
+import structlog
+import typer
+import typer.core
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+
+from pcscf.cli.gateway_status import status
 from pcscf.cli.options import ConfigFile, LogLevel, Overrides, PcapFile, TraceFile
 from pcscf.cli.service import serve
-from pcscf.config.gateway import GatewayFile
+from pcscf.config.gateway import GatewayFile, GatewayHttp
 from pcscf.config.load import load_gateway
 from pcscf.gateway.config import EMBEDDED_PARENT, GatewayConfig, GatewayLimits, GatewayTimers, Realm
-from pcscf.gateway.server import run_gateway
+from pcscf.gateway.server import Gateway, run_gateway
+from pcscf.gateway.status import exposition, status_of
+from pcscf.observe.http import HttpServer, Page, Pages
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
 
+log = structlog.get_logger()
 
-def gateway(
+
+class FileOrCommand(typer.core.TyperGroup):
+    """What is no command is the FILE of `run`, the usual one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(cls=FileOrCommand, no_args_is_help=True)
+app.command("status")(status)
+
+
+@app.command("run")
+def run(
     file: ConfigFile, overrides: Overrides = None, trace: TraceFile = None, pcap: PcapFile = None, log_level: LogLevel = None,
 ) -> None:
-    """Run the media gateway described by FILE until SIGTERM or SIGINT."""
+    """Run the media gateway described by FILE until SIGTERM or SIGINT. `pcscf gateway FILE` is the same."""
     level = [f"log_level={log_level}"] if log_level else []
     read = load_gateway(file, [*(overrides or []), *level])
     set_up(read.log_level)
@@ -27,7 +53,31 @@ def gateway(
     with ExitStack() as open_files:
         tracing = open_files.enter_context(closing(TraceWriter(trace, GATEWAY))).tap_gateway if trace is not None else None
         capturing = open_files.enter_context(closing(PcapWriter(pcap))).stream if pcap is not None else None
-        serve(run_gateway(config, trace=tracing, capture=capturing))
+
+        async def ready(gateway: Gateway) -> None:
+            if read.http.port:
+                open_files.enter_context(closing(await _serve_status(gateway, read.http)))
+
+        serve(run_gateway(config, trace=tracing, capture=capturing, ready=ready))
+
+
+async def _serve_status(gateway: Gateway, http: GatewayHttp) -> HttpServer:
+    """Media do not wait for those who watch them: an address that is taken is a warning."""
+    server = HttpServer(status_pages(gateway))
+    try:
+        await server.start(http.address, http.port)
+    except OSError as error:
+        log.warning("status is not served", address=http.address, port=http.port, why=error.strerror,
+                    hint="choose another http.port, or 0 for none")
+    return server
+
+
+def status_pages(gateway: Gateway) -> Pages:
+    """What is served of a gateway over HTTP."""
+    return {
+        "/status": lambda: Page("application/json", json.dumps(status_of(gateway).plain(), indent=1).encode() + b"\n"),
+        "/metrics": lambda: Page(CONTENT_TYPE, exposition(status_of(gateway))),
+    }
 
 
 def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
@@ -35,7 +85,9 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
     return GatewayConfig(
         mid=file.own_mid,
         controllers=tuple((each.host, each.port) for each in file.controllers),
-        realms=tuple(Realm(name, each.addresses, (each.ports.first, each.ports.last)) for name, each in file.realms.items()),
+        realms=tuple(
+            Realm(name, each.addresses, tuple((ports.first, ports.last) for ports in each.ports))
+            for name, each in file.realms.items()),
         bind=(file.iq.address, file.iq.port),
         profile=file.profile,
         minimum_hash=file.min_hash,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_address
+from itertools import pairwise
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from pcscf.config.policy import HashName
 from pcscf.config.values import (
@@ -18,6 +19,7 @@ from pcscf.config.values import (
     LogLevel,
     Mid,
     Name,
+    OneOrMore,
     Port,
     Ports,
     Profile,
@@ -28,23 +30,41 @@ from pcscf.config.values import (
 
 GATEWAY_PORT = 2945
 """Our gateway's usual Iq port, so that it and a controller on 2944 fit on one host."""
+GATEWAY_HTTP_PORT = 9294
+"""Its usual port for status and metrics."""
+
+
+def _reachable(address: str) -> str:
+    parsed = ip_address(address)
+    if parsed.is_unspecified:
+        raise fault("a wildcard cannot stand in a c= line", "name the address that peers reach")
+    if parsed.is_multicast:
+        raise fault(f"{address} is a multicast address", "name an address of this host")
+    return address
+
+
+MediaAddress = Annotated[Address, AfterValidator(_reachable)]
 
 
 class MediaRealm(Block):
     """Where the gateway receives and sends the media of one realm."""
 
-    addresses: Annotated[Listed[Address], Field(min_length=1, max_length=2)]
-    """Local addresses for media: one IPv4, one IPv6, or one of each."""
-    ports: Ports
-    """Local ports for media, FIRST-LAST. Stay below the kernel's ephemeral range; busy ports are skipped."""
+    addresses: Annotated[OneOrMore[MediaAddress], Field(min_length=1, max_length=64)]
+    """Local addresses for media, IPv4 and IPv6. Sessions take turns on those of the family that is asked for; where none is, the
+    first address says which."""
+    ports: Annotated[OneOrMore[Ports], Field(min_length=1, max_length=64)]
+    """Local ports for media on each of them, FIRST-LAST, one range or several. Stay below the kernel's ephemeral range; busy
+    ports are skipped."""
 
     @model_validator(mode="after")
-    def _one_per_family(self) -> Self:
-        families = [ip_address(each) for each in self.addresses]
-        if any(each.is_unspecified for each in families):
-            raise fault("addresses: a wildcard cannot stand in a c= line", "name the address that peers reach")
-        if len({each.version for each in families}) < len(families):
-            raise fault("addresses: more than one address of a family", "keep one IPv4 and one IPv6 address at most")
+    def _each_once(self) -> Self:
+        for number, address in enumerate(self.addresses):
+            if address in self.addresses[:number]:
+                raise fault(f"addresses: {address} stands there twice", "name every address once")
+        ranges = sorted(self.ports, key=lambda each: each.first)
+        for one, other in pairwise(ranges):
+            if other.first <= one.last:
+                raise fault(f"ports: {one} and {other} overlap", f"write {one.first}-{max(one.last, other.last)}, or part them")
         return self
 
 
@@ -118,6 +138,22 @@ class GatewayIq(Block):
     """Local UDP port; 0 lets the kernel choose, then `mid` must be given."""
 
 
+class GatewayHttp(Block):
+    """Status and metrics over HTTP: /status (JSON) and /metrics (Prometheus). It asks nobody who they are."""
+
+    address: Address = "127.0.0.1"
+    """Local address; whoever reaches it can read how many sessions there are and where their ports lie."""
+    port: Port = GATEWAY_HTTP_PORT
+    """Local TCP port; 0 for none."""
+
+
+class EmbeddedHttp(GatewayHttp):
+    """The same of an embedded gateway."""
+
+    port: Port = 0
+    """Local TCP port, such as 9294; 0 for none."""
+
+
 class GatewayFile(Block):
     """`pcscf gateway FILE`: a gateway on its own."""
 
@@ -137,6 +173,7 @@ class GatewayFile(Block):
     limits: StreamLimits = own_default(StreamLimits)
     adoption_grace: Seconds = 30.0
     """An embedded gateway keeps its sessions this long for another P-CSCF when the one that started it died."""
+    http: GatewayHttp = own_default(GatewayHttp)
     log_level: LogLevel = "info"
     """The least severe records that are written."""
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pcscf.config.fleet import KnownGateway, Supervision
-from pcscf.config.gateway import GATEWAY_PORT, IqTimers, MediaRealm, StreamLimits, StreamTimers
+from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, StreamLimits, StreamTimers
 from pcscf.config.rules import PolicyRule
 from pcscf.config.values import (
     Address,
@@ -200,6 +200,7 @@ class Embedded(Block):
     """Longest time before a restart."""
     timers: StreamTimers = own_default(StreamTimers)
     limits: StreamLimits = own_default(StreamLimits)
+    http: EmbeddedHttp = own_default(EmbeddedHttp)
 
 
 def _embedded(value: object) -> object:
@@ -392,4 +393,4 @@ class Config(Block):
         by_family: dict[int, str] = {}
         for listener in self.listeners_of(realm).values():
             by_family.setdefault(ip_address(listener.address).version, listener.address)
-        return MediaRealm(addresses=tuple(by_family.values()), ports=DEFAULT_PORTS[self.realms[realm].side])
+        return MediaRealm(addresses=tuple(by_family.values()), ports=(DEFAULT_PORTS[self.realms[realm].side],))

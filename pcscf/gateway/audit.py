@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pcscf.errors import H248Error
 from pcscf.gateway.config import Realm
 from pcscf.gateway.items import PACKAGES
-from pcscf.gateway.model import Context, Termination
+from pcscf.gateway.model import Context, LegKey, Termination, Traffic
+from pcscf.h248 import packages
 from pcscf.h248.message import (
     Audit,
     Command,
@@ -26,14 +27,20 @@ from pcscf.h248.message import (
 _IN_SERVICE = Property("ServiceStates", Value(("InService",)))
 
 
-def requested(termination: Termination, command: Command) -> tuple[Descriptor, ...]:
+def requested(context: Context, termination: Termination, command: Command, traffic: Traffic) -> tuple[Descriptor, ...]:
     """The descriptors that the Audit descriptor of a command asks for, as they stand now. Raises H248Error 444."""
-    items = _audited(command)
-    return tuple(descriptor for item in items for descriptor in _value(termination, item)) if items else ()
+    return tuple(_value(context, termination, item, traffic) for item in _audited(command))
 
 
-def termination_values(_context: Context, termination: Termination, command: Command) -> tuple[Descriptor, ...]:
-    return requested(termination, command)
+def statistics(context: Context, termination: Termination, traffic: Traffic) -> Statistics:
+    """Network statistics (RFC 3525 §E.11) of all streams: octets of the application, and milliseconds since the Add."""
+    counts = [traffic.count(LegKey(context.id, termination.id, stream)) for stream in termination.streams]
+    values = {
+        packages.DURATION: round((termination.touched - termination.created) * 1000),
+        packages.OCTETS_SENT: sum(one.sent for one in counts),
+        packages.OCTETS_RECEIVED: sum(one.received for one in counts),
+    }
+    return Statistics(tuple(Property(name, Value((str(value),))) for name, value in values.items()))
 
 
 def root_values(events: Events, properties: Mapping[str, Property], command: Command) -> tuple[Descriptor, ...]:
@@ -75,12 +82,12 @@ def _audited(command: Command) -> list[str]:
     return [item for descriptor in command.descriptors if isinstance(descriptor, Audit) for item in descriptor.items]
 
 
-def _value(termination: Termination, item: str) -> Iterator[Descriptor]:
+def _value(context: Context, termination: Termination, item: str, traffic: Traffic) -> Descriptor:
     match _top(item):
         case "packages":
-            yield Packages(PACKAGES)
+            return Packages(PACKAGES)
         case "media":
-            yield Media(
+            return Media(
                 tuple(
                     Stream(
                         stream.id,
@@ -92,11 +99,11 @@ def _value(termination: Termination, item: str) -> Iterator[Descriptor]:
                 )
             )
         case "events":
-            yield termination.events
+            return termination.events
         case "signals":
-            yield Signals()
+            return Signals()
         case "statistics":
-            yield Statistics()
+            return statistics(context, termination, traffic)
         case _:
             raise H248Error(444, "Unsupported or unknown Descriptor")
 

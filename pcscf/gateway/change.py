@@ -8,8 +8,8 @@ from pcscf.errors import H248Error
 from pcscf.gateway import items
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import CHOOSE, Description, parse_description_untrusted, resolve
-from pcscf.gateway.model import Address, Ports, Stream, TcpRole, Termination
-from pcscf.gateway.settle import check_remote, dscp, source_filter, tcp_role
+from pcscf.gateway.model import Address, Ports, Stream, TcpRole, Termination, Wanted
+from pcscf.gateway.settle import check_remote, contract, dscp, source_filter, tcp_role
 from pcscf.h248 import packages
 from pcscf.h248.message import Audit, Descriptor, Event, Events, Media, Mode, Property, Signals
 from pcscf.h248.message import Stream as StreamDescriptor
@@ -100,17 +100,9 @@ class Editor:
         return returns
 
     def _reserve(self, realm: str, wish: Description) -> Address:
+        address = "" if wish.address == CHOOSE else wish.address
         port = None if wish.port == CHOOSE else int(wish.port)
-        if wish.datagram:
-            address = self._ports.reserve_datagrams(realm, wish.family, port, pair=wish.rtp)
-        else:
-            address = self._ports.reserve(realm, wish.family, port)
-        if address is None or wish.address not in ("", CHOOSE, address[0]):
-            if address is not None:
-                self._ports.release(address)
-                raise items.unsupported_value("c", wish.address)
-            raise H248Error(432, "Out of TerminationIDs or No TerminationID available: no free port in the realm")
-        return address
+        return self._ports.reserve(Wanted(realm, wish.family, address, port, wish.datagram, wish.rtp))
 
     def _resolved(self, wish: Description, address: Address) -> Description:
         if wish.address not in ("", CHOOSE, address[0]) or wish.port not in (CHOOSE, str(address[1])):
@@ -139,6 +131,7 @@ class Editor:
             merged[name] = one
         source_filter(merged, stream.remote)
         dscp(merged)
+        contract(merged)
         stream.properties = merged
 
     def _signals(self, termination: Termination, signals: Sequence[Event]) -> set[int]:

@@ -13,11 +13,11 @@ EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 
 @dataclass(frozen=True, slots=True)
 class Realm:
-    """An IP realm (ipdc/realm): the gateway's own addresses in it, at most one per family, and its inclusive port range."""
+    """An IP realm (ipdc/realm): the gateway's own addresses in it, of either family, and the port ranges on each, inclusive."""
 
     name: str
     addresses: tuple[str, ...]
-    ports: tuple[int, int] = (40000, 49999)
+    ports: tuple[tuple[int, int], ...] = ((40000, 49999),)
 
 
 @dataclass(frozen=True, slots=True)

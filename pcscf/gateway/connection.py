@@ -15,6 +15,9 @@ from typing import Final, Protocol, cast
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.endpoint import Endpoint, Established, Failed
 from pcscf.gateway.frames import FrameError, FrameReader
+from pcscf.gateway.policing import Policer
+from pcscf.gateway.ports import mark
+from pcscf.gateway.statistics import Count
 from pcscf.gateway.yielding import YieldingEndpoint
 
 READ_SIZE: Final = 65536
@@ -32,9 +35,12 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """`buffer`: where every connection of the process reads into; it is emptied before control returns to the loop."""
+    """`buffer`: where every connection of the process reads into; it is emptied before control returns to the loop.
 
-    def __init__(self, owner: Owner, endpoint: Endpoint, buffer: memoryview, *,
+    count: grows with what passes. policer: says when to read again; None for no limit.
+    """
+
+    def __init__(self, owner: Owner, endpoint: Endpoint, buffer: memoryview, count: Count, *,
                  write_buffer: int, handshake_timeout: float, linger: float) -> None:  # fmt: skip
         self._owner = owner
         self._endpoint = endpoint
@@ -53,7 +59,9 @@ class Connection(asyncio.BufferedProtocol):
         self._finished = False       # we have said ours
         self._received_fin = self._sent_fin = False
         self._over = False           # nothing passes any more, only the socket lingers
-        self.octets = 0
+        self.count = count
+        self.policer: Policer | None = None
+        self._policed: asyncio.TimerHandle | None = None   # stands while we do not read because of it
         self.last_received = self.last_sent = self._loop.time()
 
     @property
@@ -74,6 +82,10 @@ class Connection(asyncio.BufferedProtocol):
         """Sends bytes of the gateway's own to our peer."""
         if self.established and not self._finished:
             self._send(data)
+
+    def mark(self, dscp: int) -> None:
+        if self._transport is not None:
+            mark(self._transport.get_extra_info("socket"), dscp)
 
     def release(self) -> None:
         """Orderly end from our side: close_notify, FIN, and a limit on how long a slow peer may hold us up."""
@@ -113,7 +125,9 @@ class Connection(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._over:
             return
-        self.last_received = self._loop.time()
+        now = self.last_received = self._loop.time()
+        if self.policer is not None and self._endpoint.established:
+            self._police(self.policer.debit(nbytes, now))
         self._endpoint.receive_data(self._buffer[:nbytes])
         self._advance()
 
@@ -139,6 +153,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_timer()
+        if self._policed is not None:
+            self._policed.cancel()
         self._transport = None
         was_established = self._endpoint.established
         self._endpoint.discard()
@@ -184,7 +200,7 @@ class Connection(asyncio.BufferedProtocol):
         ):  # fmt: skip
             data = self._endpoint.take_plain()
             if data:
-                self.octets += len(data)
+                self.count.received += len(data)
                 mapped = self._mapped(data)
                 if mapped is None:
                     return
@@ -205,18 +221,28 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(Cause.BAD_FRAME, error.what)
             return None
 
+    def _police(self, wait: float) -> None:
+        if wait > 0 and self._policed is None:
+            self.count.policed += 1
+            self._policed = self._loop.call_later(wait, self._paid)
+
+    def _paid(self) -> None:
+        self._policed = None
+        self._choose_reading()
+
     def _choose_reading(self) -> None:
         transport = self._transport
         if transport is None or self._over or self._received_fin or transport.is_closing():
             return
         congested = self._partner is not None and self._partner._congested
-        if congested or self._endpoint.pending:
+        if congested or self._endpoint.pending or self._policed is not None:
             transport.pause_reading()
         elif not transport.is_reading():
             transport.resume_reading()
 
     def _send(self, data: bytes) -> None:
         self.last_sent = self._loop.time()
+        self.count.sent += len(data)
         self._endpoint.send(data)
         self._advance_sent()
 

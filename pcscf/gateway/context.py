@@ -27,6 +27,7 @@ from pcscf.gateway.model import (
     LegPlan,
     Ports,
     Termination,
+    Traffic,
 )
 from pcscf.gateway.notify import inactivity_period
 from pcscf.gateway.settle import leg_plan
@@ -34,6 +35,7 @@ from pcscf.gateway.watch import Watch
 from pcscf.h248 import packages
 from pcscf.h248.message import (
     Action,
+    Audit,
     Command,
     CommandName,
     ContextId,
@@ -79,13 +81,14 @@ class ContextTable:
     inactivity_period: seconds of silence after which the controller wants it/ito of ROOT, None while it is not armed.
     """
 
-    def __init__(self, settings: TableSettings, ports: Ports) -> None:
+    def __init__(self, settings: TableSettings, ports: Ports, traffic: Traffic) -> None:
         self.contexts: dict[int, Context] = {}
         self.root_events = Events()
         self.inactivity_period: float | None = None
         self.root_properties: dict[str, Property] = {}
         self._settings = settings
         self._ports = ports
+        self._traffic = traffic
         self._realms = {realm.name.lower(): (number, realm) for number, realm in enumerate(settings.realms, 1)}
         self._next_context = self._next_termination = settings.first_id
         self._context_of: dict[str, int] = {}
@@ -93,7 +96,7 @@ class ContextTable:
         self._touched: set[int] = set()
         self._orders: list[Effect] = []
         self._editor = Editor(ports, settings.fingerprints, settings.dtls_fingerprints, settings.minimum_hash)
-        self.watch = Watch(ports)
+        self.watch = Watch(traffic)
 
     def execute(self, actions: Sequence[Action], now: float) -> tuple[tuple[Action, ...], list[Effect]]:
         """Executes the actions of one transaction in order, up to the first command that fails and is not optional.
@@ -233,7 +236,7 @@ class ContextTable:
             case CommandName.SUBTRACT:
                 return self._each(context, command, now, self._subtract)
             case CommandName.AUDIT_VALUE:
-                return self._each(context, command, now, audit.termination_values)
+                return self._each(context, command, now, self._audited)
             case CommandName.AUDIT_CAPABILITY:
                 return self._each(context, command, now, self._capabilities)
         raise H248Error(501, f"Not Implemented: {command.name.value}")
@@ -276,7 +279,7 @@ class ContextTable:
         if media is None or not media.streams:
             raise H248Error(441, "Missing Remote or Local Descriptor")
         number, realm = self._realm(media)
-        termination = Termination(self._new_id(name, number), realm.name, now)
+        termination = Termination(self._new_id(name, number), realm.name, now, now)
         try:
             returned = self._editor.apply(termination, command.descriptors)
         except H248Error:
@@ -286,7 +289,7 @@ class ContextTable:
         context.terminations[termination.id] = termination
         self._context_of[termination.id] = context.id
         self.watch.start(termination, context.id, now)
-        return Command(CommandName.ADD, (termination.id,), (*returned, *audit.requested(termination, command)))
+        return Command(CommandName.ADD, (termination.id,), (*returned, *self._audited(context, termination, command)))
 
     def _modify(self, context: Context, termination: Termination, command: Command) -> tuple[Descriptor, ...]:
         known = {stream.address for stream in termination.streams.values()}
@@ -300,12 +303,19 @@ class ContextTable:
             raise
         context.terminations[termination.id] = changed
         self.watch.start(changed, context.id, termination.touched)
-        return (*returned, *audit.requested(changed, command))
+        return (*returned, *self._audited(context, changed, command))
 
     def _subtract(self, context: Context, termination: Termination, command: Command) -> tuple[Descriptor, ...]:
-        answered = audit.requested(termination, command)
+        """Without an Audit descriptor the statistics are returned, with one what it names (RFC 3525 §7.2.3)."""
+        if any(isinstance(one, Audit) for one in command.descriptors) or command.wildcard_response:
+            answered = self._audited(context, termination, command)
+        else:
+            answered = (audit.statistics(context, termination, self._traffic),)
         self._remove(context, termination)
         return answered
+
+    def _audited(self, context: Context, termination: Termination, command: Command) -> tuple[Descriptor, ...]:
+        return audit.requested(context, termination, command, self._traffic)
 
     def _capabilities(self, context: Context, termination: Termination, command: Command) -> tuple[Descriptor, ...]:
         return audit.capabilities(self._settings.realms, command)

@@ -16,12 +16,14 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pcscf.errors import H248Error
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
 from pcscf.gateway.endpoint import Established, Failed, TlsRole
 from pcscf.gateway.model import Address, LegKey, LegPlan
-from pcscf.gateway.trace import TraceKind
+from pcscf.gateway.policing import Policer
+from pcscf.gateway.ports import mark
+from pcscf.gateway.statistics import Count
+from pcscf.gateway.trace import TraceKind, spell
 
 if TYPE_CHECKING:
     from pcscf.gateway.relay import Relay
@@ -30,51 +32,6 @@ BURST: Final = 32
 """Datagrams that are read from one socket before the others have their turn."""
 
 _Source: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
-
-
-class DatagramPorts:
-    """The UDP sockets of all legs, by the address that names them: that of RTP where there are two."""
-
-    def __init__(self) -> None:
-        self._sockets: dict[Address, tuple[socket.socket, ...]] = {}
-        self._bound: set[Address] = set()
-
-    def holds(self, local: Address) -> bool:
-        return local in self._bound
-
-    def bind(self, local: Address, *, pair: bool) -> bool:
-        """Whether the port (and the next one) is ours now. Raises H248Error 510 when the process can open no more sockets."""
-        wanted = (local, (local[0], local[1] + 1)) if pair else (local,)
-        bound: list[socket.socket] = []
-        for one in wanted:
-            try:
-                made = socket.socket(socket.AF_INET6 if ":" in one[0] else socket.AF_INET, socket.SOCK_DGRAM)
-            except OSError as error:
-                _close(bound)
-                raise H248Error(510, f"Insufficient resources: {error.strerror}") from error
-            bound.append(made)
-            try:
-                made.setblocking(False)
-                made.bind(one)
-            except (OSError, OverflowError):
-                _close(bound)
-                return False
-        self._sockets[local] = tuple(bound)
-        self._bound.update(wanted)
-        return True
-
-    def sockets(self, local: Address) -> tuple[socket.socket, ...]:
-        return self._sockets.get(local, ())
-
-    def release(self, local: Address) -> None:
-        sockets = self._sockets.pop(local, ())
-        for number, _ in enumerate(sockets):
-            self._bound.discard((local[0], local[1] + number))
-        _close(sockets)
-
-    def close(self) -> None:
-        for local in list(self._sockets):
-            self.release(local)
 
 
 class _Flow:
@@ -96,7 +53,7 @@ class DatagramLeg:
     def __init__(self, relay: Relay, key: LegKey, plan: LegPlan) -> None:
         self.key = key
         self.plan = plan
-        self.octets = self.datagrams = self.dropped = 0
+        self.count = Count()
         self._relay = relay
         self._flows: list[_Flow] = []
         self._endpoint: DtlsEndpoint | None = None
@@ -107,7 +64,8 @@ class DatagramLeg:
         self._deadline: asyncio.TimerHandle | None = None
         self._ended = False
         self._last_received = self._last_sent = relay.loop.time()
-        relay.statistics.of(key.context)
+        self._policer: Policer | None = None
+        self._police()
 
     @property
     def established(self) -> bool:
@@ -128,11 +86,20 @@ class DatagramLeg:
             self._drop()
             self._ended = False
             if old.local != plan.local:
-                self._relay.release(old.local)
+                self._relay.ports.release(old.local)
         self.plan = plan
+        if plan.contract != old.contract:
+            self._police()
+        if plan.dscp != old.dscp:
+            for flow in self._flows:
+                mark(flow.socket, plan.dscp or 0)
         if plan.source != old.source or bool(plan.latch) != bool(old.latch):
             for flow in self._flows:
                 flow.target, flow.source, flow.latched = self._signalled(flow.index), None, 0
+
+    def _police(self) -> None:
+        contract = self.plan.contract
+        self._policer = Policer(contract, self._relay.loop.time()) if contract is not None else None
 
     def close(self) -> None:
         self._drop()
@@ -159,11 +126,12 @@ class DatagramLeg:
 
     def _open(self) -> None:
         relay, plan = self._relay, self.plan
-        sockets = relay.datagrams.sockets(plan.local)
+        sockets = relay.ports.sockets(plan.local)
         for index, bound in enumerate(sockets[:1] if plan.rtcp_mux else sockets):
             flow = _Flow(index, bound, self._signalled(index))
             self._flows.append(flow)
-            _mark(bound, plan.dscp)
+            if plan.dscp is not None:
+                mark(bound, plan.dscp)
             relay.loop.add_reader(bound, self._readable, flow)
         if plan.secure and self._flows:
             client = plan.tls is TlsRole.CLIENT
@@ -180,7 +148,7 @@ class DatagramLeg:
 
     def _readable(self, flow: _Flow) -> None:
         buffer, bound = self._relay.buffer, flow.socket
-        self._last_received = self._relay.loop.time()
+        now = self._last_received = self._relay.loop.time()
         for _ in range(BURST):
             try:
                 size, source = bound.recvfrom_into(buffer)
@@ -188,12 +156,15 @@ class DatagramLeg:
                 return
             except OSError:
                 continue  # what an ICMP message said of something sent earlier
-            if self._endpoint is not None:
+            if self._policer is not None and self.established and not self._policer.admits(size, now):
+                self.count.policed += 1
+                self.count.dropped += 1
+            elif self._endpoint is not None:
                 self._receive_protected(buffer[:size], source)
             elif source == flow.source or self._admits(flow, source):
                 self._pass_on(buffer[:size], flow.index)
             else:
-                self.dropped += 1
+                self.count.dropped += 1
             if not self._flows:
                 return
 
@@ -215,7 +186,7 @@ class DatagramLeg:
                 return False
             flow.latched = plan.latch
             flow.target = source
-            self._note("udp-latched", f"the peer sends from {_spell(source)}", remote=_spell(source))
+            self._note("udp-latched", f"the peer sends from {spell(source)}", remote=spell(source))
         flow.source = source
         return True
 
@@ -223,15 +194,15 @@ class DatagramLeg:
         """To the partner's peer, or nowhere."""
         partner = self._partner
         if not self._passes or partner is None:
-            self.dropped += 1
+            self.count.dropped += 1
             return
         if self.plan.rtp:
             index = 0 if partner.plan.rtcp_mux else int(_is_rtcp(datagram)) if self.plan.rtcp_mux else index
         if partner._send(datagram, index):
-            self.datagrams += 1
-            self.octets += len(datagram)
+            self.count.datagrams_received += 1
+            self.count.received += len(datagram)
         else:
-            self.dropped += 1
+            self.count.dropped += 1
 
     def _send(self, datagram: memoryview | bytes, index: int) -> bool:
         """An application datagram to our peer; whether it went out."""
@@ -246,6 +217,8 @@ class DatagramLeg:
             if flow is None or flow.target is None or not _sent(flow.socket, datagram, flow.target):
                 return False
         self._last_sent = self._relay.loop.time()
+        self.count.datagrams_sent += 1
+        self.count.sent += len(datagram)
         return True
 
     # --- DTLS --------------------------------------------------------------------------------------------------------
@@ -261,7 +234,7 @@ class DatagramLeg:
                 self._peer = source
                 self._limit_handshake()
         else:
-            self.dropped += 1
+            self.count.dropped += 1
             return
         self._advance(source)
 
@@ -311,9 +284,8 @@ class DatagramLeg:
 
     def _verified(self, event: Established) -> None:
         self._cancel_timers()
-        for counters in (self._relay.statistics.of(self.key.context), self._relay.statistics.total):
-            counters.connections += 1
-            counters.handshakes += 1
+        self._relay.statistics.connections[self.plan.kind] += 1
+        self._relay.statistics.handshakes[event.version] += 1
         self._note(
             "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
             version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
@@ -326,18 +298,17 @@ class DatagramLeg:
         failed = cause is not Cause.PEER_CLOSED
         self._note("tls-failed" if failed else "closed", f"{cause.text}{f' ({alert})' if alert else ''}", cause=cause.name,
                    alert=alert, expected=", ".join(map(str, self.plan.fingerprints)) if failed else "",
-                   octets=str(self.octets))  # fmt: skip
+                   octets=str(self.count.received))  # fmt: skip
         self._shut()
         self._ended = True
         if failed:
-            for counters in (self._relay.statistics.of(self.key.context), self._relay.statistics.total):
-                counters.add_failure(cause.name)
+            self._relay.statistics.failures[cause] += 1
         self._relay.report(self.key, cause)
 
     def _drop(self) -> None:
         """Ends whatever stands or is under way, in order, without a report."""
         if self._flows:
-            self._note("closed", "released by the controller", octets=str(self.octets))
+            self._note("closed", "released by the controller", octets=str(self.count.received))
         self._shut()
 
     def _shut(self) -> None:
@@ -352,11 +323,6 @@ class DatagramLeg:
             self._relay.loop.remove_reader(flow.socket)
         self._flows = []
         self._peer = None
-        for counters in (self._relay.statistics.of(self.key.context), self._relay.statistics.total):
-            counters.octets += self.octets
-            counters.datagrams += self.datagrams
-            counters.dropped += self.dropped
-        self.octets = self.datagrams = self.dropped = 0
 
     def _cancel_timers(self) -> None:
         for timer in (self._retransmission, self._deadline):
@@ -365,7 +331,7 @@ class DatagramLeg:
         self._retransmission = self._deadline = None
 
     def _note(self, kind: TraceKind, text: str, **facts: str) -> None:
-        known: Mapping[str, str] = {"remote": _spell(self._peer or self.plan.remote), **facts}
+        known: Mapping[str, str] = {"remote": spell(self._peer or self.plan.remote), **facts}
         self._relay.note(kind, self, text, known)
 
 
@@ -383,19 +349,6 @@ def _sent(bound: socket.socket, datagram: memoryview | bytes, to: _Source) -> bo
     return True
 
 
-def _mark(bound: socket.socket, dscp: int | None) -> None:
-    if dscp is not None:
-        if bound.family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, dscp << 2)
-        else:
-            bound.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, dscp << 2)
-
-
-def _close(sockets: tuple[socket.socket, ...] | list[socket.socket]) -> None:
-    for one in sockets:
-        one.close()
-
-
 def _as_source(address: Address | None) -> _Source | None:
     """As the kernel spells it."""
     return (*address, 0, 0) if address is not None and ":" in address[0] else address
@@ -403,7 +356,3 @@ def _as_source(address: Address | None) -> _Source | None:
 
 def _name(source: _Source) -> bytes:
     return f"{source[0]} {source[1]}".encode()
-
-
-def _spell(source: _Source | None) -> str:
-    return f"{source[0]} {source[1]}" if source is not None else ""

@@ -11,7 +11,7 @@ from pcscf.errors import H248Error
 from pcscf.h248 import packages
 from pcscf.h248.message import Event, Events, Property
 
-PACKAGES: Final = tuple((one.name, one.version) for one in packages.PACKAGES if one.name != "nt")
+PACKAGES: Final = tuple((one.name, one.version) for one in packages.PACKAGES)
 """What a Packages audit lists: name and version."""
 
 REMEMBERED: Final = 1024
@@ -97,8 +97,8 @@ def _event_name(name: str) -> str:
 def check_property(item: Property) -> str:
     """The canonical name of a property. Raises H248Error 440 for an unknown package.
 
-    Items of a known package that change nothing here (policing, RTCP, interlinkage, which is always on) are kept and
-    read back by an audit, nothing more.
+    Items of a known package that change nothing here (RTCP, interlinkage, which is always on) are kept and read back by an
+    audit, nothing more.
     """
     return _property_name(item.name)
 

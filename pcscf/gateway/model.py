@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol, TypeAlias
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
+from pcscf.gateway.policing import Contract
+from pcscf.gateway.statistics import Count, Kind
 from pcscf.h248.message import Events, Mode, Property, Services
 from pcscf.record import record
 
@@ -55,6 +57,7 @@ class LegPlan:
     receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
     generation: how many times a=connection:new asked for another connection.
+    contract: how much the peer may send (tman), None for as much as it likes.
     own_path, peer_path: a=path of Local and of Remote; "" while unknown, and both where the gateway does not read MSRP.
 
     datagram: UDP, and `secure` means DTLS. rtp: there is a second port, for RTCP; rtcp: where RTCP goes, None while
@@ -74,6 +77,7 @@ class LegPlan:
     generation: int = 0
     source: SourceFilter | None = None
     dscp: int | None = None
+    contract: Contract | None = None
     partner: LegKey | None = None
     own_path: str = ""
     peer_path: str = ""
@@ -82,6 +86,12 @@ class LegPlan:
     rtcp: Address | None = None
     rtcp_mux: bool = False
     latch: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        if self.datagram:
+            return "dtls" if self.secure else "udp"
+        return "tls" if self.secure else "tcp"
 
     @property
     def aware(self) -> bool:
@@ -128,23 +138,40 @@ class ControllerOrder:
 Effect: TypeAlias = Configure | Close | ControllerOrder
 
 
+@record
+class Wanted:
+    """What a local address shall be. family: "IP4", "IP6", or "" for that of the realm; address and port: "" and None are
+    left to us.
+
+    datagram: UDP. pair: an even port, and the next one is ours as well (RFC 3550 §11).
+    """
+
+    realm: str
+    family: str = ""
+    address: str = ""
+    port: int | None = None
+    datagram: bool = False
+    pair: bool = False
+
+
 class Ports(Protocol):
     """Where local addresses come from. Each port given out is listening already, so an early SYN finds a listener."""
 
-    def reserve(self, realm: str, family: str, port: int | None) -> Address | None:
-        """An own address of that realm and family ("IP4", "IP6", "" = any) with a free port (or exactly `port`).
-
-        None when none is left. Raises H248Error 510 when the process can open no more sockets.
-        """
-
-    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
-        """The same for UDP. pair: an even port, and the next one is ours as well (RFC 3550 §11)."""
+    def reserve(self, wanted: Wanted) -> Address:
+        """Raises H248Error: 449 the realm has no such address; 510 no port is left, or no more sockets can be opened."""
 
     def release(self, local: Address) -> None:
         """Gives back an address for which no leg was configured."""
 
+
+class Traffic(Protocol):
+    """What has passed on the legs."""
+
     def idle_since(self, leg: LegKey, direction: str) -> float:
         """When bytes last passed on that leg ("IN", "OUT", "BOTH"), monotonic seconds."""
+
+    def count(self, leg: LegKey) -> Count:
+        """What the leg has counted so far."""
 
 
 @dataclass(slots=True)
@@ -171,10 +198,11 @@ class Stream:
 
 @dataclass(slots=True)
 class Termination:
-    """touched: when Iq last spoke of it (monotonic); events: what is armed, with its RequestID."""
+    """created, and touched: when Iq last spoke of it (monotonic); events: what is armed, with its RequestID."""
 
     id: str
     realm: str
+    created: float
     touched: float
     streams: dict[int, Stream] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
@@ -182,7 +210,7 @@ class Termination:
     def copy(self) -> Termination:
         """One to try a change on, with its streams."""
         streams = {number: stream.copy() for number, stream in self.streams.items()}
-        return Termination(self.id, self.realm, self.touched, streams, self.events)
+        return Termination(self.id, self.realm, self.created, self.touched, streams, self.events)
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -52,7 +52,8 @@ _FIRST_ID_RANGE: Final = 0x7FFFFFFF
 class Gateway(asyncio.DatagramProtocol):
     """One gateway. `start` binds and begins to register; `stop` takes leave; `finished` is set when it has ended by itself.
 
-    controller: the address of the controller that took the registration, None while there is none.
+    controller: the address of the controller that took the registration, None while there is none. started: seconds since
+    the epoch.
     """
 
     def __init__(self, config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None) -> None:
@@ -62,6 +63,8 @@ class Gateway(asyncio.DatagramProtocol):
         self.controller: Address | None = None
         self.finished = asyncio.Event()
         self.registered = asyncio.Event()
+        self.started = time.time()
+        self.process = os.getpid()
         now = datetime.now(UTC)
         identity = self_signed(now)
         identities = (identity, self_signed_rsa(now))
@@ -69,7 +72,8 @@ class Gateway(asyncio.DatagramProtocol):
         own_dtls = {name: tuple(one.fingerprint(name) for one in identities) for name in OFFERED}
         self.relay = Relay(config, identity, identities, report=self._report, trace=trace, capture=capture)
         self.table = ContextTable(
-            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash, own_dtls), self.relay
+            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash, own_dtls),
+            self.relay.ports, self.relay,
         )
         self.machine = TransactionMachine(config.mid, timers=config.h248, version=VERSION, first_id=_random_id())
         self._loop = asyncio.get_running_loop()
@@ -363,15 +367,21 @@ class Gateway(asyncio.DatagramProtocol):
             self._registration = None
 
 
-async def run_gateway(config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None) -> None:
+async def run_gateway(
+    config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None,
+    ready: Callable[[Gateway], Coroutine[Any, Any, None]] | None = None,
+) -> None:  # fmt: skip
     """Runs a gateway until it is cancelled; an embedded one also ends when its parent has died and nobody adopts it.
 
-    trace: gets every step on the media side. capture: gets what crosses there without TLS.
+    trace: gets every step on the media side. capture: gets what crosses there without TLS. ready: is awaited with the gateway
+    once Iq is bound.
     Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
     """
     gateway = Gateway(config, trace=trace, capture=capture)
     await gateway.start()
     try:
+        if ready is not None:
+            await ready(gateway)
         await gateway.finished.wait()
     finally:
         await gateway.stop()

@@ -12,6 +12,7 @@ from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.items import unsupported_value
 from pcscf.gateway.model import LegKey, LegPlan, SourceFilter, Stream, TcpRole
+from pcscf.gateway.policing import BURST_SECONDS, Contract
 from pcscf.h248 import packages
 from pcscf.h248.message import Mode, Property
 
@@ -89,6 +90,27 @@ def dscp(properties: Mapping[str, Property]) -> int | None:
     return value
 
 
+def contract(properties: Mapping[str, Property]) -> Contract | None:
+    """What tman agreed, None where policing is off or no rate is named. Raises H248Error 449 for what is no rate."""
+    if not switched_on(properties, packages.POLICING):
+        return None
+    sustained, peak = _rate(properties, packages.SUSTAINED_RATE), _rate(properties, packages.PEAK_RATE)
+    burst = _rate(properties, packages.BURST_SIZE)
+    if sustained is None and peak is None:
+        return None
+    return Contract(sustained, round((sustained or 0) * BURST_SECONDS) if burst is None else burst, peak)
+
+
+def _rate(properties: Mapping[str, Property], name: str) -> int | None:
+    found = properties.get(name)
+    if found is None:
+        return None
+    text = found.value.text
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
+        raise unsupported_value(name, text)
+    return int(text)
+
+
 def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPlan:
     """The plan of a stream whose descriptors were found consistent when they came."""
     remote = stream.remote
@@ -106,6 +128,7 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         generation=stream.generation,
         source=source_filter(stream.properties, remote),
         dscp=dscp(stream.properties),
+        contract=contract(stream.properties),
         partner=partner,
         own_path=stream.local.path,
         peer_path=remote.path if remote is not None else "",

@@ -28,3 +28,8 @@ class GatewayTraceEvent:
 
 
 Trace: TypeAlias = Callable[[GatewayTraceEvent], None]
+
+
+def spell(address: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
+    """ "address port"; "" for none."""
+    return f"{address[0]} {address[1]}" if address is not None else ""

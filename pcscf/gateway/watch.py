@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pcscf.gateway.items import canonical, parameter
-from pcscf.gateway.model import LegKey, Ports, Termination
+from pcscf.gateway.model import LegKey, Termination, Traffic
 from pcscf.h248 import packages
 from pcscf.h248.message import Event
 
@@ -37,8 +37,8 @@ class Watch:
     Terminations end long before an hour of silence: what they leave behind is swept out once it is more than half of all.
     """
 
-    def __init__(self, ports: Ports) -> None:
-        self._ports = ports
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
         self._watched: dict[str, tuple[int, Termination]] = {}
         self._due: list[tuple[float, int, str, Event]] = []
         self._serial = 0
@@ -89,7 +89,7 @@ class Watch:
             return termination.touched
         direction = (parameter(event.parameters, packages.MEDIA_STOPPED_DIRECTION) or "BOTH").upper()
         legs = (LegKey(context, termination.id, stream) for stream in termination.streams)
-        return max((self._ports.idle_since(leg, direction) for leg in legs), default=termination.touched)
+        return max((self._traffic.idle_since(leg, direction) for leg in legs), default=termination.touched)
 
     def _push(self, due: float, name: str, event: Event) -> None:
         if len(self._due) >= self._sweep_at:

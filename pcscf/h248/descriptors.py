@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _TIMESTAMP: Final = re.compile(r"\d{8}[Tt]\d{8}")
 _PACKAGE: Final = re.compile(rf"({NAME})-(\d{{1,2}})")
+_AUDIT_ITEM: Final = re.compile(rf"{NAME}(?:-\d{{1,2}}|/(?:{NAME}|\*))?|\*/(?:{NAME}|\*)")
 _EXTENSION: Final = re.compile(r"[Xx][-+][A-Za-z0-9]{1,6}")
 _MODES: Final = {mode.value: mode for mode in Mode}
 _SWITCH: Final = {"on": True, "off": False}
@@ -345,15 +346,23 @@ class DescriptorReader(ValueReader):
     def _audit_list(self, depth: int) -> list[str]:
         if depth > MAX_NESTING:
             self.scanner.fail(f"more than {MAX_NESTING} braces deep")
-        return self.scanner.items(lambda: self._audit_item(depth))
+        seen: set[str] = set()
+        return self.scanner.items(lambda: self._audit_item_once(depth, seen))
+
+    def _audit_item_once(self, depth: int, seen: set[str]) -> str:
+        item = self._audit_item(depth)
+        if item in seen:
+            self.twice("an audit item")
+        seen.add(item)
+        return item
 
     def _audit_item(self, depth: int) -> str:
         """One item in long tokens without blanks: `Media{TerminationState{ServiceStates}}`."""
         scanner = self.scanner
         symbol = scanner.take()
-        if not symbol or symbol[0] in '{},[]=:#<>";' or symbol[-1] == "}":
-            scanner.fail("expected an audit item")
         item = long_token(symbol) or symbol
+        if not _AUDIT_ITEM.fullmatch(item):
+            scanner.fail("expected an audit item")
         if scanner.peek()[:1] == "=":
             item += "=" + scanner.value("a value")
         if scanner.peek() == "{":

@@ -39,6 +39,7 @@ from pcscf.h248.message import (
     Value,
 )
 from pcscf.h248.scan import SAFE_CHARS, SHORT, tokens_of
+from pcscf.h248.values import PARAMETER_KEYWORDS
 
 T = TypeVar("T")
 
@@ -48,8 +49,8 @@ MAX_SHARED: Final = 256
 _AUDIT_VALUE: Final = CommandName.AUDIT_VALUE
 _AUDIT_CAPABILITY: Final = CommandName.AUDIT_CAPABILITY
 _SAFE_VALUE: Final = re.compile(rf"[{SAFE_CHARS}]+")
-_NOT_IN_QUOTES: Final = re.compile(r'["\x00-\x1f]')
-_AUDIT_WORD: Final = re.compile(r"(?<![\w/=-])[A-Za-z]\w*+(?![/-])")
+_NOT_IN_QUOTES: Final = re.compile(r'["\x00-\x08\n-\x1f]')
+_AUDIT_WORD: Final = re.compile(rf"=[{SAFE_CHARS}]++|(?<![\w/-])[A-Za-z]\w*+(?![/-])")
 _CONTEXTS: Final = {int(ContextId.NULL): "-", int(ContextId.CHOOSE): "$", int(ContextId.ALL): "*"}
 _PUNCTUATION: Final = frozenset("{},[]=:#<>")
 _KEYWORD_VALUES: Final = frozenset({"SignalType", "NotifyCompletion"})
@@ -318,7 +319,8 @@ class _Writer:
             value = item.value
             if item.name in _KEYWORD_VALUES:
                 value = Value(tuple(names.get(word, word) for word in value.values), value.relation, value.form, value.quoted)
-            written.append(names.get(item.name, item.name) + _value(value))
+            name = names[item.name] if item.name in PARAMETER_KEYWORDS else item.name
+            written.append(name + _value(value))
         return f"{{{','.join(written)}}}" if written else ""
 
     def observed_events(self, observed: ObservedEvents) -> str:
@@ -379,7 +381,7 @@ def _lay_out(text: str) -> str:
         if not symbol:
             break
         if in_value:
-            parts.append(symbol)
+            parts.append(" " + symbol if _are_words(previous, symbol) else symbol)
             in_value = symbol not in "]}"
         elif symbol == "[" or (symbol == "{" and previous == "="):
             parts.append(symbol)
@@ -402,7 +404,11 @@ def _lay_out(text: str) -> str:
         elif previous and not depth:
             parts.append("\n" + symbol)
         else:
-            # Two words in a row are a piece of a descriptor that Iq does not use.
-            parts.append(" " + symbol if previous and previous[-1] not in _PUNCTUATION else symbol)
+            parts.append(" " + symbol if _are_words(previous, symbol) else symbol)
         previous = symbol
     return "".join(parts) + "\n"
+
+
+def _are_words(previous: str, symbol: str) -> bool:
+    """Whether two tokens in a row must not touch: only descriptors that Iq does not use have such."""
+    return bool(previous) and previous[-1] not in _PUNCTUATION and symbol[0] not in _PUNCTUATION

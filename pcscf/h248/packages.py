@@ -89,6 +89,10 @@ SUSTAINED_RATE: Final = "tman/sdr"  # octets per second
 PEAK_RATE: Final = "tman/pdr"  # octets per second
 BURST_SIZE: Final = "tman/mbs"  # octets
 
+OCTETS_SENT: Final = "nt/os"
+OCTETS_RECEIVED: Final = "nt/or"
+DURATION: Final = "nt/dur"  # milliseconds
+
 MG_PROVISIONAL_TIMER: Final = "root/MGProvisionalResponseTimerValue"  # milliseconds
 MG_PENDING_LIMIT: Final = "root/MGOriginatedPendingLimit"
 MGC_PROVISIONAL_TIMER: Final = "root/MGCProvisionalResponseTimerValue"  # milliseconds
@@ -119,6 +123,7 @@ _ITEMS: Final = (
     TCP_ESTABLISH, TCP_RELEASE, TLS_ESTABLISH, TLS_RELEASE, DTLS_ESTABLISH, DTLS_RELEASE, TCP_CHANGE, TLS_CHANGE, DTLS_CHANGE,
     CAUSE, HANGING_TERMINATION, INACTIVITY, MEDIA_STOPPED, OVERLOAD, CONGESTION, REALM, LATCH, DSCP, SOURCE_ADDRESS_FILTER,
     SOURCE_ADDRESS_MASK, SOURCE_PORT_FILTER, SOURCE_PORT_RANGE, POLICING, SUSTAINED_RATE, PEAK_RATE, BURST_SIZE,
+    OCTETS_SENT, OCTETS_RECEIVED, DURATION,
     MG_PROVISIONAL_TIMER, MG_PENDING_LIMIT, MGC_PROVISIONAL_TIMER, MGC_PENDING_LIMIT, MG_EXECUTION_TIME, MGC_EXECUTION_TIME,
 )  # fmt: skip
 
@@ -162,6 +167,9 @@ FINGERPRINT_REQUEST: Final = "a=fingerprint:sha-256 $"
 
 NEW_CONNECTION: Final = "a=connection:new"
 """The line in Remote that asks for another TCP connection in place of the one that stands (RFC 4145 §5)."""
+
+RTCP_MUX: Final = "a=rtcp-mux"
+"""The line in Local and in Remote by which RTCP shares the port of RTP (RFC 5761)."""
 
 DEFAULT_HASH: Final = "sha-256"
 _FINGERPRINT_REQUEST: Final = re.compile(r"\s*(?:(?P<hash>[A-Za-z0-9-]+|\$)\s+)?\$\s*")

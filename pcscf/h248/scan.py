@@ -66,7 +66,7 @@ _TOKEN: Final = re.compile(
         rf"{_LOCAL_OR_REMOTE}{LWSP}\{{{OCTETS}(?:\}}|\Z)",
         rf"[{SAFE_CHARS}]++",
         rf"={LWSP}[{SAFE_CHARS}]*+",
-        r'"[^"\r\n]*+"',
+        r'"[^"\x00-\x08\n-\x1f]*+"',
         r".",
         r"\Z",
     ))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import replace
 from functools import lru_cache
 from typing import Final, NoReturn
 
 from pcscf.h248.message import Property, Value
-from pcscf.h248.scan import Scanner, long_token, skip_lwsp, unquoted
+from pcscf.h248.scan import SAFE_CHARS, Scanner, long_token, skip_lwsp, unquoted
 
 MAX_NESTING: Final = 32
 """Braces within braces where the grammar itself sets no bound."""
@@ -18,10 +19,11 @@ NAME: Final = r"[A-Za-z][A-Za-z0-9_]{0,63}"
 _ITEM_NAME: Final = re.compile(NAME)
 _PACKAGED_NAME: Final = re.compile(rf"(?:{NAME}|\*)/(?:{NAME}|\*)")
 _LONGEST_NAME: Final = 129
-_KEYWORDS: Final = frozenset({
+PARAMETER_KEYWORDS: Final = frozenset({
     "Stream", "KeepActive", "Duration", "SignalType", "NotifyCompletion", "DigitMap", "Embed", "Direction", "Intersignal",
 })  # fmt: skip
-_NO_VALUE: Final = frozenset("{},[]=:#<>;")
+"""Parameters of events and signals that have a long and a short token; every other name is the package's own."""
+_VALUE_BEGINS: Final = frozenset(re.findall(f"[{SAFE_CHARS}]", string.printable))
 _FLAG: Final = Value(())
 
 
@@ -38,7 +40,7 @@ def is_packaged_name(symbol: str) -> bool:
 @lru_cache(maxsize=1024)
 def _known_parameter_name(symbol: str) -> str:
     long = long_token(symbol)
-    if long in _KEYWORDS:
+    if long in PARAMETER_KEYWORDS:
         return long
     return symbol if _ITEM_NAME.fullmatch(symbol) else ""
 
@@ -119,7 +121,7 @@ class ValueReader:
     def _single(self, symbol: str) -> tuple[str, bool]:
         if symbol[:1] == '"':
             return self.quoted(symbol), True
-        if not symbol or symbol[0] in _NO_VALUE or symbol[-1] == "}":
+        if symbol[:1] not in _VALUE_BEGINS or symbol[-1] == "}":
             self.scanner.fail("expected a value")
         return symbol, False
 

@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from typing import Final, TypeAlias
 
 from pcscf.h248.message import Action, ErrorDescriptor
-from pcscf.iq import procedures
+from pcscf.iq import procedures, root
 from pcscf.iq.association import Association, Gateway
 from pcscf.iq.notifications import BearerReleased
 from pcscf.iq.operations import RELEASE_PAUSE, RELEASE_PAUSE_MAX, Audit, Event, Purpose, Release, Released, RollCall
@@ -68,7 +68,7 @@ class Clearing:
         """Find out which contexts of the gateway nobody owns, and which of ours it does not have."""
         if not gateway.is_compared:
             gateway.is_compared = True
-            self._ask(gateway, procedures.audit_contexts(), Audit(frozenset(gateway.contexts)), 0, now)
+            self._ask(gateway, root.audit_contexts(), Audit(frozenset(gateway.contexts)), 0, now)
 
     def compared(
         self, gateway: Gateway, audit: Audit, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float
@@ -105,7 +105,7 @@ class Clearing:
         """Ask for our own contexts one by one. What the gateway has besides, its hanging terminations tell (H.248.36)."""
         wanted = tuple([context for context in contexts if context in gateway.contexts])
         if wanted:
-            self._ask(gateway, procedures.audit_some(wanted[:ROLL]), RollCall(wanted[:ROLL], wanted[ROLL:]), 0, now)
+            self._ask(gateway, root.audit_some(wanted[:ROLL]), RollCall(wanted[:ROLL], wanted[ROLL:]), 0, now)
 
     def _is_missing(self, gateway: Gateway, context: int) -> None:
         if context in gateway.contexts:

@@ -27,7 +27,7 @@ from pcscf.h248.transaction import (
     SyntaxRefused,
     TransactionMachine,
 )
-from pcscf.iq import inventory, procedures
+from pcscf.iq import inventory, procedures, root
 from pcscf.iq.association import Admits, Association, Gateway, Heartbeat, Peer, Traits
 from pcscf.iq.clearing import Clearing
 from pcscf.iq.media import Media
@@ -52,7 +52,7 @@ from pcscf.iq.operations import (
 )
 from pcscf.iq.overload import Urgency
 from pcscf.iq.placing import Placing
-from pcscf.iq.procedures import DEFAULT_SUPERVISION, Realms, Supervision
+from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import (
     GONE,
     contexts_in,
@@ -64,6 +64,7 @@ from pcscf.iq.replies import (
 from pcscf.iq.requests import NOT_REGISTERED, answer_untrusted
 from pcscf.iq.selection import needs_of
 from pcscf.iq.states import Change, Leaving, Lost, Restarted, Resumed
+from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision, watch_root
 from pcscf.mediasec.model import MediaPlan
 
 __all__ = ["Controller", "Limits"]
@@ -163,26 +164,26 @@ class Controller:
 
     def audit(self, mid: str, now: float) -> int:
         """The contexts that a gateway knows."""
-        return self._ask_one(mid, procedures.audit_contexts(), Audit(frozenset()), now)
+        return self._ask_one(mid, root.audit_contexts(), Audit(frozenset()), now)
 
     def hand_off(self, mid: str, controller: str, now: float) -> int:
         """Send a gateway to another controller. Done: it goes, and sessions that it still had are lost."""
         gateway = self.association.gateway(mid)
         if gateway is not None:
             self.association.move(gateway, Change.MOVING)
-        return self._ask_one(mid, procedures.hand_off(controller), HandOff(), now)
+        return self._ask_one(mid, root.hand_off(controller), HandOff(), now)
 
     def order_registration(self, mid: str, now: float) -> int:
         """A gateway shall register anew, with its contexts (TS 23.334 §8, IMS-ALG Ordered Re-register)."""
-        return self._ask_one(mid, procedures.hand_off(self.mid), Advice(), now)
+        return self._ask_one(mid, root.hand_off(self.mid), Advice(), now)
 
     def dismiss(self, mid: str, now: float) -> int:
         """Tell a gateway that its controller ends (TS 23.334 §8, IMS-ALG Out of Service)."""
-        return self._ask_one(mid, procedures.out_of_service(), Advice(), now)
+        return self._ask_one(mid, root.out_of_service(), Advice(), now)
 
     def restore(self, peer: Peer, now: float) -> None:
         """Tell whoever is at a known address that its controller started anew, so that it registers at once."""
-        self._machine.request(peer, procedures.restoration(), now)
+        self._machine.request(peer, root.restoration(), now)
 
     def died(self, mid: str, now: float) -> None:
         """The process of a gateway has ended: nobody needs to wait for its silence."""
@@ -212,7 +213,7 @@ class Controller:
         self.association.handle_timer(now)
         self._follow(now)
         for gateway in self.association.take_audits():
-            self._ask(gateway, procedures.audit_root(), Advice(), 0, now)
+            self._ask(gateway, root.audit_root(), Advice(), 0, now)
         for gateway in self.association.take_comparisons():
             self._clearing.compare(gateway, now)
         self._placing.handle_timer(now)
@@ -442,7 +443,7 @@ class Controller:
         gateway.packages = inventory.packages_untrusted(actions)
         if gateway.tells_realms:
             gateway.realms = inventory.realms_untrusted(actions)
-        watch = procedures.watch_root(self._silence, gateway.packages)
+        watch = watch_root(self._silence, gateway.packages)
         if watch:
             self._ask(gateway, watch, Advice(), 0, now)
 

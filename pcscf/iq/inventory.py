@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pcscf.h248 import packages
 from pcscf.h248.message import Action, Audit, Command, CommandName, ContextId, Media, Packages
-from pcscf.iq.procedures import ROOT
+from pcscf.iq.supervision import ROOT
 
 MAX_NAMES = 256
 """Packages, and realms, that are remembered of one gateway."""

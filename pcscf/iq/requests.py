@@ -18,7 +18,7 @@ from pcscf.iq.notifications import (
     load_untrusted,
     notifications_untrusted,
 )
-from pcscf.iq.procedures import ROOT
+from pcscf.iq.supervision import ROOT
 
 UNKNOWN_CONTEXT: Final = ErrorDescriptor(411, "The transaction refers to an unknown ContextId")
 NOT_REGISTERED: Final = 505

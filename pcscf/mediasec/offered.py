@@ -46,7 +46,7 @@ class Situation:
 class OfferedLine:
     """The m-line at `index`, which is of one of our media; `secure`: its proto is the protected one."""
 
-    __slots__ = ("before", "index", "knobs", "medium", "section", "secure", "situation")
+    __slots__ = ("before", "index", "knobs", "mappable", "medium", "section", "secure", "situation")
 
     def __init__(self, situation: Situation, index: int, medium: Medium, *, secure: bool) -> None:
         self.situation = situation
@@ -55,6 +55,8 @@ class OfferedLine:
         self.medium = medium
         self.secure = secure
         self.knobs: MediumPolicy = getattr(situation.policy, medium.name)
+        self.mappable = medium is MSRP and self.knobs.aware and paths.is_mappable(self.section)
+        """The gateway could map the path of MSRP, if it reads the frames."""
         self.before: LinePlan | None = None
         if situation.previous is not None and index < len(situation.previous.lines):
             before = situation.previous.lines[index]
@@ -115,7 +117,7 @@ class OfferedLine:
         """None: no way of standing in the path of MSRP applies. in_clear: the gateway can read the frames."""
         if self.medium is not MSRP:
             return ""
-        mappable = in_clear and self.knobs.aware and paths.is_mappable(self.section)
+        mappable = in_clear and self.mappable
         if mappable and self.before is not None and self.before.path_mode == "aware":
             return "aware"   # an end that offers CEMA again does not change what its peer can do
         if self.section.has("msrp-cema"):
@@ -217,7 +219,6 @@ class OfferedLine:
         else:
             near = legs.undecided_near_leg(medium, setup, peer, protected=protects_near)
         # With CEMA the answer may still ask for it.
-        fallback = path_mode == "agnostic" and self.knobs.aware and not self.knobs.sessmatch
-        if path_mode == "aware" or (fallback and paths.is_mappable(self.section)):
+        if path_mode == "aware" or (path_mode == "agnostic" and self.mappable and not self.knobs.sessmatch):
             near, far = paths.with_offer(near, far, self.section, mapped=access_protected, moved=path_mode == "aware")
         return (near, far) if from_ue else (far, near)

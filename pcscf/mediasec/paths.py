@@ -7,7 +7,6 @@ of the gateway, which stands as `$:$` until the gateway has chosen it.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from pcscf.mediasec.model import Leg
 from pcscf.sdp.lines import MediaSection
@@ -29,13 +28,16 @@ def is_mappable(section: MediaSection) -> bool:
     uris = path_uris(section)
     if not uris or (len(uris) > 1 and not uris[0].lower().startswith("msrp:")):
         return False
-    return all(_URI.fullmatch(uri) is not None and msrp_uri_address(uri) is not None for uri in uris)
+    for uri in uris:  # noqa: SIM110 - a generator costs more than the loop
+        if _URI.fullmatch(uri) is None or msrp_uri_address(uri) is None:
+            return False
+    return True
 
 
 def with_offer(near: Leg, far: Leg, section: MediaSection, *, mapped: bool, moved: bool) -> tuple[Leg, Leg]:
     """(near, far) with the path of an offer. moved: the far side gets it as ours; else as it came (CEMA)."""
     path = " ".join(path_uris(section))
-    return replace(near, peer_path=path), replace(far, path=_ours(path, far, mapped=mapped) if moved else path)
+    return near.with_paths("", path), far.with_paths(_ours(path, far, mapped=mapped) if moved else path, "")
 
 
 def with_answer(
@@ -45,8 +47,8 @@ def with_answer(
     path = " ".join(path_uris(section))
     before, beyond = offered
     return (
-        replace(near, path=_ours(path, near, mapped=mapped), peer_path=before.peer_path if before is not None else ""),
-        replace(far, path=beyond.path if beyond is not None else "", peer_path=path),
+        near.with_paths(_ours(path, near, mapped=mapped), before.peer_path if before is not None else ""),
+        far.with_paths(beyond.path if beyond is not None else "", path),
     )
 
 

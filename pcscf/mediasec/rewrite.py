@@ -5,19 +5,19 @@ What no plan names leaves as it came, octet by octet and in order; a description
 
 from __future__ import annotations
 
-import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pcscf.mediasec import paths
+from pcscf.mediasec import datagrams, paths
 from pcscf.mediasec.mechanisms import BY_NAME
-from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, SideMedia, StreamMedia
+from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, OfferedMedia, SideMedia, StreamMedia
 from pcscf.record import record
 from pcscf.sdp.lines import MediaSection, Sdp, Section
-from pcscf.sdp.offer import DISCARD_PORT, pair
+from pcscf.sdp.offer import DISCARD_PORT
 from pcscf.sdp.views import UNSPECIFIED, connection_host, connection_value, move_msrp_uri, setup
 
-__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer"]
+__all__ = ["LegSdp", "SideMedia", "StreamMedia", "decline", "next_body", "rewrite_answer", "rewrite_offer", "without_e2ae"]
 
 _E2AE = "3ge2ae"
 _PUSHED = ("fingerprint", "setup", "tls-id")
@@ -25,8 +25,10 @@ _NONE: tuple[str, ...] = ()
 _FROM_ALL = frozenset({_E2AE})
 # The gateway does no ICE: with candidates left in, the ends would go round it.
 _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ice-pwd", "ice-options"}
+# So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006.
+_FROM_ANCHORED |= {"source-filter", "altc", "ccap"}
 # Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
-_CAPABILITIES = {"tcap", "acap", "pcfg", "acfg", "csup", "creq"}
+_CAPABILITIES = frozenset({"tcap", "acap", "pcfg", "acfg", "csup", "creq"})
 _FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
 _FROM_UNPROTECTED = _FROM_ALL | {"fingerprint", "tls-id"}
 _FROM_SESSION = _FROM_ALL.union(_PUSHED)
@@ -34,6 +36,9 @@ _FROM_SESSION = _FROM_ALL.union(_PUSHED)
 # Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
 _OFFER_FROM_UE: Final = Direction.OFFER_FROM_UE
 _PLAIN: Final = Mode.PLAIN
+_WISH: Final = re.compile(r"\s*[0-9]+\s+3ge2ae\b", re.IGNORECASE)
+_WISH_LINE: Final = re.compile(
+    rb"^a=(?:acap:[ \t]*[0-9]+[ \t]+)?3ge2ae(?![!-9;-~])[^\r\n]*(?:\r\n|\n|\r|\Z)", re.IGNORECASE | re.MULTILINE)
 _UNPROTECTED: Final = frozenset({Mode.PLAIN, Mode.DISABLED, Mode.RELEASED})
 
 
@@ -43,16 +48,21 @@ def rewrite_offer(plan: MediaPlan, offer: Sdp, media: SideMedia) -> Sdp:
     `media` holds, for each line with `gateway`, the gateway's side towards the receiver: its core side for an offer of
     the UE, its access side for one of the core. Raises KeyError where one is missing.
     """
-    return _Rewriter(plan, offer, None, media).run()
+    return _Rewriter(plan, offer, media, is_answer=False).run()
 
 
-def rewrite_answer(plan: MediaPlan, answer: Sdp, offer: Sdp, media: SideMedia) -> Sdp:
-    """The answer as it goes back to the offerer, one m-line per m-line of `offer` (as received, before rewriting).
+def rewrite_answer(plan: MediaPlan, answer: Sdp, media: SideMedia) -> Sdp:
+    """The answer as it goes back to the offerer, one m-line per m-line of the offer.
 
     `plan` is settled; `media` holds the gateway's side towards the offerer for each line with `gateway`. Raises
     KeyError where one is missing.
     """
-    return _Rewriter(plan, answer, offer, media).run()
+    return _Rewriter(plan, answer, media, is_answer=True).run()
+
+
+def without_e2ae(description: bytes) -> bytes:
+    """A description that is no offer and no answer, without 3ge2ae; every other octet stays, whatever it is."""
+    return _WISH_LINE.sub(b"", description)
 
 
 def decline(offer: Sdp, address: str) -> Sdp:
@@ -65,20 +75,18 @@ def decline(offer: Sdp, address: str) -> Sdp:
 class _Rewriter:
     __slots__ = ("edited", "is_answer", "lines", "media", "offered", "source", "to_ue")
 
-    def __init__(self, plan: MediaPlan, source: Sdp, offer: Sdp | None, media: SideMedia) -> None:
+    def __init__(self, plan: MediaPlan, source: Sdp, media: SideMedia, *, is_answer: bool) -> None:
         self.lines = plan.lines
         self.source = source
-        self.is_answer = offer is not None
-        self.to_ue = (plan.direction is _OFFER_FROM_UE) == self.is_answer
+        self.is_answer = is_answer
+        self.to_ue = (plan.direction is _OFFER_FROM_UE) == is_answer
         self.media = media
-        self.offered: Sequence[MediaSection] = source.media if offer is None else offer.media
+        self.offered = plan.offered
         self.edited = source
-        if offer is not None and len(source.media) != len(offer.media):
+        if is_answer and len(source.media) != len(self.offered):
             sections = self._editable().media
-            sections[:] = [
-                answered or offered.closed()
-                for answered, offered in zip(pair(offer, self.edited), offer.media, strict=True)
-            ]
+            sections[len(self.offered) :] = []
+            sections += [_closed(missing) for missing in self.offered[len(sections) :]]
 
     def run(self) -> Sdp:
         self._edit_session_attributes()
@@ -87,6 +95,7 @@ class _Rewriter:
                 self._rewrite_stream(line)
             else:
                 self._rewrite_bypassed(line)
+        self._withhold_wishes()
         self._rewrite_addresses()
         return self.edited
 
@@ -114,6 +123,14 @@ class _Rewriter:
                 needed = [name for name in present if name == "setup" or not _is_bare(line)]
                 section.set_attributes({name: session.values(name) for name in needed if not section.has(name)})
 
+    def _withhold_wishes(self) -> None:
+        """3ge2ae as a capability (RFC 5939 §3.4): a configuration that needs it then names what is not there, and is none."""
+        for index, section in enumerate((self.edited.session, *self.edited.media)):
+            wishes = [value for value in section.values("acap") if _WISH.match(value)] if "acap" in section.places else []
+            if wishes:
+                edited = self._editable()
+                (edited.media[index - 1] if index else edited.session).remove_values("acap", wishes)
+
     def _rewrite_stream(self, line: LinePlan) -> None:
         section = self._editable().media[line.index]
         leg = line.access if self.to_ue else line.core
@@ -122,6 +139,8 @@ class _Rewriter:
             raise ValueError(f"m-line {line.index} uses the gateway without legs")
         role = leg.setup
         changes = _removals(section, _FROM_MAPPED if line.mapped else _FROM_ANCHORED)
+        if line.path_mode == "aware":
+            changes |= _removals(section, _CAPABILITIES)   # the gateway could not read what they offer
         if _is_bare(line):
             changes |= _removals(section, _FROM_UNPROTECTED)
         if line.mapped:
@@ -137,6 +156,8 @@ class _Rewriter:
             # Frames name the gateway by its path, so c= and m= say the same (RFC 4975 §8.1), whoever opens.
             port = ours.port
             changes |= {"path": (paths.placed(leg.path, ours.address, port),), "msrp-cema": _NONE}
+        elif datagrams.is_rtp(leg):
+            self._place_rtcp(section, leg, ours, changes)
         section.set_attributes(changes)
         section.set_media(port, self._proto(line, section))
 
@@ -149,11 +170,12 @@ class _Rewriter:
         if protected:
             changes["fingerprint"] = [f"{name} {octets}" for name, octets in ours.fingerprints]
         if self.to_ue and not self.is_answer:
+            section.set_attributes({_E2AE: _NONE})   # whatever the core wrote there, and however it spelt it
             changes[_E2AE] = ("applied",)
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
             # An answer names the association only to an offer that did (RFC 8842 §5.3).
-            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has("tls-id")):
+            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
                 changes["tls-id"] = (ours.tls_id,)
 
     def _move_path(
@@ -164,6 +186,20 @@ class _Rewriter:
         if path:
             changes["path"] = (move_msrp_uri(path, scheme, f"[{address}]:{port}" if ":" in address else f"{address}:{port}"),)
         changes["msrp-cema"] = _NONE
+
+    def _place_rtcp(self, section: MediaSection, leg: Leg, ours: StreamMedia, changes: dict[str, Sequence[str]]) -> None:
+        """a=rtcp where the sender wrote it, and where our RTCP is not on the port that it is looked for (RFC 3605 §2.1).
+
+        Beside an offer of a=rtcp-mux it says where RTCP goes when that is declined (RFC 5761 §5.1.1).
+        """
+        shared = self.is_answer and leg.rtcp_mux == "agreed"
+        if self.is_answer and not shared and section.has("rtcp-mux"):
+            changes["rtcp-mux"] = _NONE   # nobody offered it
+        port = ours.port if shared else ours.rtcp or ours.port + 1
+        if (written := section.value("rtcp")) is not None:
+            changes["rtcp"] = (f"{port} {connection_value(ours.address)}" if " " in written else str(port),)
+        elif port not in {ours.port, ours.port + 1}:
+            changes["rtcp"] = (str(port),)
 
     def _proto(self, line: LinePlan, section: MediaSection) -> str:
         """An answer speaks the proto of its offer; an offer that changes sides gets the registered spelling."""
@@ -176,11 +212,11 @@ class _Rewriter:
 
     def _rewrite_bypassed(self, line: LinePlan) -> None:
         section = self.edited.media[line.index]
-        # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6), so only ours are held closed.
-        closed = line.mode not in LIVE and line.medium is not None
+        # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6).
+        closed = line.mode not in LIVE and (line.medium is not None or line.mode is not Mode.UNUSED)
         offered = self.offered[line.index]
         if closed and self.is_answer and section.media.lower() != offered.media.lower():
-            self._editable().media[line.index] = offered.closed()
+            self._editable().media[line.index] = _closed(offered)
             return
         removals = _removals(section, _FROM_UNPROTECTED if closed or _is_bare(line) else _FROM_ALL)
         if removals:
@@ -196,8 +232,10 @@ class _Rewriter:
         """c= of every line that the gateway stands in; the session's c= only where it speaks for no line but those."""
         connections: dict[int, str] = {}
         for line in self.lines:
-            if line.gateway and connection_host(self.source, self.source.media[line.index]) not in UNSPECIFIED:
-                connections[line.index] = connection_value(self.media[line.index].address)
+            if line.gateway:
+                ours = self.media[line.index].address
+                held = connection_host(self.source, self.source.media[line.index]) in UNSPECIFIED
+                connections[line.index] = connection_value(_unspecified(ours) if held else ours)
         if not connections:
             return
         edited = self.edited
@@ -218,6 +256,16 @@ class _Rewriter:
         return True
 
 
+def _unspecified(like: str) -> str:
+    """The address on hold (RFC 3264 §8.4) in the family of another."""
+    return "::" if ":" in like else "0.0.0.0"  # noqa: S104 - nothing binds to it
+
+
+def _closed(offered: OfferedMedia) -> MediaSection:
+    """A bare m-line with port 0 for the same media (RFC 3264 §6)."""
+    return MediaSection([f"m={offered.media} 0 {offered.proto} {offered.formats}"])
+
+
 def _common(connections: Iterable[str]) -> str:
     """What all of them are; "": they differ."""
     first, *others = connections
@@ -235,7 +283,7 @@ def _removals(section: MediaSection, names: frozenset[str]) -> dict[str, Sequenc
 
 @record
 class LegSdp:
-    """What one leg was last sent: the o= line as first sent, split around its version, and a digest of all other lines.
+    """What one leg was last sent: the o= line as first sent, split around its version, and the whole body.
 
     Starts out empty; equal records mean equal octets on the wire. Holds plain values only, so it can be stored.
     """
@@ -243,7 +291,7 @@ class LegSdp:
     before: str = ""
     version: int = -1
     after: str = ""
-    digest: str = ""
+    body: bytes = b""
 
 
 def next_body(leg: LegSdp, sdp: Sdp) -> tuple[LegSdp, bytes]:
@@ -257,14 +305,20 @@ def next_body(leg: LegSdp, sdp: Sdp) -> tuple[LegSdp, bytes]:
     fields = origin.split(" ") if origin is not None else []
     if len(fields) != 6 or not (fields[2].isascii() and fields[2].isdigit()) or len(fields[2]) > 20:
         return leg, sdp.to_bytes()
-    others = "\n".join([line for line in sdp.lines() if line[0] != "o"])
-    digest = hashlib.blake2b(f"{others}\n".encode("latin-1"), digest_size=16).hexdigest()
     if leg.version < 0:
         name, session, version, *after = fields
-        return LegSdp(f"{name} {session}", int(version), " ".join(after), digest), sdp.to_bytes()
-    kept = LegSdp(leg.before, leg.version if digest == leg.digest else leg.version + 1, leg.after, digest)
-    ours = f"{kept.before} {kept.version} {kept.after}"
-    if ours != origin:
-        sdp = sdp.copy()
-        sdp.session.replace_field("o", ours)
-    return kept, sdp.to_bytes()
+        body = sdp.to_bytes()
+        return LegSdp(f"{name} {session}", int(version), " ".join(after), body), body
+    body = _with_origin(sdp, f"{leg.before} {leg.version} {leg.after}")
+    if body == leg.body:
+        return leg, body
+    stepped = leg.version + 1
+    body = _with_origin(sdp, f"{leg.before} {stepped} {leg.after}")
+    return LegSdp(leg.before, stepped, leg.after, body), body
+
+
+def _with_origin(sdp: Sdp, origin: str) -> bytes:
+    """The body with this value in its o= line."""
+    sdp = sdp.copy()
+    sdp.session.replace_field("o", origin)
+    return sdp.to_bytes()

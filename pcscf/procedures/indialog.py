@@ -6,14 +6,17 @@ rebinding must not kill a call (TS 24.229 §5.2.6.3.5).
 
 from __future__ import annotations
 
+from typing import Final
+
 from pcscf.errors import DialogUnknown, NextHopTimeout, RequestTimeout, SipError
 from pcscf.procedures import offers
 from pcscf.procedures.calls import Calls, Invitation
 from pcscf.procedures.dialogs import dialog_of, observe, steer
 from pcscf.procedures.forward import Arrival, onward_response, refuse
+from pcscf.procedures.negotiation import serve_standing
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import end, release, release_unanswered
-from pcscf.procedures.screen import strip_to_ue
+from pcscf.procedures.screen import strip_e2ae, strip_e2ae_of_response, strip_to_ue
 from pcscf.procedures.session import Session, State
 from pcscf.procedures.site import Side
 from pcscf.procedures.timer import observe_timer
@@ -22,6 +25,7 @@ from pcscf.sip.flow import Flow
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 
+_ELSEWHERE: Final = "another far end has answered the call"
 KEEPS_SESSION = frozenset({401, 407})   # a challenged BYE is repeated by its sender
 
 
@@ -37,7 +41,10 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
             if session is None or dialog is None:
                 raise DialogUnknown("no session of ours has this dialog")
             if session.state is State.ENDED:
-                _after_the_end(ports, server)
+                _after_the_end(ports, server, "the session has ended")
+                return
+            if dialog.callee.tag in session.dismissed:
+                _after_the_end(ports, server, _ELSEWHERE)
                 return
             observe(ports, session, dialog, request, source, flow)
             try:
@@ -52,6 +59,8 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
                 server.user = key
             if request.method in offers.CARRIERS:
                 await _negotiate(calls, session, request, arrival.onward, source, dialog.callee.tag)
+            else:
+                strip_e2ae(arrival.onward)
             exchange = invitation.exchange = ports.sip.request(
                 arrival.onward, destination, ports.tokens.branch(session.token, arrival.loop_hash))
         if invitation.was_cancelled:
@@ -88,6 +97,8 @@ async def acknowledge(calls: Calls, arrival: Arrival, source: Side, flow: Flow) 
 
 async def _negotiate(calls: Calls, session: Session, request: Request, onward: Request, source: Side, tag: str) -> None:
     """What the request says of media. An answer that cannot be served ends the session, an offer only its request."""
+    if request.body and session.has_lost(tag):
+        raise DialogUnknown(_ELSEWHERE)
     is_answer = offers.answered_by(session, request, source, tag) is not None
     try:
         await offers.request_passes(calls.ports, session, request, onward, source, tag)
@@ -115,6 +126,8 @@ async def _response(
     if exchange.is_local(response):
         refuse(ports, server, _unanswered(response))
         return
+    if request.method not in offers.CARRIERS or response.status >= 300:
+        strip_e2ae_of_response(onward)
     if source is Side.ACCESS:
         strip_to_ue(onward)
     ports.sip.respond(server, onward)
@@ -143,21 +156,33 @@ async def _follow(
 
 
 async def _one_dialog_less(calls: Calls, session: Session, dialog: Dialog | None) -> None:
-    """A dialog said BYE: the session ends with its last one. Several far ends may have answered (RFC 3261 §13.2.2.4)."""
-    others = [each for each in session.dialogs.values() if each is not dialog and each.confirmed]
+    """A dialog said BYE: the session ends with its last one. Several far ends may have answered (RFC 3261 §13.2.2.4).
+
+    An INVITE under way goes on to its final response: BYE ends one of its early dialogs (RFC 3261 §15).
+    """
+    if session.state is State.EARLY:
+        if dialog is not None:
+            await offers.hand_over(calls.ports, session, dialog.callee.tag)
+        return
+    others = [
+        tag for tag, each in session.dialogs.items() if each is not dialog and each.confirmed and tag not in session.dismissed]
     if not others:
         await end(calls, session)
     elif dialog is not None:
         del session.dialogs[dialog.callee.tag]
+        session.forget_media(dialog.callee.tag)
+        if session.accepted == dialog.callee.tag:
+            session.accepted = others[0]
         calls.ports.store.save_session(session)
+        await serve_standing(calls.ports, session, session.accepted)
 
 
-def _after_the_end(ports: Ports, server: ServerTransaction) -> None:
-    """What crosses our own release: a BYE wants what has happened already; anything else comes too late."""
+def _after_the_end(ports: Ports, server: ServerTransaction, why: str) -> None:
+    """What crosses a BYE of ours: another one wants what has happened already; anything else comes too late."""
     if server.request.method == "BYE":
         ports.sip.respond(server, response_to(server.request, 200, "OK"))
     else:
-        refuse(ports, server, DialogUnknown("the session has ended"))
+        refuse(ports, server, DialogUnknown(why))
 
 
 def _unanswered(response: Response) -> SipError:

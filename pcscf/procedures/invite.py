@@ -5,6 +5,8 @@ TS 33.328 §7.2.1 (the UE offers) and §7.3.1 (the core offers), TS 24.229 §6.7
 
 from __future__ import annotations
 
+from typing import Final
+
 from pcscf.errors import (
     GatewayUnavailable,
     NextHopTimeout,
@@ -17,12 +19,12 @@ from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
-from pcscf.procedures.forward import Arrival, onward_response
-from pcscf.procedures.negotiation import decide_offer, description_of, emit_offer, realms
-from pcscf.procedures.offers import response_passes
+from pcscf.procedures.forward import Arrival, onward_response, reason
+from pcscf.procedures.negotiation import decide_offer, description_of, emit_offer, realms, without_early_session
+from pcscf.procedures.offers import hand_over, response_passes
 from pcscf.procedures.ports import Exchange, Ports
 from pcscf.procedures.release import acknowledge_and_bye, end, give_up, release_unacknowledged
-from pcscf.procedures.screen import strip_to_ue
+from pcscf.procedures.screen import strip_e2ae_of_response, strip_to_ue
 from pcscf.procedures.session import Session, State, carrier
 from pcscf.procedures.site import Side
 from pcscf.procedures.timer import observe_timer
@@ -34,6 +36,9 @@ from pcscf.sip.dialog import Dialog
 from pcscf.sip.flow import Destination
 from pcscf.sip.message import Request, Response
 from pcscf.sip.transaction import ServerTransaction
+
+ANSWERED_ELSEWHERE: Final = reason(200, "Call completed elsewhere")   # RFC 3326 §3.1
+EARLY_DIALOG_TERMINATED: Final = 199   # RFC 6228
 
 
 async def invite(
@@ -50,7 +55,8 @@ async def invite(
     offer = plan = None
     if found is not None:   # else the callee offers, and the gateway is asked when it does
         offer = parse_sdp_untrusted(found.sdp)
-        plan = decide_offer(ports, binding.policy, binding.agreed, request, caller, offer, previous=None)
+        plan = decide_offer(
+            ports, binding.policy, binding.agreed, request, caller, offer, previous=None, origin=binding.origin)
     urgency = urgency_of(request, caller)
     if ports.store.session_count() >= ports.site.limits.sessions and urgency is not Urgency.EMERGENCY:
         raise GatewayUnavailable("no room for another session")
@@ -64,8 +70,8 @@ async def invite(
             media = await ports.media.reserve(plan, realms(ports, binding.flow), urgency)
         session = Session(
             token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=request.call_id,
-            invite_cseq=request.cseq[0], policy=binding.policy, agreed=binding.agreed, urgency=urgency, media=media,
-            heard=ports.now())
+            invite_cseq=request.cseq[0], policy=binding.policy, agreed=binding.agreed, behind_nat=binding.behind_nat,
+            urgency=urgency, media=media, heard=ports.now())
         ports.store.save_session(session)
         if media is not None:
             ports.record("reserved", call=session.call_id, gateway=media.gateway, context=media.context)
@@ -81,6 +87,7 @@ async def invite(
                 key = carrier(caller, session.invite_cseq, "")   # the offer of all dialogs that this INVITE makes
                 put_description(onward, found, emit_offer(session, key, caller, found.sdp, offer, plan))
                 ports.store.save_session(session)
+            without_early_session(onward)
             _record_route(ports, onward, session)
             invitation.exchange = ports.sip.request(onward, destination, ports.tokens.branch(token, arrival.loop_hash))
         async for response in invitation.exchange:
@@ -125,16 +132,23 @@ async def _response(
     _observe(ports, session, server.request, response)
     if session.state is State.ENDED:
         if 200 <= response.status < 300:
-            await acknowledge_and_bye(calls, session, response, RequestTerminated("the session was given up"))
+            await acknowledge_and_bye(calls, session, response, reason(RequestTerminated.status, "the session was given up"))
         return
+    if 200 <= response.status < 300 and _comes_too_late(session, response.to_tag):
+        await acknowledge_and_bye(calls, session, response, ANSWERED_ELSEWHERE)
+        return
+    if 200 <= response.status < 300 and session.state is State.EARLY:
+        session.accept(response.to_tag)
     onward = onward_response(response)
     try:
         if response.status < 300:
             await response_passes(ports, session, server.request, response, onward, session.caller, response.to_tag)
+        if response.status == EARLY_DIALOG_TERMINATED:
+            await hand_over(ports, session, response.to_tag)
     except SipError as error:
         await give_up(calls, session, error)
         if 200 <= response.status < 300:
-            await acknowledge_and_bye(calls, session, response, error)
+            await acknowledge_and_bye(calls, session, response, reason(error.status, error.what))
         return
     if session.callee is Side.CORE:
         strip_to_ue(onward)
@@ -142,6 +156,7 @@ async def _response(
         session.state = State.CONFIRMED
         ports.later(ports.site.deadlines.ack, lambda: release_unacknowledged(calls, session.token))
     if response.status >= 300:
+        strip_e2ae_of_response(onward)
         await end(calls, session)
     else:
         ports.store.save_session(session)
@@ -161,6 +176,13 @@ def _observe(ports: Ports, session: Session, request: Request, response: Respons
         dialog.observe_response(request, response)
     session.heard = ports.now()
     observe_timer(session, request, response, session.heard)
+
+
+def _comes_too_late(session: Session, tag: str) -> bool:
+    """Whether another far end has answered, and the gateway that stands between serves that one alone."""
+    if session.accepted in ("", tag):
+        return False
+    return any(needs_gateway(each.plan) for each in session.negotiations.values())
 
 
 async def _nothing_came(calls: Calls, session: Session, response: Response) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from pcscf.config.policy import MediaPolicy
-from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable
+from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable, UnsupportedExtension
 from pcscf.iq.media import Media, legs
 from pcscf.iq.procedures import Realms, needs_gateway
-from pcscf.mediasec.model import Agreed, Direction, MediaPlan, SideMedia
+from pcscf.mediasec.model import Agreed, Direction, Leg, MediaPlan, Origin, SideMedia
 from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import LegSdp, decline, next_body, rewrite_answer, rewrite_offer
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.session import Answer, Negotiation, Passed, Session
 from pcscf.procedures.site import Side
 from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
-from pcscf.sip.body import Description, description_untrusted
+from pcscf.sip.body import (
+    EARLY_SESSION,
+    SDP,
+    Description,
+    description_untrusted,
+    drop_early_sessions_untrusted,
+    early_session_is_required_untrusted,
+)
 from pcscf.sip.flow import Flow
 from pcscf.sip.message import Message, Request, Response
 
@@ -26,11 +32,16 @@ DIRECTION = {Side.ACCESS: Direction.OFFER_FROM_UE, Side.CORE: Direction.OFFER_FR
 def description_of(request: Request) -> Description | None:
     """The session description of a request, None where it has none: then the far end offers.
 
-    Raises BodyNotSupported where a session description may be hidden.
+    Raises BodyNotSupported where a session description may be hidden, or an early session must be understood, and
+    UnsupportedExtension where it must be supported (RFC 3959).
     """
+    if "Require" in request and EARLY_SESSION in map(str.lower, request.values("Require")):
+        raise UnsupportedExtension([EARLY_SESSION])
+    if early_session_is_required_untrusted(request):
+        raise BodyNotSupported("an early session beside the session cannot be served (RFC 3959)")
     found = description_untrusted(request)
     kind = (request.get("Content-Type") or "").strip().lower()
-    if found is None and request.body and request.method == "INVITE" and not kind.startswith("multipart/"):
+    if found is None and request.body and request.method == "INVITE" and not kind.startswith(("multipart/", SDP)):
         raise BodyNotSupported("the body of an INVITE must be application/sdp, or a multipart with one part of that kind")
     return found
 
@@ -43,11 +54,25 @@ def description_in(response: Response) -> Description | None:
         raise BadAnswer(f"the answer cannot be read: {error.what}") from error
 
 
+def without_early_session(onward: Message) -> None:
+    """Nobody gets an early session beside the session (RFC 3959), for the gateway has no stream for it.
+
+    So nobody is told that the far end knows them, and one that is described all the same goes no further.
+    """
+    drop_early_sessions_untrusted(onward)
+    if "Supported" in onward:
+        tags = onward.values("Supported")
+        kept = [tag for tag in tags if tag.lower() != EARLY_SESSION]
+        if len(kept) != len(tags):
+            onward.set_values("Supported", [", ".join(kept)] if kept else [])
+
+
 def decide_offer(
-    ports: Ports, policy: MediaPolicy, agreed: Agreed, message: Message, offerer: Side, offer: Sdp, *, previous: MediaPlan | None,
+    ports: Ports, policy: MediaPolicy, agreed: Agreed, message: Message, offerer: Side, offer: Sdp,
+    *, previous: MediaPlan | None, origin: Origin,
 ) -> MediaPlan:
     """The plan for an offer, written down with its reasons. Raises MediaNotAcceptable where it is refused."""
-    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous)
+    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous, origin=origin)
     explain(ports, message, plan)
     for index in plan.downgraded:
         ports.record("downgrade", call=message.call_id, line=index)
@@ -59,12 +84,12 @@ def decide_offer(
 def explain(ports: Ports, message: Message, plan: MediaPlan) -> None:
     """Write down the rule and the reason of every line: the log says why, per session."""
     for line in plan.lines:
-        ports.record("decided", call=message.call_id, line=line.index, mode=line.mode.value, rule=line.rule, why=line.reason)
+        ports.record("decided", call=message.call_id, line=line.index, mode=str(line.mode), rule=line.rule, why=line.reason)
 
 
 def emit_offer(session: Session, key: str, offerer: Side, received: bytes, offer: Sdp, plan: MediaPlan) -> bytes:
     """The offer as the other side gets it, kept under `key`, the transaction that carries it."""
-    rewritten = rewrite_offer(plan, offer, towards(offerer.other, session.media))
+    rewritten = rewrite_offer(plan, offer, towards(offerer.other, session.media, plan))
     emitted = _emit(session, offerer.other, key.rpartition(" ")[2], rewritten)
     session.negotiations[key] = Negotiation(offerer, Passed(received, emitted), plan)
     return emitted
@@ -77,7 +102,8 @@ async def pass_offer(ports: Ports, session: Session, message: Message, found: De
     """
     offer = parse_sdp_untrusted(found.sdp)
     standing = session.standing.get(key.rpartition(" ")[2])
-    plan = decide_offer(ports, session.policy, session.agreed, message, offerer, offer, previous=standing)
+    plan = decide_offer(
+        ports, session.policy, session.agreed, message, offerer, offer, previous=standing, origin=session.origin)
     if needs_gateway(plan):
         await tell(ports, session, plan)
     emitted = emit_offer(session, key, offerer, found.sdp, offer, plan)
@@ -98,7 +124,7 @@ async def pass_answer(
     if answer is None or (answer.passed.received != found.sdp and not answer.counts):
         answer = await _answered(ports, session, negotiation, message, found.sdp, tag)
     if counts and not answer.counts:
-        answer = replace(answer, counts=True)
+        answer = Answer(answer.passed, answer.plan, counts=True)
         session.standing[tag] = answer.plan
     negotiation.answers[tag] = answer
     ports.store.save_session(session)
@@ -118,8 +144,7 @@ async def _answered(
         raise MediaNotAcceptable(settled.warning)
     if needs_gateway(settled):
         await tell(ports, session, settled)
-    offer = parse_sdp_untrusted(negotiation.offer.received)
-    rewritten = rewrite_answer(settled, answer, offer, towards(negotiation.offerer, session.media))
+    rewritten = rewrite_answer(settled, answer, towards(negotiation.offerer, session.media, settled))
     return Answer(Passed(received, _emit(session, negotiation.offerer, tag, rewritten)), settled, counts=False)
 
 
@@ -149,9 +174,10 @@ async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
 
 
 async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
-    """Make the gateway serve what stands in this dialog; it gets its context back where that needs none.
+    """Make the gateway serve what stands in this dialog; it gets its context back where nobody needs it any more.
 
-    The mailbox is held. Raises GatewayUnavailable, InternalFailure.
+    While a call is not answered, a far end that declined does not take the gateway from the others. The mailbox is held.
+    Raises GatewayUnavailable, InternalFailure.
     """
     standing = session.standing.get(tag)
     if session.media is None:
@@ -159,27 +185,37 @@ async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
     if standing is not None and needs_gateway(standing):
         await tell(ports, session, standing)
         return
+    if not session.accepted or any(needs_gateway(plan) for plan in session.standing.values()):
+        return
     media, session.media, session.told = session.media, None, None
     ports.store.save_session(session)
     await ports.media.release(media)
 
 
 def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
-    """Whether the gateway must be told: a line came or went, a connection is to be made anew, or a peer that is known has
-    another address or certificate.
+    """Whether the gateway must be told: a line came, or went for good, a connection is to be made anew, or a peer that is known
+    is somewhere else, has another certificate, or wants its RTCP elsewhere.
 
     A repeated exchange may name other roles; they are those of a connection yet to be made, so what runs is left alone.
     """
-    if before is None:
+    if before is None or before is after:
+        return before is None
+    if after.settled and not before.settled:
         return True
     if any(line.connection != old.connection for line, old in zip(after.lines, before.lines, strict=False)):
         return True
     known = {line.index: (access, core) for line, access, core in legs(before)}
     fresh = {line.index: (access, core) for line, access, core in legs(after)}
-    return known.keys() != fresh.keys() or any(
-        leg.peer_address is not None
-        and (leg.transport, leg.peer_address, leg.peer_fingerprints) != (old.transport, old.peer_address, old.peer_fingerprints)
+    if not fresh.keys() <= known.keys() or (after.settled and known.keys() != fresh.keys()):
+        return True
+    return any(
+        leg.peer_address is not None and _whereabouts(leg) != _whereabouts(old)
         for index, pair in fresh.items() for leg, old in zip(pair, known[index], strict=True))
+
+
+def _whereabouts(leg: Leg) -> tuple[object, ...]:
+    return (
+        leg.transport, leg.peer_address, leg.peer_fingerprints, leg.rtcp, leg.rtcp_mux, leg.latched, leg.sources)
 
 
 def realms(ports: Ports, flow: Flow) -> Realms:
@@ -192,11 +228,12 @@ def _family(host: str) -> Literal["IP4", "IP6"]:
     return "IP6" if ":" in host else "IP4"
 
 
-def towards(side: Side, media: Media | None) -> SideMedia:
+def towards(side: Side, media: Media | None, plan: MediaPlan) -> SideMedia:
     """The addresses of ours that `side` gets to see."""
     if media is None:
         return {}
-    return media.access if side is Side.ACCESS else media.core
+    ours = media.access if side is Side.ACCESS else media.core
+    return {line.index: ours[media.place(line)] for line in plan.lines if line.gateway}
 
 
 def _emit(session: Session, receiver: Side, tag: str, sdp: Sdp) -> bytes:

@@ -12,10 +12,10 @@ A description in an unreliable 1xx is a preview: it is treated as what it announ
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from pcscf.errors import BadAnswer, BodyNotSupported, MalformedMessage, RequestPending, SipError
+from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.negotiation import (
     declined,
     description_in,
@@ -23,16 +23,20 @@ from pcscf.procedures.negotiation import (
     pass_answer,
     pass_offer,
     serve_standing,
+    tell,
+    without_early_session,
 )
 from pcscf.procedures.ports import Ports
-from pcscf.procedures.session import Negotiation, Session, carrier
+from pcscf.procedures.session import Answer, Negotiation, Session, carrier
 from pcscf.procedures.site import Side
 from pcscf.sip.body import SDP, Description, description_untrusted, drop_body, put_description
 from pcscf.sip.headers import parse_cseq
 from pcscf.sip.message import Request, Response
 
 CARRIERS = frozenset({"INVITE", "UPDATE", "PRACK"})
-"""Requests that carry offers and answers, in themselves or in their responses; and ACK. What others carry is left alone."""
+"""Requests that carry offers and answers, in themselves or in their responses; and ACK.
+
+What others carry describes capabilities at most (RFC 3264 §9)."""
 
 _MISSING: Final = object()
 
@@ -70,6 +74,7 @@ async def request_passes(ports: Ports, session: Session, request: Request, onwar
                 raise RequestPending("an offer of this session is still without answer")
             body = await pass_offer(ports, session, request, found, source, key)
         put_description(onward, found, body)
+    without_early_session(onward)
     if request.method == "INVITE":
         session.before[key] = session.standing.get(tag)
 
@@ -97,6 +102,7 @@ async def response_passes(
             drop_body(onward)
     elif is_final and asked is not None and asked.offerer is source:
         _without_answer(session, asked, key, tag)
+    without_early_session(onward)
     if is_final:
         is_first = session.before.pop(key, _MISSING) is not _MISSING
         if request.method != "INVITE":
@@ -123,6 +129,7 @@ async def ack_passes(ports: Ports, session: Session, ack: Request, source: Side,
             put_description(ack, found, await pass_answer(ports, session, asked, ack, found, tag, counts=True))
         elif is_due:
             raise BadAnswer("the ACK has no answer to the offer of the 2xx")
+        without_early_session(ack)
         if is_due:
             await serve_standing(ports, session, tag)
     except SipError as error:
@@ -151,6 +158,19 @@ async def roll_back(ports: Ports, session: Session, request: Request, source: Si
         await serve_standing(ports, session, tag)
 
 
+async def hand_over(ports: Ports, session: Session, tag: str) -> None:
+    """An early dialog has ended (RFC 6228): of the others, the gateway gets the one that answered last. The mailbox is held.
+
+    Raises GatewayUnavailable, InternalFailure.
+    """
+    session.forget_media(tag)
+    answers = {one: answer.plan for each in session.negotiations.values() for one, answer in each.answers.items()}
+    served = [plan for plan in (answers | session.standing).values() if needs_gateway(plan)]
+    if served:
+        await tell(ports, session, served[-1])
+    ports.store.save_session(session)
+
+
 def is_reliable(response: Response) -> bool:
     """Whether a provisional response will be acknowledged by PRACK, so that what it carries counts (RFC 3262 §3)."""
     return "RSeq" in response and "100rel" in {tag.lower() for tag in response.values("Require")}
@@ -175,7 +195,7 @@ def _without_answer(session: Session, asked: Negotiation, key: str, tag: str) ->
     if answer is None:
         session.negotiations.pop(key, None)
     elif not answer.counts:
-        asked.answers[tag] = replace(answer, counts=True)
+        asked.answers[tag] = Answer(answer.passed, answer.plan, counts=True)
         session.standing[tag] = answer.plan
 
 
@@ -192,6 +212,7 @@ def _take_out(ports: Ports, ack: Request) -> None:
         found = description_untrusted(ack)
     except BodyNotSupported:
         found = Description(ack.body)
+    without_early_session(ack)
     if found is not None:
         ports.record("description-dropped", call=ack.call_id, method="ACK")
         drop_body(ack)

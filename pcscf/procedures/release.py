@@ -30,9 +30,9 @@ async def release(calls: Calls, token: str, error: SipError) -> None:
             return
         await end(calls, session)
         for dialog in session.dialogs.values():
-            if dialog.confirmed:
-                await _bye(calls, session, dialog, session.caller, error)
-                await _bye(calls, session, dialog, session.callee, error)
+            if dialog.confirmed and dialog.callee.tag not in session.dismissed:
+                await _bye(calls, session, dialog, session.caller, reason(error.status, error.what))
+                await _bye(calls, session, dialog, session.callee, reason(error.status, error.what))
 
 
 def release_unacknowledged(calls: Calls, token: str) -> None:
@@ -63,8 +63,11 @@ async def give_up(calls: Calls, session: Session, error: SipError) -> None:
     await end(calls, session)
 
 
-async def acknowledge_and_bye(calls: Calls, session: Session, response: Response, error: SipError) -> None:
-    """A 2xx that the caller will never see: ACK it and say BYE to that callee (RFC 3261 §13.2.2.4). The mailbox is held."""
+async def acknowledge_and_bye(calls: Calls, session: Session, response: Response, why: str) -> None:
+    """A 2xx that the caller will never see: ACK it and say BYE to that callee (RFC 3261 §13.2.2.4). The mailbox is held.
+
+    why: the Reason of the BYE (RFC 3326).
+    """
     dialog = session.dialogs.get(response.to_tag or "")
     if dialog is None:
         return
@@ -75,7 +78,7 @@ async def acknowledge_and_bye(calls: Calls, session: Session, response: Response
     if dialog.callee.tag not in session.dismissed:
         session.dismissed.add(dialog.callee.tag)
         calls.ports.store.save_session(session)
-        await _bye(calls, session, dialog, session.callee, error)
+        await _bye(calls, session, dialog, session.callee, why)
 
 
 async def end(calls: Calls, session: Session) -> None:
@@ -101,9 +104,9 @@ def _decline(calls: Calls, session: Session, response: Response, ack: Request) -
         ack.set_body(body, SDP)
 
 
-async def _bye(calls: Calls, session: Session, dialog: Dialog, side: Side, error: SipError) -> None:
+async def _bye(calls: Calls, session: Session, dialog: Dialog, side: Side, why: str) -> None:
     build = dialog.bye_towards_caller if side is session.caller else dialog.bye_towards_callee
-    bye = build(is_of(calls.ports, session), reason(error.status, error.what))
+    bye = build(is_of(calls.ports, session), why)
     exchange = await _send(calls, session, bye, side)
     if exchange is not None:
         calls.start(_until_answered(exchange))

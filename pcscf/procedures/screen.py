@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pcscf.errors import MalformedMessage, SecurityAgreementRequired, UnsupportedExtension
+from pcscf.errors import BodyNotSupported, MalformedMessage, SecurityAgreementRequired, UnsupportedExtension
 from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, strip_option_tags, verify
+from pcscf.mediasec.rewrite import without_e2ae
 from pcscf.procedures.binding import Binding
+from pcscf.sip.body import drop_body, edit_descriptions_untrusted
 from pcscf.sip.headers import parse_name_addr
-from pcscf.sip.message import Message, Request
+from pcscf.sip.message import Message, Request, Response
 from pcscf.sip.uri import Uri, same_uri
 
 NEVER_FROM_UE = frozenset({
@@ -71,6 +73,23 @@ def strip_agreement_tags(request: Request) -> None:
         kept = strip_option_tags(tags)
         if len(kept) != len(tags):
             request.set_values(name, [", ".join(kept)] if kept else [])
+
+
+def strip_e2ae(message: Message) -> None:
+    """Take 3ge2ae out of descriptions that nobody negotiates, as in OPTIONS (RFC 3264 §9): it is between UE and edge alone.
+
+    All else stays octet by octet. Raises BodyNotSupported where a description that has it may be hidden.
+    """
+    if message.body and b"3ge2ae" in message.body.lower():
+        edit_descriptions_untrusted(message, without_e2ae)
+
+
+def strip_e2ae_of_response(response: Response) -> None:
+    """The same for what cannot be refused: a body that may hide it goes as a whole."""
+    try:
+        strip_e2ae(response)
+    except BodyNotSupported:
+        drop_body(response)
 
 
 def asserted_identity(request: Request, binding: Binding) -> str:

@@ -11,7 +11,7 @@ from enum import Enum
 from pcscf.config.policy import MediaPolicy
 from pcscf.iq.media import Media
 from pcscf.iq.overload import Urgency
-from pcscf.mediasec.model import Agreed, MediaPlan
+from pcscf.mediasec.model import Agreed, MediaPlan, Origin
 from pcscf.mediasec.rewrite import LegSdp
 from pcscf.procedures.site import Side
 from pcscf.sip.dialog import Dialog
@@ -76,6 +76,7 @@ class Session:
 
     caller        the side that the INVITE came from
     flow          the flow of the access leg
+    behind_nat    the UE registered from behind a NAT
     agreed        what UE and network had agreed when the session began: a later registration does not change it
     urgency       how much it matters, to a gateway that has too much to do
     media         what the session has on a gateway
@@ -85,6 +86,7 @@ class Session:
     before        per re-INVITE under way what stood when it came: a refusal leads back to it (RFC 6141 §3.4)
     sent          what each leg was last sent, for its o= line
     acknowledged  an ACK to a 2xx passed
+    accepted      To-tag of the far end whose 2xx came first, "" before it: the gateway serves that one
     dismissed     To-tags of callees whose 2xx came too late and were sent BYE
     heard         when something was last signalled (monotonic seconds)
     expires       when the session timer of its ends runs out (monotonic seconds), 0.0: there is none (RFC 4028)
@@ -99,6 +101,7 @@ class Session:
     policy: MediaPolicy
     agreed: Agreed
     urgency: Urgency = Urgency.NORMAL
+    behind_nat: bool = False
     media: Media | None = None
     state: State = State.EARLY
     told: MediaPlan | None = None
@@ -108,9 +111,15 @@ class Session:
     sent: dict[str, LegSdp] = field(default_factory=dict)
     dialogs: dict[str, Dialog] = field(default_factory=dict)
     acknowledged: bool = False
+    accepted: str = ""
     dismissed: set[str] = field(default_factory=set)
     heard: float = 0.0
     expires: float = 0.0
+
+    @property
+    def origin(self) -> Origin:
+        """Where the UE signals from."""
+        return Origin(self.flow.remote[0], self.behind_nat)
 
     @property
     def callee(self) -> Side:
@@ -119,6 +128,27 @@ class Session:
     def negotiation(self, sender: Side, cseq: int, tag: str) -> Negotiation | None:
         """The one whose offer travels in the transaction that `sender` began with this CSeq, in this dialog or in all."""
         return self.negotiations.get(carrier(sender, cseq, tag)) or self.negotiations.get(carrier(sender, cseq, ""))
+
+    def accept(self, tag: str) -> None:
+        """This far end has answered the call first: what the others negotiated is of no use any more."""
+        self.accepted = tag
+        for other in self.dialogs:
+            if other != tag:
+                self.forget_media(other)
+
+    def has_lost(self, tag: str) -> bool:
+        """Whether this dialog is an early one of a call that another far end has answered (RFC 3261 §13.2.2.4)."""
+        return self.accepted not in ("", tag) and not self.dialogs[tag].confirmed
+
+    def forget_media(self, tag: str) -> None:
+        """Drop what was negotiated in this dialog: it has ended, and others may go on."""
+        self.standing.pop(tag, None)
+        for key, negotiation in list(self.negotiations.items()):
+            negotiation.answers.pop(tag, None)
+            if key.rpartition(" ")[2] == tag:
+                del self.negotiations[key]
+        for key in [each for each in self.before if each.rpartition(" ")[2] == tag]:
+            del self.before[key]
 
     def is_negotiating(self, tag: str) -> bool:
         """Whether an offer of this dialog is still without answer."""

@@ -58,7 +58,7 @@ def gateway_file(config: Config) -> dict[str, Any]:
         "iq": {"address": gateways.embedded_address, "port": 0},
         "controllers": [str(Endpoint(reachable(gateways.iq.address), gateways.iq.port))],
         "realms": {
-            name: {"addresses": [str(address) for address in media.addresses], "ports": str(media.ports)}
+            name: {"addresses": list(media.addresses), "ports": [str(each) for each in media.ports]}
             for name, media in config.embedded_media().items()
         },
         "registration": {"wait": 0.05, "retry": 0.25, "retry_max": 1.0},
@@ -66,6 +66,7 @@ def gateway_file(config: Config) -> dict[str, Any]:
         "min_hash": weakest_hash(config.policies),
         "timers": embedded.timers.model_dump(mode="json"),
         "limits": embedded.limits.model_dump(mode="json"),
+        "http": embedded.http.model_dump(mode="json"),
         "log_level": config.log.level,
     }
 

@@ -23,9 +23,10 @@ from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased, MediaStopped
 from pcscf.iq.operations import Done, Failed, Limits, Released, Stopped
 from pcscf.iq.overload import Urgency
-from pcscf.iq.procedures import Realms, Supervision
+from pcscf.iq.procedures import Realms
 from pcscf.iq.states import AssociationEvent, GatewayState, Lost, Restarted
 from pcscf.iq.status import GatewayStatus, status_of
+from pcscf.iq.supervision import Supervision
 from pcscf.mediasec.model import MediaPlan
 
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024

@@ -12,7 +12,7 @@ from pcscf.config.values import Endpoint, NextHop
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat, Traits
 from pcscf.iq.operations import Limits as IqLimits
-from pcscf.iq.procedures import Supervision
+from pcscf.iq.supervision import Supervision
 from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reactions, Side, Site
 from pcscf.runtime.embedded import EmbeddedGateway, RestartPolicy, gateway_file, reachable
 from pcscf.runtime.iq import IqConfig

@@ -7,7 +7,7 @@ nobody edits keep their spelling, blanks and line ending.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from pcscf.errors import MalformedSdp
 
@@ -135,6 +135,14 @@ class Section:
             lines += added
             self._places = None
 
+    def remove_values(self, name: str, values: Container[str]) -> None:
+        """Take away the lines of an attribute (lower case) that have one of these values; its other lines keep their places."""
+        unwanted = [place for place, value in zip(self.places.get(name, ()), self.values(name), strict=True) if value in values]
+        for place in reversed(unwanted):
+            del self.lines[place]
+        if unwanted:
+            self._places = None
+
 
 class MediaSection(Section):
     """One m-line (RFC 8866 §5.14) with the lines under it. `port` is 0..65535, `port_count` 1 unless written."""
@@ -150,7 +158,7 @@ class MediaSection(Section):
         self.media, port, self.proto, formats = fields
         self.formats = formats.rstrip()
         port, slash, count = port.partition("/")
-        if not (_is_port(port) and (not slash or _is_port(count))):
+        if not (is_port(port) and (not slash or is_port(count))):
             raise ValueError(f"'{fields[1]}' is not a port of 0 to {MAX_PORT}")
         self.port = int(port)
         self.port_count = int(count) if slash else 1
@@ -243,7 +251,8 @@ def parse_sdp_untrusted(data: bytes) -> Sdp:
     return Sdp(Section(session), media, ending, tail)
 
 
-def _is_port(text: str) -> bool:
+def is_port(text: str) -> bool:
+    """Whether `text` is a number of 0..65535."""
     return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pcscf.errors import BodyNotSupported, MalformedMessage
 from pcscf.sip.headers import parse_params, unfold, unquote
@@ -13,12 +14,15 @@ from pcscf.sip.message import Message
 SDP: Final = "application/sdp"
 OPEN_MULTIPARTS: Final = frozenset({"multipart/mixed", "multipart/alternative", "multipart/related"})
 """Those whose parts may change: what is signed or encrypted may not (RFC 1847)."""
+EARLY_SESSION: Final = "early-session"
+"""Disposition type and option tag of a description that is of another session than this one (RFC 3959)."""
 MAX_PARTS: Final = 32
 MAX_BOUNDARY: Final = 70   # RFC 2046 §5.1.1
 
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:((?:[^\r\n]|\r?\n[ \t])*)(?:\r?\n|\Z)")
 _EMPTY_LINE: Final = re.compile(rb"\A\r?\n|\r?\n\r?\n")
 _PLAIN_ENCODINGS: Final = frozenset({"", "7bit", "8bit", "binary"})
+_DESCRIBES_BODY: Final = ("Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +34,39 @@ class Description:
     length: tuple[int, int] | None = None
 
 
+class _Part(NamedTuple):
+    """A part of a multipart: its boundary line begins at `opened`, its header at `start`, and the next boundary at `end`."""
+
+    opened: int
+    start: int
+    end: int
+    fields: dict[str, str]
+    description: Description | None
+
+    @property
+    def disposition(self) -> str:
+        return self.fields.get("content-disposition", "")
+
+
 def description_untrusted(message: Message) -> Description | None:
-    """The session description that `message` carries, None where it carries none.
+    """The description of the session that `message` carries, None where it carries none; one of an early session does not count.
 
     Raises BodyNotSupported where that cannot be told, or where it could not be rewritten in its place: an encoded, nested,
     signed or encrypted body, one with several descriptions, one that is no multipart though it says so.
     """
     if not message.body:
         return None
-    kind, _, parameters = (message.get("Content-Type") or "").partition(";")
-    kind = kind.strip().lower()
+    kind, parameters = _kind(message)
     if kind == SDP:
-        _check(message.get("Content-Encoding") or "", "", message.get("Content-Disposition") or "")
-        return Description(message.body)
+        _check(message.get("Content-Encoding") or "", "")
+        return None if _is_early(message.get("Content-Disposition") or "") else Description(message.body)
     if not kind.startswith("multipart/"):
         return None
-    if kind not in OPEN_MULTIPARTS or message.get("Content-Encoding"):
-        raise BodyNotSupported(f"a session description in {kind[:60]} cannot be read and rewritten")
-    return _only_description(message.body, _boundary(parameters))
+    found = [part.description for part in _parts(message, kind, parameters) if not _is_early(part.disposition)]
+    described = [each for each in found if each is not None]
+    if len(described) > 1:
+        raise BodyNotSupported("the multipart has several session descriptions")
+    return described[0] if described else None
 
 
 def put_description(message: Message, found: Description, sdp: bytes) -> None:
@@ -63,11 +82,81 @@ def put_description(message: Message, found: Description, sdp: bytes) -> None:
     message.set_body(head + sdp + tail)
 
 
+def edit_descriptions_untrusted(message: Message, edit: Callable[[bytes], bytes]) -> None:
+    """Put what `edit` makes of it in the place of every description in `message`, whatever session it is of.
+
+    Raises BodyNotSupported where one may be hidden.
+    """
+    kind, parameters = _kind(message)
+    if kind == SDP:
+        put_description(message, Description(message.body), edit(message.body))
+    elif kind.startswith("multipart/"):
+        for part in reversed(list(_parts(message, kind, parameters))):   # from behind, so that places before it stay right
+            if part.description is not None:
+                put_description(message, part.description, edit(part.description.sdp))
+
+
+def early_session_is_required_untrusted(message: Message) -> bool:
+    """Whether a description of an early session must be understood: `handling` is "required" where it is not said
+    (RFC 3261 §20.11). Raises BodyNotSupported as `description_untrusted`.
+    """
+    return any(_is_required(disposition) for disposition in _early_dispositions(message))
+
+
+def drop_early_sessions_untrusted(message: Message) -> None:
+    """Take the descriptions of early sessions out of `message`; a body that is left without parts goes as a whole.
+
+    Raises BodyNotSupported as `description_untrusted`.
+    """
+    if not _early_dispositions(message):
+        return
+    kind, parameters = _kind(message)
+    if kind == SDP:
+        drop_body(message)
+        return
+    parts = list(_parts(message, kind, parameters))
+    early = [part for part in parts if _is_early(part.disposition)]
+    if len(early) == len(parts):
+        drop_body(message)
+        return
+    body = message.body
+    for part in reversed(early):
+        body = body[: part.opened] + body[part.end :]
+    message.set_body(body)
+
+
 def drop_body(message: Message) -> None:
     """Send the message on without its body and what describes it."""
-    for name in ("Content-Type", "Content-Encoding", "Content-Disposition", "Content-Language"):
+    for name in _DESCRIBES_BODY:
         message.remove(name)
     message.set_body(b"")
+
+
+def _early_dispositions(message: Message) -> list[str]:
+    """The Content-Disposition of every description of an early session."""
+    if not message.body or ("Content-Disposition" not in message and b"early-session" not in message.body.lower()):
+        return []
+    kind, parameters = _kind(message)
+    if kind == SDP:
+        found = [message.get("Content-Disposition") or ""]
+    else:
+        found = [part.disposition for part in _parts(message, kind, parameters)] if kind.startswith("multipart/") else []
+    return [each for each in found if _is_early(each)]
+
+
+def _is_early(disposition: str) -> bool:
+    return disposition.partition(";")[0].strip().lower() == EARLY_SESSION
+
+
+def _is_required(disposition: str) -> bool:
+    parameters = [each.strip().lower().replace(" ", "") for each in disposition.split(";")[1:]]
+    return "handling=optional" not in parameters
+
+
+def _kind(message: Message) -> tuple[str, str]:
+    """The media type of the body in lower case, and the parameters of it."""
+    kind, _, parameters = (message.get("Content-Type") or "").partition(";")
+    return kind.strip().lower(), parameters
 
 
 def _boundary(parameters: str) -> str:
@@ -81,9 +170,12 @@ def _boundary(parameters: str) -> str:
     return boundary
 
 
-def _only_description(body: bytes, boundary: str) -> Description | None:
+def _parts(message: Message, kind: str, parameters: str) -> Iterator[_Part]:
+    """The parts of a multipart in order. Raises BodyNotSupported."""
+    if kind not in OPEN_MULTIPARTS or message.get("Content-Encoding"):
+        raise BodyNotSupported(f"a session description in {kind[:60]} cannot be read and rewritten")
+    body, boundary = message.body, _boundary(parameters)
     line = re.compile(rb"(?:\A|\r?\n)--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
-    found: Description | None = None
     place, parts = line.search(body), 0
     while place is not None and not place[1]:
         # The line break before a boundary belongs to it, also where it ends the boundary before (an empty part).
@@ -93,18 +185,14 @@ def _only_description(body: bytes, boundary: str) -> Description | None:
         parts += 1
         if parts > MAX_PARTS:
             raise BodyNotSupported(f"the multipart has more than {MAX_PARTS} parts")
-        one = _description_in(body, place.end(), max(place.end(), following.start()))
-        if one is not None and found is not None:
-            raise BodyNotSupported("the multipart has several session descriptions")
-        found = one or found
+        yield _part(body, place.start(), place.end(), max(place.end(), following.start()))
         place = following
     if not parts:
         raise BodyNotSupported("the multipart has no part")
-    return found
 
 
-def _description_in(body: bytes, start: int, end: int) -> Description | None:
-    """The description that is the part between `start` and `end`, None where it is something else."""
+def _part(body: bytes, opened: int, start: int, end: int) -> _Part:
+    """The part whose header begins at `start`."""
     part = body[start:end]
     gap = _EMPTY_LINE.search(part)
     head = part[: gap.start()] if gap is not None else part
@@ -125,23 +213,20 @@ def _description_in(body: bytes, start: int, end: int) -> Description | None:
     if kind.startswith("multipart/"):
         raise BodyNotSupported("a multipart in a multipart cannot be read")
     if kind != SDP:
-        return None
+        return _Part(opened, start, end, fields, None)
     if gap is None:
         raise BodyNotSupported("a part of the multipart has no empty line after its header")
-    _check(
-        fields.get("content-encoding", ""), fields.get("content-transfer-encoding", ""), fields.get("content-disposition", ""))
+    _check(fields.get("content-encoding", ""), fields.get("content-transfer-encoding", ""))
     length = None
     if "content-length" in fields:
         first, last = places["content-length"]
         length = start + first, start + last
         blanks = part[first:last]
         length = length[0] + len(blanks) - len(blanks.lstrip()), length[1] - len(blanks) + len(blanks.rstrip())
-    return Description(part[gap.end() :], start + gap.end(), length)
+    return _Part(opened, start, end, fields, Description(part[gap.end() :], start + gap.end(), length))
 
 
-def _check(encoding: str, transfer_encoding: str, disposition: str) -> None:
-    """Raises BodyNotSupported for a description that is encoded, or of another session than this one (RFC 3959)."""
+def _check(encoding: str, transfer_encoding: str) -> None:
+    """Raises BodyNotSupported for a description that is encoded."""
     if encoding or transfer_encoding.lower() not in _PLAIN_ENCODINGS:
         raise BodyNotSupported("a session description must come without an encoding")
-    if disposition.partition(";")[0].strip().lower() == "early-session":
-        raise BodyNotSupported("an early session beside the session cannot be served")

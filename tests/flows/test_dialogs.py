@@ -330,27 +330,7 @@ def test_forks_that_offer_themselves() -> None:
         ladder.tag = "one"
         await ladder.climb("callee: 200 INVITE\ncaller: ACK")
         assert core_peer(play.bed) == ("198.51.100.50", 40100)
-        ladder.tag = "two"
-        await ladder.climb("callee: 200 INVITE\ncaller: ACK\ncaller: BYE\ncallee: 200")
-        ladder.tag = "one"
         await ladder.climb(ENDS)
-
-    run(story, "from-ue")
-
-
-def test_two_2xx_that_offer_and_both_are_acknowledged() -> None:
-    async def story(play: Play) -> None:
-        ladder = Ladder(play, BODIES)
-        await ladder.climb("caller: INVITE")
-        for ladder.tag, body in (("one", "offer here"), ("two", "offer there")):
-            await ladder.climb(f"callee: 200 INVITE ({body})\ncaller: ACK (answer)")
-        assert core_peer(play.bed) == ("198.51.100.50", 40200)
-        repeated = next(each for each in play.callee.peer.sent if b"40100" in each)
-        play.callee.peer.send(repeated)
-        await play.bed.settle(1)
-        assert core_peer(play.bed) == ("198.51.100.50", 40200)   # what is said again takes the gateway from nobody
-        for ladder.tag in ("one", "two"):
-            await ladder.climb(ENDS)
 
     run(story, "from-ue")
 

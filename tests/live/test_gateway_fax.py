@@ -59,7 +59,7 @@ async def call(gateway: Bench, offer: Sdp, direction: Direction, answer: Sdp) ->
     settled = settle(plan, answer)
     assert settled.action == "forward"
     media = read_configured_untrusted(media, settled, await told(gateway, configure(media, settled)))
-    near = seen(rewrite_answer(settled, answer, offer, media.access if from_ue else media.core))
+    near = seen(rewrite_answer(settled, answer, media.access if from_ue else media.core))
     near.context = media.context
     return settled, near, far
 

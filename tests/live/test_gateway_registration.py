@@ -18,7 +18,7 @@ from pcscf.h248.transaction import H248Timers
 from tests.support.gatewaybed import FAST, Controller, add, bench, controller
 
 IMPATIENT = H248Timers(repeat=0.02, repeat_max=0.05, t_max=0.15, provisional=0.5)
-REALMS = (Realm("access", ("127.0.0.1",), (42000, 46999)),)
+REALMS = (Realm("access", ("127.0.0.1",), ((42000, 46999),)),)
 
 
 def config(*controllers: Controller, parent: int = 0, host: str = "127.0.0.1") -> GatewayConfig:

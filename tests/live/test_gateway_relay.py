@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from OpenSSL import SSL
 
+from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Fingerprint, Identity
 from pcscf.gateway.config import GatewayLimits
 from pcscf.gateway.endpoint import Endpoint, PeerClosed, PlainEndpoint, TlsContext, TlsEndpoint, TlsRole
@@ -66,8 +67,8 @@ class Peer:
         self.endpoint.send(data)
         self.flush()
 
-    async def read(self, size: int) -> bytes:
-        async with asyncio.timeout(10):
+    async def read(self, size: int, *, within: float = 10) -> bytes:
+        async with asyncio.timeout(within):
             while len(self.got) < size and await self.pump():
                 pass
         taken, self.got = self.got[:size], self.got[size:]
@@ -163,8 +164,8 @@ async def test_bytes_pass_both_ways(host: str) -> None:
         assert established.facts["fingerprint"] == UE_PRINT
         assert gateway.kinds() == ["tcp-accepted", "tls-established", "tcp-connected"]
         statistics = gateway.gateway.relay.statistics
-        assert statistics.total.handshakes == 1
-        assert statistics.total.connections == 2
+        assert statistics.handshakes == {"TLSv1.3": 1}
+        assert statistics.connections == {"tls": 1, "tcp": 1}
 
 
 @on_both_loops
@@ -439,18 +440,21 @@ async def test_a_reset_takes_the_other_side_down() -> None:
 async def test_a_slow_reader_is_waited_for_in_bounded_memory() -> None:
     """The sender is stopped by TCP; the gateway holds its write buffer and one read, never the whole transfer."""
     limit = 65_536
-    async with bench(limits=GatewayLimits(write_buffer=limit)) as gateway, protected_call(gateway) as (ue, core, access_side, _):
+    async with bench(limits=GatewayLimits(write_buffer=limit)) as gateway, protected_call(gateway) as (ue, core, _, _):
         raw = core.writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         core.writer.transport.pause_reading()
-        total = 24_000_000
+        total = 24_000_000   # more than the kernel's buffers hold
         block = os.urandom(1_000_000)
         for _ in range(total // len(block)):
             ue.send(block)
         legs = gateway.gateway.relay.legs
-        held = []
-        for _ in range(60):
+        held: list[int] = []
+        before, quiet = -1, 0
+        while quiet < 20:   # until nothing moves any more, however long a busy machine takes
             await asyncio.sleep(0.01)
+            passed = gateway.gateway.relay.passed()["tls"].received
+            before, quiet = passed, quiet + 1 if passed == before and held and max(held) else 0
             for leg in legs:
                 assert leg.connection is not None
                 transport = leg.connection._transport
@@ -460,8 +464,8 @@ async def test_a_slow_reader_is_waited_for_in_bounded_memory() -> None:
         assert max(held) <= limit + 2 * 65_536
         assert ue.writer.transport.get_write_buffer_size() > total // 4
         core.writer.transport.resume_reading()
-        assert await core.read(total) == block * (total // len(block))
-        assert access_side.context in gateway.gateway.relay.statistics.contexts
+        assert await core.read(total, within=90) == block * (total // len(block))
+        assert gateway.gateway.relay.passed()["tls"].received == total
 
 
 @on_both_loops
@@ -495,7 +499,7 @@ async def test_a_refused_connect_is_notified() -> None:
         assert notified["g/cause"]["Failurecause"] == "TCP connection refused"
         assert notified[""]["termination"] == core_side.termination
         assert gateway.kinds() == ["tcp-failed"]
-        assert gateway.gateway.relay.statistics.total.failures == {"CONNECT_REFUSED": 1}
+        assert gateway.gateway.relay.statistics.failures == {Cause.CONNECT_REFUSED: 1}
 
 
 @on_both_loops
@@ -570,9 +574,10 @@ async def test_subtract_ends_both_sides_in_order_and_frees_the_ports() -> None:
         assert await core.read_to_end() == b""
         await ue.read_to_end()
         assert PeerClosed() in ue.endpoint.events
-        assert gateway.gateway.relay._listeners == {}
-        assert gateway.gateway.relay.statistics.contexts == {}
-        assert gateway.gateway.relay.statistics.total.octets == len(UE_WORDS)
+        assert len(gateway.gateway.relay.ports) == 0
+        assert gateway.gateway.relay.legs == []
+        passed = gateway.gateway.relay.passed()
+        assert (passed["tls"].received, passed["tcp"].sent) == (len(UE_WORDS), len(UE_WORDS))
 
 
 @on_both_loops
@@ -619,7 +624,7 @@ async def test_busy_ports_are_skipped_and_an_exhausted_realm_says_so() -> None:
             reply = await gateway.ask(f"Context=${{{add('core', ours='passive')}}}")
             error = reply.actions[0].commands[0].error
             assert error is not None
-            assert error.code == 432
+            assert error.code == 510
 
 
 @on_both_loops

@@ -52,7 +52,7 @@ terminations = st.one_of(
     st.text(ALPHANUMERIC + "_/*$", min_size=1, max_size=64).filter(lambda text: text.lower() not in {"c", "context"}),
 )
 safe_values = st.text(ALPHANUMERIC + "+-&!_/'?@^`~*$\\()%|.", min_size=1, max_size=20)
-strings = st.text(st.characters(codec="utf-8", exclude_characters='"', min_codepoint=32), max_size=20)
+strings = st.text(st.characters(codec="utf-8", exclude_characters='"', min_codepoint=32) | st.just("\t"), max_size=20)
 times = st.from_regex(r"[0-9]{8}T[0-9]{8}", fullmatch=True)
 
 
@@ -115,7 +115,8 @@ services = st.builds(
     timestamp=st.just("") | times,
     extensions=tuples(st.builds(Property, st.just("X-abc"), values), most=1),
 )
-audits = st.builds(Audit, tuples(st.sampled_from(["Media", "Packages", "Media{TerminationState{ServiceStates}}", "Statistics"])))
+audit_items = st.sampled_from(["Media", "Packages", "Media{TerminationState{ServiceStates}}", "Statistics"])
+audits = st.builds(Audit, st.lists(audit_items, max_size=3, unique=True).map(tuple))
 descriptors = st.one_of(
     media,
     st.just(Events()),

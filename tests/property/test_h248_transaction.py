@@ -1,18 +1,24 @@
-"""Two machines over a network that loses, repeats and reorders: each request is executed at most once, and every wait ends."""
+"""Two machines over a network that loses, repeats and reorders: each request is executed at most once, and every wait ends.
+
+So it is over connections that break: what they carried is lost, and the next one carries what still waits.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pcscf.h248.message import Action, Audit, Command, CommandName, ErrorDescriptor
+from pcscf.h248.peer import ConnectionPeer
 from pcscf.h248.transaction import H248Timers, Peer, ReplyReceived, RequestFailed, RequestReceived, TransactionMachine
 
-CONTROLLER: Peer = ("192.0.2.1", 2944)
-GATEWAY: Peer = ("192.0.2.2", 2944)
+ENDS: dict[bool, tuple[Peer, Peer]] = {
+    False: (("192.0.2.1", 2944), ("192.0.2.2", 2944)),
+    True: (ConnectionPeer("192.0.2.1", 2944), ConnectionPeer("192.0.2.2", 2944)),
+}
 
 
 def question(number: int) -> tuple[Action, ...]:
@@ -27,15 +33,24 @@ def answer(number: int) -> tuple[Action, ...]:
     fates=st.lists(st.lists(st.floats(0.001, 10), max_size=3), max_size=200),
     executions=st.lists(st.sampled_from([0.0, 0.01, 0.7, 3.0, 100.0]), min_size=1, max_size=6),
     refuse=st.booleans(),
+    connected=st.booleans(),
+    connections=st.lists(st.floats(0.1, 40), max_size=4),
 )
-def test_at_most_once_and_always_an_end(fates: list[list[float]], executions: list[float], refuse: bool) -> None:
-    """`fates`: for each datagram the delays with which it arrives, none when it is lost; later ones arrive at once."""
+def test_at_most_once_and_always_an_end(
+    fates: list[list[float]], executions: list[float], refuse: bool, connected: bool, connections: list[float]
+) -> None:
+    """`fates`: for each message the delays with which it arrives, none when it is lost; later ones arrive at once.
+
+    connections: when what waits is sent once more, because a new connection stands.
+    """
+    controller, gateway = ENDS[connected]
     machines = {
-        CONTROLLER: TransactionMachine("[192.0.2.1]:2944", timers=H248Timers(), first_id=1),
-        GATEWAY: TransactionMachine("[192.0.2.2]:2944", timers=H248Timers(), first_id=1),
+        controller: TransactionMachine("[192.0.2.1]:2944", timers=H248Timers(), first_id=1),
+        gateway: TransactionMachine("[192.0.2.2]:2944", timers=H248Timers(), first_id=1),
     }
-    asked = {machines[CONTROLLER].request(GATEWAY, question(number), 0.0): number for number in range(1, len(executions) + 1)}
-    waiting: list[tuple[float, int, object]] = []
+    asked = {machines[controller].request(gateway, question(number), 0.0): number for number in range(1, len(executions) + 1)}
+    waiting: list[tuple[float, int, object]] = [(when, -number, None) for number, when in enumerate(connections)]
+    heapify(waiting)
     coming = iter(fates)
     executed: Counter[int] = Counter()
     ended: Counter[int] = Counter()
@@ -73,7 +88,9 @@ def test_at_most_once_and_always_an_end(fates: list[list[float]], executions: li
                     machines[destination].receive(data, source, now)
                 case (handle, number):
                     said = ErrorDescriptor(510, "no") if refuse else answer(number)
-                    machines[GATEWAY].reply(handle, said, now)
+                    machines[gateway].reply(handle, said, now)
+                case None:
+                    machines[controller].resend(gateway, now)
     assert now < 1000
     assert all(count == 1 for count in executed.values())
     assert ended == Counter(dict.fromkeys(asked, 1))

@@ -65,7 +65,7 @@ def attributes(side: Side) -> st.SearchStrategy[list[str]]:
         f"a=fingerprint:sha-256 {certificate}", f"a=Fingerprint:SHA-256  {certificate.lower()}", "a=3ge2ae:requested",
         "a=3GE2AE:applied", "a=msrp-cema", f"a=tls-id:{association}", f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}",
         f"c=IN IP4 {side.address}", f"a=candidate:1 1 UDP 1 {side.address} 9 typ host", f"a=ice-pwd:{key}",
-        f"a=acap:1 fingerprint:sha-256 {certificate}", "a=x-other:1",
+        f"a=acap:1 fingerprint:sha-256 {certificate}", "a=acap:2 3ge2ae:requested", "a=x-other:1",
     ]  # fmt: skip
     return st.lists(st.sampled_from(written), max_size=8, unique_by=lambda line: line[:8].lower())
 
@@ -123,6 +123,7 @@ def test_what_belongs_to_one_side_stays_there(
 def _check(explanation: Explanation, sent: Sdp) -> None:
     sender, gateway = (UE, CORE_ADDRESS) if explanation.from_ue else (CORE, ACCESS_ADDRESS)
     assert not sent.session.has("3ge2ae")
+    assert {line.strip() for line in sent.lines() if "3ge2ae" in line.lower()} <= {"a=3ge2ae:applied"}
     for line in explanation.plan.lines:
         section = sent.media[line.index]
         applied = not explanation.from_ue and not explanation.is_answer and line.mode is Mode.PROTECT

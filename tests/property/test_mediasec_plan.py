@@ -24,7 +24,7 @@ CORE = {i: StreamMedia("2001:db8::9", 40_000 + i) for i in range(6)}
 MECHANISMS = st.frozensets(st.sampled_from(["msrp-tls", "bfcp-tls", "udptl-dtls"]))
 AGREED = st.builds(Agreed, MECHANISMS, MECHANISMS)
 CAPABILITIES = st.builds(
-    Capabilities, st.frozensets(st.sampled_from(["msrp", "bfcp", "fax"])), st.frozensets(st.sampled_from(["TCP", "UDP"]))
+    Capabilities, st.frozensets(st.sampled_from(["msrp", "bfcp", "fax"])), st.frozensets(st.sampled_from(["TCP", "UDP", "RTP"]))
 )
 KNOBS = st.builds(
     MediumPolicy,
@@ -98,7 +98,7 @@ def test_offer_and_answer(
     settled = settle(plan, answer)
     assert [line.index for line in settled.lines] == list(range(len(offer.media)))
     _check_roles(settled)
-    back = rewrite_answer(settled, answer, offer, to_offerer)
+    back = rewrite_answer(settled, answer, to_offerer)
     _check_sent(settled, back, to_ue=direction is Direction.OFFER_FROM_UE, is_answer=True)
     assert len(back.media) == len(offer.media)
     for line in settled.lines:
@@ -119,7 +119,7 @@ def _check_sent(plan: MediaPlan, out: Sdp, *, to_ue: bool, is_answer: bool) -> N
         if not line.mapped or line.mode not in LIVE:
             continue
         fingerprints = effective_values(out, section, "fingerprint")
-        assert is_protected(section.proto) == to_ue
+        assert is_protected(section.proto) == (to_ue or line.core_protected)
         assert fingerprints == ((f"sha-256 {OUR_HASH}",) if to_ue else ())
         assert section.port != 0
 
@@ -137,8 +137,9 @@ def _check_roles(plan: MediaPlan) -> None:
             assert access.transport in {"TCP/TLS", "UDP/DTLS"}
         else:
             assert access.tls is None
-        assert core.tls is None
-        assert core.transport in {"TCP", "UDP"}
+        if not line.core_protected:
+            assert core.tls is None
+            assert core.transport in {"TCP", "UDP", "RTP/AVP", "UDP/TLS/RTP/SAVPF"}
         assert not (line.medium == "msrp" and access.tcp == core.tcp == "connect")
 
 
@@ -155,7 +156,7 @@ def test_setup_answers_are_legal(policy: MediaPolicy, agreed: Agreed, offer: Sdp
         session = ("v=0", f"a=setup:{answered}", f"a=fingerprint:sha-256 {PEER_HASH}")
         answer = parse_sdp_untrusted("\r\n".join((*session, *lines, "")).encode())
         settled = settle(plan, answer)
-        back = rewrite_answer(settled, answer, offer, sides(direction)[1])
+        back = rewrite_answer(settled, answer, sides(direction)[1])
         for line in settled.lines:
             if line.mode in {Mode.TERMINATE, Mode.PROTECT} and line.medium != "fax":
                 offered = setup(offer, offer.media[line.index]) or "active"

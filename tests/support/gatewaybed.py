@@ -182,14 +182,14 @@ def local_of(context: int, command: Command) -> Local:
 @asynccontextmanager
 async def bench(
     *, timers: GatewayTimers = FAST, limits: GatewayLimits | None = None, host: str = "127.0.0.1",
-    ports: tuple[int, int] = (42000, 46999),
+    ports: tuple[int, int] = (42000, 46999), realms: tuple[Realm, ...] = (), **settings: Any,
 ) -> AsyncIterator[Bench]:  # fmt: skip
-    """A registered gateway whose two realms are the loopback address."""
+    """A registered gateway whose two realms are the loopback address, unless `realms` says otherwise; settings: of its config."""
     iq = await controller(host="127.0.0.1")
     traced: list[GatewayTraceEvent] = []
     config = GatewayConfig(
-        mid="[127.0.0.1]:1", controllers=(iq.address,), realms=(Realm("access", (host,), ports), Realm("core", (host,), ports)),
-        timers=timers, limits=limits or GatewayLimits(),
+        mid="[127.0.0.1]:1", controllers=(iq.address,), timers=timers, limits=limits or GatewayLimits(),
+        realms=realms or (Realm("access", (host,), (ports,)), Realm("core", (host,), (ports,))), **settings,
     )  # fmt: skip
     gateway = Gateway(config, trace=traced.append)
     await gateway.start()

@@ -7,10 +7,12 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from pcscf.errors import H248Error
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
-from pcscf.gateway.model import Configure
+from pcscf.gateway.model import Configure, Wanted
+from pcscf.gateway.statistics import Count
 from pcscf.h248.message import (
     Action,
     Command,
@@ -30,8 +32,8 @@ RSA_FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in ra
 CONTROLLER = ("127.0.0.1", 2944)
 ADDRESS = ("127.0.0.2", 2944)
 REALMS = (
-    Realm("access", ("203.0.113.7",), (30000, 39999)),
-    Realm("core", ("198.51.100.7",), (41000, 49999)),
+    Realm("access", ("203.0.113.7",), ((30000, 39999),)),
+    Realm("core", ("198.51.100.7",), ((41000, 49999),)),
 )
 
 
@@ -39,17 +41,19 @@ class _Ports:
     """Addresses out of thin air."""
 
     def __init__(self) -> None:
-        self._free = {realm.name: itertools.count(realm.ports[0], 2) for realm in REALMS}
+        self._free = {realm.name: itertools.count(realm.ports[0][0], 2) for realm in REALMS}
 
-    def reserve(self, realm: str, family: str, port: int | None) -> tuple[str, int] | None:
-        address = next(each.addresses[0] for each in REALMS if each.name == realm)
-        return None if family == "IP6" else (address, port or next(self._free[realm]))
-
-    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> tuple[str, int] | None:
-        return self.reserve(realm, family, port)
+    def reserve(self, wanted: Wanted) -> tuple[str, int]:
+        if wanted.family == "IP6":
+            raise H248Error(449, "Unsupported or Unknown Parameter or Property Value: no IPv6 address")
+        address = next(each.addresses[0] for each in REALMS if each.name == wanted.realm)
+        return address, wanted.port or next(self._free[wanted.realm])
 
     def release(self, local: tuple[str, int]) -> None:
         """They come back to nobody."""
+
+    def count(self, leg: Any) -> Count:
+        return Count()
 
     def idle_since(self, leg: Any, direction: str) -> float:
         return 0.0
@@ -65,7 +69,8 @@ class MemoryGateway(asyncio.DatagramProtocol):
     def __init__(self, first_id: int = 1) -> None:
         own_dtls = {"sha-256": (FINGERPRINT, RSA_FINGERPRINT)}
         settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000, dtls_fingerprints=own_dtls)
-        self.table = ContextTable(settings, _Ports())
+        ports = _Ports()
+        self.table = ContextTable(settings, ports, ports)
         self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)
         self.answer: Callable[[tuple[str, ...]], ErrorDescriptor | str | None] = lambda _commands: None
         self.asked: list[tuple[str, ...]] = []

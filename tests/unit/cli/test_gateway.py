@@ -42,8 +42,8 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
         mid="gw1",
         controllers=(("127.0.0.1", 2944),),
         realms=(
-            Realm("access", ("127.0.0.1", "::1"), (33000, 33099)),
-            Realm("core", ("127.0.0.1",), (33100, 33199)),
+            Realm("access", ("127.0.0.1", "::1"), ((33000, 33099),)),
+            Realm("core", ("127.0.0.1",), ((33100, 33199),)),
         ),
         bind=("127.0.0.1", 0),
         profile="threegup/2",

@@ -69,8 +69,8 @@ def test_lab_is_what_the_documents_say() -> None:
     assert (config.iq.address, config.iq.port, config.iq.own_mid) == ("127.0.0.1", 2944, "[127.0.0.1]:2944")
     assert config.gateways.embedded.enabled
     media = config.embedded_media()
-    assert media["access"].ports == PortRange(12000, 21999)
-    assert media["core"].ports == PortRange(22000, 31999)
+    assert media["access"].ports == (PortRange(12000, 21999),)
+    assert media["core"].ports == (PortRange(22000, 31999),)
 
 
 def test_default_yaml_shows_every_default(write: Write) -> None:
@@ -185,9 +185,9 @@ def test_a_missing_key_is_told_at_its_block_with_its_meaning(write: Write) -> No
         ),
         (
             "embedded: true",
-            "embedded: {media: {access: {addresses: [192.0.2.1, 192.0.2.2], ports: 2000-3000}}}",
+            "embedded: {media: {access: {addresses: [192.0.2.1, 192.0.2.1], ports: 2000-3000}}}",
             8,
-            "family",
+            "192.0.2.1 stands there twice",
         ),
         (
             "embedded: true",
@@ -372,7 +372,36 @@ def test_a_gateway_on_its_own(write: Write) -> None:
     gateway = load_gateway(path, ["iq.port=2946"])
     assert gateway.controllers == (Endpoint("192.0.2.1", 2944), Endpoint("2001:db8::1", 2950))
     assert gateway.own_mid == "[127.0.0.1]:2946"
-    assert len(gateway.realms["access"].ports) == 1000
+    assert sum(map(len, gateway.realms["access"].ports)) == 1000
+
+
+@pytest.mark.parametrize(
+    ("realm", "line", "part", "hint"),
+    [
+        ("addresses: [192.0.2.1]\n    ports: [2000-2999, 2500-3999]", 3, "ports: 2000-2999 and 2500-3999 overlap", "2000-3999"),
+        ("ports: 2000-2999\n    addresses:\n      - 192.0.2.1\n      - 0.0.0.0", 7, "a wildcard cannot stand", "peers reach"),
+        ("ports: 2000-2999\n    addresses:\n      - 192.0.2.1\n      - ff02::1", 7, "multicast", "of this host"),
+        ("ports: 2000-2999\n    addresses:\n      - 192.0.2.300", 6, "not an IP address", "write an IPv4 or IPv6 address"),
+        ("addresses: 192.0.2.1\n    ports:\n      - 2000-2999\n      - 3000", 7, "must be text", "quotes"),
+        ("addresses: 192.0.2.1\n    ports: []", 5, "must not be empty", "at least one"),
+    ],
+)
+def test_a_realm_of_media(write: Write, realm: str, line: int, part: str, hint: str) -> None:
+    path = write(f"controllers: [192.0.2.1]\nrealms:\n  access:\n    {realm}\n")
+    with pytest.raises(ConfigErrors) as raised:
+        load_gateway(path)
+    [error] = raised.value.errors
+    assert error.line == line
+    assert part in str(error)
+    assert hint in error.hint
+
+
+def test_lists_of_media_addresses_and_ports(write: Write) -> None:
+    path = write(
+        "controllers: [192.0.2.1]\n"
+        "realms: {access: {addresses: [192.0.2.1, 192.0.2.2, '2001:db8::1'], ports: [2000-2999, 4000-4999]}}\n"
+    )
+    assert load_gateway(path).realms["access"].ports == (PortRange(2000, 2999), PortRange(4000, 4999))
 
 
 def test_a_gateway_on_any_port_needs_a_name(write: Write) -> None:

@@ -8,13 +8,16 @@ from itertools import count
 
 import pytest
 
+from pcscf.errors import H248Error
 from pcscf.gateway import notify
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import OFFERED, self_signed, self_signed_rsa
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.endpoint import TlsRole
-from pcscf.gateway.model import Address, Close, Configure, ControllerOrder, Effect, LegKey, LegPlan, TcpRole
+from pcscf.gateway.model import Address, Close, Configure, ControllerOrder, Effect, LegKey, LegPlan, TcpRole, Wanted
+from pcscf.gateway.policing import Contract
+from pcscf.gateway.statistics import Count
 from pcscf.gateway.watch import SWEEP
 from pcscf.h248.codec import decode_untrusted, encode_compact
 from pcscf.h248.message import Action, Message, TransactionReply, TransactionRequest
@@ -32,25 +35,28 @@ class FakePorts:
         self.left = left
         self.taken: set[Address] = set()
         self.active: dict[LegKey, float] = {}
+        self.counts: dict[LegKey, Count] = {}
         self._numbers: Iterator[int] = count(40000)
 
-    def reserve(self, realm: str, family: str, port: int | None) -> Address | None:
-        if len(self.taken) >= self.left or (realm == "core" and family == "IP6"):
-            return None
-        host = "198.51.100.1" if realm == "core" else "2001:db8::1" if family == "IP6" else "192.0.2.1"
-        local = (host, port if port is not None else next(self._numbers))
-        if local in self.taken:
-            return None
+    def reserve(self, wanted: Wanted) -> Address:
+        if wanted.realm == "core" and wanted.family == "IP6":
+            raise H248Error(449, "Unsupported or Unknown Parameter or Property Value: no IPv6 address")
+        if wanted.pair and next(self._numbers) % 2 == 0:
+            next(self._numbers)
+        host = "198.51.100.1" if wanted.realm == "core" else "2001:db8::1" if wanted.family == "IP6" else "192.0.2.1"
+        if wanted.address not in ("", host):
+            raise H248Error(449, f"Unsupported or Unknown Parameter or Property Value: {wanted.address}")
+        local = (host, wanted.port if wanted.port is not None else next(self._numbers))
+        if local in self.taken or len(self.taken) >= self.left:
+            raise H248Error(510, "Insufficient resources")
         self.taken.add(local)
         return local
 
-    def reserve_datagrams(self, realm: str, family: str, port: int | None, *, pair: bool) -> Address | None:
-        if pair and next(self._numbers) % 2 == 0:
-            next(self._numbers)
-        return self.reserve(realm, family, port)
-
     def release(self, local: Address) -> None:
         self.taken.remove(local)
+
+    def count(self, leg: LegKey) -> Count:
+        return self.counts.get(leg, Count())
 
     def idle_since(self, leg: LegKey, direction: str) -> float:
         return self.active.get(leg, 0.0)
@@ -64,7 +70,7 @@ class Gateway:
         realms = (Realm("access", ("192.0.2.1", "2001:db8::1")), Realm("core", ("198.51.100.1",)))
         own = {name: IDENTITY.fingerprint(name) for name in OFFERED}
         own_dtls = {name: (IDENTITY.fingerprint(name), RSA.fingerprint(name)) for name in OFFERED}
-        self.table = ContextTable(TableSettings(realms, own, 1001, contexts, dtls_fingerprints=own_dtls), self.ports)
+        self.table = ContextTable(TableSettings(realms, own, 1001, contexts, dtls_fingerprints=own_dtls), self.ports, self.ports)
         self.now = 0.0
         self.plans: dict[LegKey, LegPlan] = {}
         self.effects: list[Effect] = []
@@ -330,10 +336,10 @@ def test_a_failed_modify_changes_nothing() -> None:
 
 def test_limits() -> None:
     gateway = Gateway(contexts=1, ports=1)
-    assert "ER=432" in gateway.ask(f"Context=${{{add(CORE_LOCAL, realm='core')},{add(CORE_LOCAL)}}}")
+    assert "ER=510" in gateway.ask(f"Context=${{{add(CORE_LOCAL, realm='core')},{add(CORE_LOCAL)}}}")
     assert set(gateway.table.contexts) == {1001}
     assert "C=-{ER=412{" in gateway.ask(f"Context=${{{add(CORE_LOCAL)}}}")
-    assert "ER=432" in Gateway().ask(f"Context=${{{add(media(family=6), realm='core')}}}")
+    assert "ER=449" in Gateway().ask(f"Context=${{{add(media(family=6), realm='core')}}}")
 
 
 def test_execution_stops_at_the_first_failure_and_what_succeeded_stays() -> None:
@@ -448,6 +454,43 @@ def test_audits() -> None:
     assert "E=7{g/cause" in one
     assert "ipdc/realm={" in gateway.ask("Context=-{AuditCapability=ROOT{Audit{Media}}}")
     assert "ER=431" in Gateway().ask("Context=*{AuditValue=*{Audit{}}}")
+
+
+def test_statistics_are_told_when_they_are_asked_for_and_at_the_end() -> None:
+    gateway = protected_call()
+    gateway.ports.counts = {LegKey(1001, "ip/1/1/1001", 1): Count(received=30, sent=7, dropped=2)}
+    gateway.now = 2.5
+    asked = "Context=1001{AuditValue=ip/1/1/1001{Audit{Statistics}}}"
+    assert gateway.ask(asked) == "C=1001{AV=ip/1/1/1001{SA{nt/dur=2500,nt/os=7,nt/or=30}}}"
+    assert gateway.ask("Context=1001{Modify=ip/1/2/1002{Audit{Statistics}}}") == (
+        "C=1001{MF=ip/1/2/1002{SA{nt/dur=2500,nt/os=0,nt/or=0}}}"
+    )
+    assert gateway.ask("Context=1001{Subtract=ip/1/2/1002{Audit{}}}") == "C=1001{S=ip/1/2/1002}"
+    gateway.now = 4.0
+    assert gateway.ask("Context=1001{Subtract=ip/1/1/1001}") == "C=1001{S=ip/1/1/1001{SA{nt/dur=4000,nt/os=7,nt/or=30}}}"
+
+
+@pytest.mark.parametrize(
+    ("properties", "contract"),
+    [
+        ("tman/pol=ON,tman/sdr=64000,tman/mbs=16000", Contract(64000, 16000, None)),
+        ("tman/pol=ON,tman/sdr=64000,tman/pdr=100000", Contract(64000, 64000, 100000)),
+        ("tman/pol=ON,tman/pdr=100000", Contract(None, 0, 100000)),
+        ("tman/pol=OFF,tman/sdr=64000", None),
+        ("tman/sdr=64000", None),
+        ("tman/pol=ON", None),
+    ],
+)
+def test_policing(properties: str, contract: Contract | None) -> None:
+    gateway = Gateway()
+    gateway.ask(f"Context=${{{add(CORE_LOCAL, control=',' + properties)}}}")
+    [plan] = gateway.plans.values()
+    assert plan.contract == contract
+
+
+@pytest.mark.parametrize("value", ["sdr=0", "sdr=fast", "pdr=-1", "mbs=1.5", "sdr=9999999999999"])
+def test_rates_that_are_none(value: str) -> None:
+    assert "ER=449" in Gateway().ask(f"Context=${{{add(CORE_LOCAL, control=f',tman/pol=ON,tman/{value}')}}}")
 
 
 def test_context_properties_are_kept_and_audited() -> None:

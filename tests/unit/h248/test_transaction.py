@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from pcscf.h248 import transaction as module
+from pcscf.h248 import asking, serving, transaction
 from pcscf.h248.codec import decode_untrusted, encode_compact
 from pcscf.h248.message import (
     Action,
@@ -19,6 +19,7 @@ from pcscf.h248.message import (
     TransactionReply,
     TransactionRequest,
 )
+from pcscf.h248.peer import ConnectionPeer
 from pcscf.h248.transaction import (
     Event,
     H248Timers,
@@ -27,12 +28,15 @@ from pcscf.h248.transaction import (
     ReplyReceived,
     RequestFailed,
     RequestReceived,
+    StrangerRefused,
     SyntaxRefused,
     TransactionMachine,
 )
 
 PEER: Peer = ("192.0.2.2", 2944)
 OTHER: Peer = ("192.0.2.3", 2944)
+MOVED: Peer = ("192.0.2.2", 40000)
+STREAM = ConnectionPeer("192.0.2.2", 2944)
 TIMERS = H248Timers(jitter=0)
 AUDIT = (Action(0, (Command(CommandName.AUDIT_VALUE, ("ROOT",), (Audit(),)),)),)
 DONE = (Action(0, (Command(CommandName.AUDIT_VALUE, ("ROOT",)),)),)
@@ -237,14 +241,14 @@ class TestAcknowledging:
 
     def test_many_do_not_wait(self) -> None:
         one = machine()
-        for _ in range(module.MAX_ACKS):
+        for _ in range(asking.MAX_ACKS):
             hear(one, TransactionReply(one.request(OTHER, AUDIT, 0.0), DONE), now=0.05, peer=OTHER)
         acks = [transaction for transaction in sent(one, OTHER) if isinstance(transaction, TransactionAck)]
-        assert len(acks) == module.MAX_ACKS - 1  # each next request carried one along
+        assert len(acks) == asking.MAX_ACKS - 1  # each next request carried one along
 
     def test_a_burst_is_confirmed_in_one(self) -> None:
         one = machine()
-        tids = [one.request(PEER, AUDIT, 0.0) for _ in range(module.MAX_ACKS)]
+        tids = [one.request(PEER, AUDIT, 0.0) for _ in range(asking.MAX_ACKS)]
         sent(one)
         for tid in tids:
             hear(one, TransactionReply(tid, DONE), now=0.05)
@@ -301,8 +305,8 @@ class TestServing:
         event = received(hear(one, TransactionRequest(7, AUDIT), now=0))
         one.reply(event.handle, DONE, 0.0)
         first = sent(one)
-        assert hear(one, TransactionRequest(7, AUDIT), now=29.9, mid="AGW", peer=OTHER) == []
-        assert sent(one, OTHER) == first
+        assert hear(one, TransactionRequest(7, AUDIT), now=29.9, mid="AGW", peer=MOVED) == []
+        assert sent(one, MOVED) == first
 
     def test_until_long_timer_is_over(self) -> None:
         one = machine()
@@ -508,18 +512,28 @@ class TestWhatCannotBeRead:
 
     def test_an_error_of_the_peer_is_only_told(self) -> None:
         one = machine()
+        one.request(PEER, AUDIT, 0.0)
+        sent(one)
         one.receive(b'!/2 agw ER=400{"what?"}', PEER, 0.0)
         assert one.take_events() == [MessageError(PEER, ErrorDescriptor(400, "what?"))]
         assert one.take_output() == []
 
     def test_a_reply_to_a_request_the_peer_could_not_number(self) -> None:
         error = ErrorDescriptor(403, "what?")
-        assert hear(machine(), TransactionReply(0, error=error), now=0) == [MessageError(PEER, error)]
+        one = machine()
+        one.request(PEER, AUDIT, 0.0)
+        assert hear(one, TransactionReply(0, error=error), now=0) == [MessageError(PEER, error)]
+
+    def test_an_error_of_a_peer_that_was_not_asked_is_nothing(self) -> None:
+        one = machine()
+        one.request(PEER, AUDIT, 0.0)
+        one.receive(b'!/2 agw ER=406{"version"}', OTHER, 0.0)
+        assert hear(one, TransactionReply(0, error=ErrorDescriptor(403)), now=0, peer=OTHER) == []
 
 
 class TestMemory:
     def test_of_one_peer(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MAX_STORED", 3)
+        monkeypatch.setattr(serving, "MAX_STORED", 3)
         one = machine()
         for tid in range(1, 5):
             one.reply(received(hear(one, TransactionRequest(tid, AUDIT), now=0)).handle, DONE, 0.0)
@@ -527,7 +541,7 @@ class TestMemory:
         received(hear(one, TransactionRequest(1, AUDIT), now=1))
 
     def test_of_all_peers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MAX_PEERS", 2)
+        monkeypatch.setattr(serving, "MAX_ENTITIES", 2)
         one = machine()
         for mid in ("a", "b", "c"):
             one.reply(received(hear(one, TransactionRequest(1, AUDIT), now=0, mid=mid)).handle, DONE, 0.0)
@@ -536,11 +550,165 @@ class TestMemory:
         assert run_out(one) is None
 
     def test_of_peers_that_were_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MAX_PEERS", 2)
+        monkeypatch.setattr(transaction, "MAX_REFUSED", 2)
         one = machine()
         for port in range(5):
             one.receive(b"nonsense", ("192.0.2.9", port), 0.0)
         assert len(one.take_output()) == 5
+
+
+class TestOverAConnection:
+    def test_nothing_is_repeated_and_the_deadline_stays(self) -> None:
+        one = machine()
+        tid = one.request(STREAM, AUDIT, 0.0)
+        assert sent(one, STREAM) == [TransactionRequest(tid, AUDIT)]
+        assert one.next_timer() == TIMERS.t_max
+        assert run(one, 60) == []
+        assert one.take_events() == [RequestFailed(tid, STREAM, "no reply to 1 sendings within 15 s")]
+
+    def test_pending_puts_the_deadline_off(self) -> None:
+        one = machine()
+        tid = one.request(STREAM, AUDIT, 0.0)
+        hear(one, TransactionPending(tid), now=10, peer=STREAM)
+        sent(one, STREAM)
+        assert run(one, 24) == []
+        assert one.take_events() == []
+        assert hear(one, TransactionReply(tid, DONE), now=24.5, peer=STREAM) == [ReplyReceived(tid, STREAM, DONE, None)]
+
+    def test_a_datagram_from_the_same_address_is_somebody_else(self) -> None:
+        one = machine()
+        tid = one.request(STREAM, AUDIT, 0.0)
+        assert hear(one, TransactionReply(tid, DONE), now=0.1, peer=tuple(STREAM)) == []
+        assert len({STREAM, tuple(STREAM), ConnectionPeer(*STREAM)}) == 2
+
+    def test_at_most_once_whatever_connection_a_duplicate_comes_by(self) -> None:
+        one = machine()
+        event = received(hear(one, TransactionRequest(7, AUDIT), now=0, peer=STREAM))
+        again = ConnectionPeer(STREAM[0], 50000)
+        assert hear(one, TransactionRequest(7, AUDIT), now=0.1, peer=again) == []
+        assert sent(one, again) == [TransactionPending(7)]
+        one.reply(event.handle, DONE, 0.2)
+        assert sent(one, again) == [TransactionReply(7, DONE, None, immediate_ack_required=True)]
+        assert run(one, 20) == [], "a reply after Pending is not repeated either"
+        assert hear(one, TransactionAck(((7, 7),)), TransactionRequest(7, AUDIT), now=21, peer=again) == []
+        assert sent(one) == []
+
+    def test_what_waits_is_sent_by_the_next_connection(self) -> None:
+        one = machine()
+        first, second = one.request(STREAM, AUDIT, 0.0), one.request(STREAM, AUDIT, 1.0)
+        one.request(OTHER, AUDIT, 1.0)
+        hear(one, TransactionReply(first, DONE), now=1.5, peer=STREAM)
+        one.take_output()
+        one.resend(STREAM, 2.0)
+        assert sent(one, STREAM) == [TransactionRequest(second, AUDIT)]
+        assert hear(one, TransactionReply(second, DONE), now=2.1, peer=STREAM) == [ReplyReceived(second, STREAM, DONE, None)]
+
+    def test_a_message_longer_than_a_packet_is_an_error(self) -> None:
+        one = machine()
+        long = (Action(0, (Command(CommandName.AUDIT_VALUE, ("a" * 64,)),) * 1000),)
+        tid = one.request(STREAM, long, 0.0)
+        (failed,) = one.take_events()
+        assert isinstance(failed, RequestFailed)
+        assert failed.tid == tid
+        assert "which no packet holds" in failed.cause
+
+
+    def test_a_long_execution_is_still_one(self) -> None:
+        one = machine()
+        event = received(hear(one, TransactionRequest(7, AUDIT), now=0, peer=STREAM))
+        for now in (15, 30, 45):
+            one.handle_timer(now - 0.1)
+            assert hear(one, TransactionRequest(7, AUDIT), now=now, peer=STREAM) == []
+        one.take_output()
+        one.reply(event.handle, DONE, 50)
+        assert sent(one, STREAM) == [TransactionReply(7, DONE, None, immediate_ack_required=True)]
+
+
+class TestSplitting:
+    """One message is one datagram, and stays below the path's MTU where it can (RFC 3525 Annex D.1)."""
+
+    def ask(self, octets: int) -> list[list[Transaction]]:
+        """The messages that go out when as many octets are asked while a reply is to be confirmed."""
+        one = machine()
+        hear(one, TransactionReply(one.request(PEER, AUDIT, 0.0), DONE), now=0.1)
+        one.take_output()
+        request = (Action(1, (Command(CommandName.AUDIT_VALUE, ("a" * (octets % 60 + 1),)),) * (octets // 60)),)
+        one.request(PEER, request, 0.2)
+        return [list(decode_untrusted(data).transactions) for data, _ in one.take_output()]
+
+    def test_a_confirmation_goes_along_while_there_is_room(self) -> None:
+        assert [[type(each) for each in message] for message in self.ask(120)] == [[TransactionAck, TransactionRequest]]
+
+    def test_and_in_a_message_of_its_own_where_there_is_none(self) -> None:
+        kinds = [[type(each) for each in message] for message in self.ask(60 * 24 + 59)]
+        assert kinds == [[TransactionAck], [TransactionRequest]]
+
+    def test_a_transaction_that_no_datagram_holds_is_an_error(self) -> None:
+        one = machine()
+        tid = one.request(PEER, (Action(0, (Command(CommandName.AUDIT_VALUE, ("a" * 64,)),) * 1000),), 0.0)
+        (failed,) = one.take_events()
+        assert isinstance(failed, RequestFailed)
+        assert (failed.tid, "which no datagram holds" in failed.cause, one.take_output()) == (tid, True, [])
+
+
+class TestAnotherAddress:
+    def test_a_request_follows_its_peer(self) -> None:
+        one = machine()
+        tid = one.request(PEER, AUDIT, 0.0)
+        run(one, 3)
+        one.redirect(tid, MOVED, 3.5)
+        assert sent(one, MOVED) == [TransactionRequest(tid, AUDIT)]
+        assert hear(one, TransactionReply(tid, DONE), now=3.6) == [], "who was asked before is out of it"
+        one.handle_timer(3.7)
+        assert sent(one, MOVED) == [TransactionRequest(tid, AUDIT)], "and it is quick again"
+        assert hear(one, TransactionReply(tid, DONE), now=3.8, peer=MOVED) == [ReplyReceived(tid, MOVED, DONE, None)]
+        one.redirect(tid, PEER, 4.0)
+        assert one.take_output() == [], "it is answered"
+
+    def test_where_it_is_already_it_is_left_alone(self) -> None:
+        one = machine()
+        tid = one.request(PEER, AUDIT, 0.0)
+        sent(one)
+        one.redirect(tid, PEER, 0.1)
+        assert sent(one) == []
+
+
+class TestStrangers:
+    """Whoever may not ask is refused, and changes nothing."""
+
+    REFUSAL = ErrorDescriptor(402, "Unauthorized")
+
+    def guarded(self) -> TransactionMachine:
+        return TransactionMachine(
+            "[192.0.2.1]:2944", timers=TIMERS, first_id=100, refuses=lambda _, peer: None if peer == PEER else self.REFUSAL
+        )
+
+    def test_a_request_is_refused_as_often_as_it_comes(self) -> None:
+        one = self.guarded()
+        for _ in range(2):
+            told = hear(one, TransactionRequest(7, AUDIT), now=0, peer=OTHER)
+            assert told == [StrangerRefused(OTHER, "agw", self.REFUSAL)]
+            assert sent(one, OTHER) == [TransactionReply(7, error=self.REFUSAL)]
+        assert one.next_timer() is None, "nothing is remembered"
+
+    def test_with_the_name_and_the_numbers_of_a_friend(self) -> None:
+        one = self.guarded()
+        first = received(hear(one, TransactionRequest(7, AUDIT), now=0))
+        one.reply(first.handle, DONE, 0.0)
+        waiting = one.request(PEER, AUDIT, 0.0)
+        answered = one.request(PEER, AUDIT, 0.0)
+        hear(one, TransactionReply(answered, DONE), now=0)
+        before = sent(one)
+        hear(one, TransactionRequest(7, AUDIT), TransactionRequest(8, AUDIT), now=0.1, peer=OTHER)
+        hear(one, TransactionRequest(9, restart()), now=0.1, peer=OTHER)
+        assert hear(one, TransactionAck(((1, 0xFFFFFFFF),)), now=0.1, peer=OTHER) == []
+        assert hear(one, TransactionReply(waiting, DONE), TransactionPending(waiting), now=0.1, peer=OTHER) == []
+        assert hear(one, TransactionReply(answered, DONE, immediate_ack_required=True), now=0.1, peer=OTHER) == []
+        assert sent(one, OTHER) == [TransactionReply(tid, error=self.REFUSAL) for tid in (7, 8, 9)]
+        assert hear(one, TransactionRequest(7, AUDIT), now=0.15) == [], "it is a duplicate still"
+        assert sent(one)[-1] == before[0], "and has its reply"
+        received(hear(one, TransactionRequest(8, AUDIT), now=0.15))
+        assert hear(one, TransactionReply(waiting, DONE), now=0.2) == [ReplyReceived(waiting, PEER, DONE, None)]
 
 
 def run_out(one: TransactionMachine) -> float | None:

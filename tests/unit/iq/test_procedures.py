@@ -19,10 +19,11 @@ from pcscf.h248.message import (
     TransactionRequest,
 )
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq import procedures
+from pcscf.iq import procedures, root
 from pcscf.iq.media import Media
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import read_configured_untrusted
+from pcscf.iq.supervision import watch_root
 from pcscf.mediasec.model import Direction, MediaPlan, StreamMedia
 from pcscf.mediasec.plan import decide, settle
 from tests.unit.iq.plans import (
@@ -138,7 +139,7 @@ def test_bfcp_offerer_is_tls_client_whatever_tcp_does() -> None:
 
 
 def test_one_stream_per_line_numbered_by_its_place() -> None:
-    plan = from_ue("active", "m=audio 4000 RTP/AVP 0\n", BFCP_TLS + protection("actpass"))
+    plan = from_ue("active", "m=audio 4000 RTP/AVP 0\na=ice-ufrag:x\n", BFCP_TLS + protection("actpass"))
     access, core = both(procedures.reserve(plan, REALMS))
     assert [stream.id for stream in streams(access)] == [1, 3]
     assert [stream.id for stream in streams(core)] == [1, 3]
@@ -153,7 +154,8 @@ def test_address_family_follows_the_peer_and_else_the_realm() -> None:
 
 
 def test_a_plan_without_gateway_reserves_nothing() -> None:
-    plan = decide(MediaPolicy(), BOTH, sdp("203.0.113.9", "m=audio 4000 RTP/AVP 0\n"), Direction.OFFER_FROM_UE)
+    offer = sdp("203.0.113.9", "m=audio 4000 RTP/AVP 0\na=ice-ufrag:x\n")
+    plan = decide(MediaPolicy(), BOTH, offer, Direction.OFFER_FROM_UE)
     assert not procedures.needs_gateway(plan)
     with pytest.raises(ValueError, match="no line"):
         procedures.reserve(plan, REALMS)
@@ -253,17 +255,17 @@ def test_transparent_lines_say_nothing_of_tls() -> None:
 
 
 def test_release_audits_and_watch() -> None:
-    ((release,), (root,), (contexts,), (watch,), (restored,)) = (
-        procedures.release(77), procedures.audit_root(), procedures.audit_contexts(), procedures.watch_root(30.0, None),
-        procedures.restoration(),
+    ((release,), (heartbeat,), (contexts,), (watch,), (restored,)) = (
+        procedures.release(77), root.audit_root(), root.audit_contexts(), watch_root(30.0, None),
+        root.restoration(),
     )  # fmt: skip
     assert release.context == 77
     assert release.commands[0].wildcard_response
     assert release.commands[0].termination == "*"
-    assert (root.context, root.commands[0].termination) == (ContextId.NULL, "ROOT")
+    assert (heartbeat.context, heartbeat.commands[0].termination) == (ContextId.NULL, "ROOT")
     assert (contexts.context, contexts.commands[0].termination) == (ContextId.ALL, "*")
     assert watch.commands[0].optional
-    for actions in ((release,), (root,), (contexts,), (watch,), (restored,)):
+    for actions in ((release,), (heartbeat,), (contexts,), (watch,), (restored,)):
         message = Message("[192.0.2.9]:2944", (TransactionRequest(1, actions),))
         assert decode_untrusted(encode_compact(message)) == message
 

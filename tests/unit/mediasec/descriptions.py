@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from pcscf.mediasec import plan
 from pcscf.mediasec.model import Agreed, Capabilities, MediaPlan, StreamMedia
 from pcscf.sdp.lines import MediaSection, Sdp, parse_sdp_untrusted
 from pcscf.sdp.views import setup
@@ -65,9 +68,15 @@ def fax(*attributes: str, secure: bool = True, port: int = 6_100) -> tuple[str, 
     return (f"m=image {port} {proto} t38", "a=T38FaxVersion:0", "a=T38FaxTranscodingMMR", *attributes)
 
 
-def only(plan: MediaPlan) -> str:
+def rules() -> set[str]:
+    """The names of the rules in the table of `pcscf.mediasec.plan`."""
+    _, _, table = (plan.__doc__ or "").partition("offer of the UE")
+    return set(re.findall(r"(?:^|\s)((?:A|AA|C|CA)[0-9]+)  ", table))
+
+
+def only(decided: MediaPlan) -> str:
     """The rule of a plan with one line."""
-    (line,) = plan.lines
+    (line,) = decided.lines
     return line.rule
 
 

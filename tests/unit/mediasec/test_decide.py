@@ -27,6 +27,7 @@ from tests.unit.mediasec.descriptions import (
     fax,
     msrp,
     only,
+    rules,
 )
 
 FROM_UE, FROM_CORE = Direction.OFFER_FROM_UE, Direction.OFFER_FROM_CORE
@@ -124,6 +125,11 @@ OFFERS_OF_THE_CORE = [
     Row("C7", Mode.UNUSED, fax(secure=False, port=0)),
     Row("C9", Mode.PROTECT, msrp(secure=False), NOTHING_AGREED, policy(offer_tls_to_unindicated=True)),
 ]
+
+
+def test_every_rule_about_offers_has_a_row() -> None:
+    tested = {row.rule for row in (*OFFERS_OF_THE_UE, *OFFERS_OF_THE_CORE)}
+    assert {rule for rule in rules() if rule[1] != "A"} - tested == {"C8"}   # of TLS in the core
 
 
 @pytest.mark.parametrize("row", OFFERS_OF_THE_UE, ids=lambda row: f"{row.rule}-{row.mode}")

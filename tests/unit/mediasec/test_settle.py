@@ -24,6 +24,7 @@ from tests.unit.mediasec.descriptions import (
     description,
     fax,
     msrp,
+    rules,
 )
 
 FROM_UE, FROM_CORE = Direction.OFFER_FROM_UE, Direction.OFFER_FROM_CORE
@@ -99,6 +100,11 @@ ANSWERS_OF_THE_UE = [
     Row("CA6", Mode.PLAIN, AUDIO, AUDIO),
     Row("C7", Mode.UNUSED, fax(secure=False, port=0), fax(secure=False, port=0)),
 ]
+
+
+def test_every_rule_about_answers_has_a_row() -> None:
+    tested = {row.rule for row in (*ANSWERS_OF_THE_CORE, *ANSWERS_OF_THE_UE)}
+    assert {rule for rule in rules() if len(rule) > 2 and rule[1] == "A"} - tested == {"AA8"}   # of TLS in the core
 
 
 @pytest.mark.parametrize("row", ANSWERS_OF_THE_CORE, ids=lambda row: f"{row.rule}-{row.mode}")

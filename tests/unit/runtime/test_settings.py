@@ -10,7 +10,7 @@ from pcscf.config.model import Config
 from pcscf.config.values import NextHop
 from pcscf.iq.association import Traits
 from pcscf.iq.operations import Limits as IqLimits
-from pcscf.iq.procedures import Supervision
+from pcscf.iq.supervision import Supervision
 from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reactions, Side, Site
 from pcscf.runtime import settings
 from pcscf.sip.flow import Flow, Hop

@@ -1,0 +1,142 @@
+"""How a gateway is: a snapshot for people, programs and monitoring. Numbers and names of causes, nothing that is secret."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pcscf.gateway.statistics import KINDS, Count, Kind
+
+if TYPE_CHECKING:
+    from pcscf.gateway.server import Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """mid: the gateway's name on Iq; controller: "ADDRESS PORT" of the one that it is registered with, "" for none.
+
+    started: seconds since the epoch; process: its id. contexts, terminations: those that stand now, and how many contexts
+    there may be. streams, connected: by transport, those that are planned, and those that are up with a verified peer.
+    ports: per realm, how many are taken and how many there are.
+    From here on since the start: contexts_opened; connections by transport, handshakes by version, failures by cause;
+    passed: see `statistics.Count`, by transport.
+    """
+
+    mid: str
+    controller: str
+    started: float
+    process: int
+    contexts: int
+    contexts_limit: int
+    terminations: int
+    streams: Mapping[Kind, int]
+    connected: Mapping[Kind, int]
+    ports: Mapping[str, tuple[int, int]]
+    contexts_opened: int
+    connections: Mapping[Kind, int]
+    handshakes: Mapping[str, int]
+    failures: Mapping[str, int]
+    passed: Mapping[Kind, Count]
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+def status_of(gateway: Gateway) -> Status:
+    """As it is now. It looks at every leg, so it is not for every message."""
+    relay, table = gateway.relay, gateway.table
+    streams: Counter[Kind] = Counter()
+    connected: Counter[Kind] = Counter()
+    for leg in relay.legs:
+        streams[leg.plan.kind] += 1
+        connected[leg.plan.kind] += leg.established
+    statistics = relay.statistics
+    return Status(
+        mid=gateway.config.mid,
+        controller=" ".join(map(str, gateway.controller or ())),
+        started=gateway.started,
+        process=gateway.process,
+        contexts=len(table.contexts),
+        contexts_limit=gateway.config.limits.contexts,
+        terminations=sum(len(context.terminations) for context in table.contexts.values()),
+        streams=_of_all(streams),
+        connected=_of_all(connected),
+        ports=relay.ports.usage(),
+        contexts_opened=statistics.contexts,
+        connections=_of_all(statistics.connections),
+        handshakes=dict(statistics.handshakes),
+        failures={cause.name.lower().replace("_", "-"): number for cause, number in statistics.failures.items()},
+        passed=relay.passed(),
+    )
+
+
+def exposition(status: Status) -> bytes:
+    """In the text format of Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Snapshot(status))
+    return generate_latest(registry)
+
+
+class _Snapshot(Collector):
+    """Metrics are made when they are asked for: counting costs the media nothing."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._status
+        yield _gauge("registered", "Whether a controller has taken the registration.", {(): bool(now.controller)})
+        yield _gauge("start_time_seconds", "When the gateway was started, since the epoch.", {(): now.started})
+        yield _gauge("contexts", "Contexts that stand.", {(): now.contexts})
+        yield _gauge("contexts_limit", "Contexts that may stand at the same time.", {(): now.contexts_limit})
+        yield _gauge("terminations", "Terminations that stand.", {(): now.terminations})
+        yield _gauge("streams", "Streams of terminations.", _by(now.streams), "transport")
+        yield _gauge("connected", "Streams that are up with a verified peer.", _by(now.connected), "transport")
+        yield _gauge("ports", "Media ports of a realm.", {
+            (realm, state): number for realm, (taken, total) in now.ports.items()
+            for state, number in (("taken", taken), ("free", total - taken))}, "realm", "state")
+        yield _counter("contexts_opened", "Contexts opened.", {(): now.contexts_opened})
+        yield _counter("connections", "Connections and associations that came up.", _by(now.connections), "transport")
+        yield _counter("handshakes", "TLS and DTLS handshakes completed.", _by(now.handshakes), "version")
+        yield _counter("failures", "Connections that failed.", _by(now.failures), "cause")
+        passed = now.passed.items()
+        yield _counter("octets", "Octets of applications.", {
+            (kind, direction): number for kind, count in passed
+            for direction, number in (("received", count.received), ("sent", count.sent))}, "transport", "direction")
+        yield _counter("datagrams", "Datagrams.", {
+            (kind, direction): number for kind, count in passed if kind in ("udp", "dtls")
+            for direction, number in (("received", count.datagrams_received), ("sent", count.datagrams_sent))},
+            "transport", "direction")  # fmt: skip
+        yield _counter("dropped", "Datagrams that did not go on.", {
+            (kind,): count.dropped for kind, count in passed if kind in ("udp", "dtls")}, "transport")
+        yield _counter("policed", "Datagrams beyond the agreed rate; on TCP, how often reading waited.", {
+            (kind,): count.policed for kind, count in passed}, "transport")
+
+
+def _of_all(found: Mapping[Kind, int]) -> dict[Kind, int]:
+    return {kind: found.get(kind, 0) for kind in KINDS}
+
+
+def _by(numbers: Mapping[Any, float]) -> dict[tuple[str, ...], float]:
+    return {(str(name),): number for name, number in numbers.items()}
+
+
+def _gauge(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    return _filled(GaugeMetricFamily(f"pcscf_gateway_{name}", text, labels=labels), values)
+
+
+def _counter(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
+    return _filled(CounterMetricFamily(f"pcscf_gateway_{name}", text, labels=labels), values)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[tuple[str, ...], float]) -> Metric:
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
