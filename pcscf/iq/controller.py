@@ -24,6 +24,7 @@ from pcscf.h248.transaction import (
     ReplyReceived,
     RequestFailed,
     RequestReceived,
+    StrangerRefused,
     SyntaxRefused,
     TransactionMachine,
 )
@@ -99,8 +100,8 @@ class Controller:
         self._limits = limits
         self._silence = heartbeat.silence
         self._supervision = supervision
-        self._machine = TransactionMachine(mid, timers=timers, first_id=first_id)
         self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles, traits=traits)
+        self._machine = TransactionMachine(mid, timers=timers, first_id=first_id, refuses=self.association.refuses)
         self._asked: dict[int, Asked] = {}
         self._transaction_of: dict[int, int] = {}
         self._deadlines: deque[tuple[float, int]] = deque()  # all operations have the same time: in order
@@ -327,7 +328,7 @@ class Controller:
                     self._heard_reply(event, asked, now)
             elif isinstance(event, RequestReceived):
                 self._serve(event, now)
-            elif isinstance(event, SyntaxRefused | MessageError):
+            elif isinstance(event, SyntaxRefused | StrangerRefused | MessageError):
                 self._events.append(event)
             elif isinstance(event, RequestFailed):
                 asked = self._ended(event.tid)
@@ -377,9 +378,16 @@ class Controller:
             if gateway is not None and not isinstance(event, Leaving):
                 self._ask(gateway, inventory.questions(), Inventory(), 0, now)
                 if isinstance(event, Resumed):
+                    self._follow_to_its_address(gateway, now)
                     self._clearing.compare(gateway, now)
                 self._placing.place_waiting(now)
             self._events.append(event)
+
+    def _follow_to_its_address(self, gateway: Gateway, now: float) -> None:
+        """What is under way goes on where the gateway is now: over its new connection, say."""
+        for transaction, asked in self._asked.items():
+            if asked.gateway is gateway:
+                self._machine.redirect(transaction, gateway.peer, now)
 
     def _forget_requests_to(self, mid: str, now: float) -> None:
         """A gateway that is gone, or came anew, has nothing left of what was asked before."""

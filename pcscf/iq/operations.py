@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from pcscf.errors import SipError
 from pcscf.h248.message import Action
-from pcscf.h248.transaction import MessageError, SyntaxRefused
+from pcscf.h248.transaction import MessageError, StrangerRefused, SyntaxRefused
 from pcscf.iq.association import Gateway
 from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased, MediaStopped
@@ -69,7 +69,7 @@ class Stopped:
     media: MediaStopped
 
 
-Event: TypeAlias = Done | Failed | Released | Stopped | AssociationEvent | SyntaxRefused | MessageError
+Event: TypeAlias = Done | Failed | Released | Stopped | AssociationEvent | SyntaxRefused | StrangerRefused | MessageError
 
 
 @dataclass(slots=True)

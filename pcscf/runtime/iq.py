@@ -1,12 +1,11 @@
-"""The Iq socket: the media port of the procedures, driven by the controller machine. One socket, one timer, futures.
+"""Our end of Iq: the media port of the procedures, driven by the controller machine. Its transports, one timer, futures.
 
-The trace tap sits at the socket, so what it shows is what was on the wire.
+The trace tap sits at the transports, so what it shows is what was on the wire.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -16,7 +15,7 @@ import structlog
 
 from pcscf.errors import GatewayUnavailable, SipError
 from pcscf.h248.mid import mid_of_address
-from pcscf.h248.transaction import H248Timers, MessageError, SyntaxRefused
+from pcscf.h248.transaction import H248Timers, MessageError, StrangerRefused, SyntaxRefused
 from pcscf.iq.association import Admits, Heartbeat, Peer, Traits
 from pcscf.iq.controller import Controller
 from pcscf.iq.media import Media
@@ -28,9 +27,9 @@ from pcscf.iq.states import AssociationEvent, GatewayState, Lost, Restarted
 from pcscf.iq.status import GatewayStatus, status_of
 from pcscf.iq.supervision import Supervision
 from pcscf.mediasec.model import MediaPlan
+from pcscf.transport.ends import open_controller
+from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
 
-RECEIVE_BUFFER: Final = 4 * 1024 * 1024
-"""Octets of replies that may wait in the kernel while a call is worked on."""
 LAST_FIRST_ID: Final = 1 << 28
 _NEVER: Final = float("inf")
 
@@ -45,6 +44,7 @@ class IqConfig:
     """What our end of Iq needs to know.
 
     bind     local address and port; port 0 lets the kernel choose
+    kinds    the transports that are offered there, with the certificates of TLS
     admits   (mId, address) -> whether that gateway may register
     mid      our mId; "" makes it from the bound address
     restore  gateways at known addresses that are told when we start anew
@@ -61,6 +61,8 @@ class IqConfig:
     restore: tuple[Peer, ...] = ()
     traits: Mapping[str, Traits] = field(default_factory=dict)
     supervision: Supervision = field(default_factory=Supervision)
+    kinds: tuple[Kind, ...] = ("udp",)
+    tls: TlsFiles | None = None
 
 
 class Gateways:
@@ -90,7 +92,7 @@ class Gateways:
         self._on_media_stopped = on_media_stopped
         self._tap = tap
         self._controller: Controller | None = None
-        self._transport: asyncio.DatagramTransport | None = None
+        self._transport: Transport | None = None
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._is_served = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -101,8 +103,7 @@ class Gateways:
         """The bound address and port. Only between `start` and `stop`."""
         if self._transport is None:
             raise RuntimeError("Iq is not open")
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return host, port
+        return self._transport.address
 
     @property
     def registered(self) -> tuple[str, ...]:
@@ -112,12 +113,10 @@ class Gateways:
         return tuple(each.mid for each in self._controller.association if each.state is GatewayState.REGISTERED)
 
     async def start(self) -> None:
-        """Open the socket. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Endpoint(self), local_addr=self._config.bind)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        self._transport = transport
+        """Open the transports. Raises OSError, and ConfigError for TLS files that cannot be used."""
         config = self._config
+        upward = Upward(self.receive, self._connection_lost)
+        self._transport = await open_controller(config.kinds, config.bind, upward, config.tls)
         self._controller = Controller(
             config.mid or mid_of_address(*self.address),
             admits=config.admits,
@@ -134,7 +133,7 @@ class Gateways:
         self._pump()
 
     async def stop(self) -> None:
-        """Close the socket. Whoever waits gets GatewayUnavailable."""
+        """Close the transports. Whoever waits gets GatewayUnavailable."""
         if self._transport is not None:
             self._transport.close()
         if self._timer is not None:
@@ -234,13 +233,17 @@ class Gateways:
         await asyncio.gather(*(self._end_of(each) for each in operations), return_exceptions=True)
 
     def receive(self, data: bytes, peer: Peer) -> None:
-        """One datagram from the socket."""
+        """One message."""
         if self._controller is None:
             return
         if self._tap is not None:
             self._tap("in", data, peer)
         self._controller.receive(data, peer, self._clock())
         self._pump()
+
+    def _connection_lost(self, peer: Peer, why: str) -> None:
+        """What is under way to the gateway waits for it to come back, until its deadline."""
+        log.info("iq connection ended", peer=peer, why=why)
 
     def _running(self) -> Controller:
         if self._controller is None:
@@ -281,7 +284,7 @@ class Gateways:
         for data, peer in controller.take_output():
             if tap is not None:
                 tap("out", data, peer)
-            transport.sendto(data, peer)
+            transport.send(data, peer)
         if controller.is_due_before(self._timer_at):
             self._arm(controller.next_timer())
         for event in controller.take_events():
@@ -291,6 +294,9 @@ class Gateways:
                 self._on_bearer_released(event.gateway, event.bearer.context, event.bearer)
             elif isinstance(event, Stopped):
                 self._on_media_stopped(event.gateway, event.media)
+            elif isinstance(event, StrangerRefused):
+                log.warning("iq stranger refused", peer=event.peer, mid=event.mid, why=event.error.text)
+                transport.disconnect(event.peer)
             elif isinstance(event, SyntaxRefused | MessageError):
                 log.debug("iq message refused", peer=event.peer, why=str(event.error))
             else:
@@ -331,16 +337,6 @@ class Gateways:
         if self._controller is not None:
             self._controller.handle_timer(self._clock())
             self._pump()
-
-
-class _Endpoint(asyncio.DatagramProtocol):
-    """The socket's end of `Gateways`."""
-
-    def __init__(self, gateways: Gateways) -> None:
-        self._gateways = gateways
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._gateways.receive(data, addr[:2])
 
 
 def _media(done: Done) -> Media:

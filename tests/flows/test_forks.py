@@ -79,7 +79,7 @@ def test_each_answer_of_a_fork_costs_one_transaction_and_the_2xx_selects() -> No
         assert play.bed.gateway.asked == [*AT_REGISTRATION, RESERVE, CONFIGURE, CONFIGURE, CONFIGURE]
         await ladder.climb(ENDS)
         await play.bed.settle(1)
-        assert play.bed.gateway.asked[5:] == [RELEASE]
+        assert play.bed.gateway.asked[6:] == [RELEASE]
 
     run(story, "from-ue")
 
