@@ -34,7 +34,7 @@ Answer: TypeAlias = dict[str, Any]
 
 def socket_of(config: Config) -> Path:
     """Where the P-CSCF with this configuration listens for its operator. Raises ConfigError: no folder can be used."""
-    name = hashlib.sha256(f"{config.name} {config.iq.own_mid}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{config.name} {config.iq.own_mid}".encode()).hexdigest()[:8]   # a socket's path is short
     return runtime_folder() / f"control-{name}.sock"
 
 
