@@ -164,7 +164,7 @@ def declined(ports: Ports, session: Session, offerer: Side, received: bytes) -> 
 async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
     """Make the gateway serve `plan`, which needs it. The mailbox is held. Raises GatewayUnavailable, InternalFailure."""
     if session.media is None:
-        session.media = await ports.media.reserve(plan, realms(ports, session.flow))
+        session.media = await ports.media.reserve(plan, realms(ports, session.flow), session.urgency)
         session.told = None
         ports.record("reserved", call=session.call_id, gateway=session.media.gateway, context=session.media.context)
     elif moved(session.told, plan):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.procedures.token import TOKEN
@@ -78,6 +79,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Reactions:
+    """What becomes of a session when the gateway reports that nothing failed: "log" leaves it, "release" ends it.
+
+    closed  an end closed a connection; silent: no media crossed the gateway for as long as it was told to wait
+    """
+
+    closed: Literal["log", "release"] = "log"
+    silent: Literal["log", "release"] = "release"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Our place in the network.
 
@@ -99,6 +111,7 @@ class Site:
     expiry: Expiry = field(default_factory=Expiry)
     limits: Limits = field(default_factory=Limits)
     addresses: frozenset[tuple[str, int]] = frozenset()
+    reactions: Reactions = field(default_factory=Reactions)
     core: Interface = field(init=False)
     _ends: frozenset[str] = field(init=False)
 

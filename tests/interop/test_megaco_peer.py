@@ -58,7 +58,7 @@ class Peer:
             random=Random(7),
             clock=asyncio.get_running_loop().time,
             on_bearer_released=lambda *told: self.broken.put_nowait(told),
-            on_gateway_lost=self.lost.append,
+            on_contexts_lost=lambda mid, _contexts, _why: self.lost.append(mid),
             tap=lambda direction, wire, _: self.heard.append(wire) if direction == "in" else None,
         )
         self.lines: list[str] = []
