@@ -125,8 +125,11 @@ class _Rewriter:
 
     def _withhold_wishes(self) -> None:
         """3ge2ae as a capability (RFC 5939 §3.4): a configuration that needs it then names what is not there, and is none."""
-        for index, section in enumerate((self.edited.session, *self.edited.media)):
-            wishes = [value for value in section.values("acap") if _WISH.match(value)] if "acap" in section.places else []
+        for index, source in enumerate((self.source.session, *self.source.media)):
+            if not source.has("acap") or index > len(self.edited.media):
+                continue
+            section = self.edited.media[index - 1] if index else self.edited.session
+            wishes = [value for value in section.values("acap") if _WISH.match(value)]
             if wishes:
                 edited = self._editable()
                 (edited.media[index - 1] if index else edited.session).remove_values("acap", wishes)
@@ -175,8 +178,8 @@ class _Rewriter:
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
             # An answer names the association only to an offer that did (RFC 8842 §5.3).
-            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
-                changes["tls-id"] = (ours.tls_id,)
+            if protected and leg.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
+                changes["tls-id"] = (leg.tls_id,)
 
     def _move_path(
         self, line: LinePlan, section: MediaSection, address: str, port: int, changes: dict[str, Sequence[str]]
