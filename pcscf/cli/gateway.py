@@ -29,6 +29,7 @@ from pcscf.observe.http import HttpServer, Page, Pages
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
+from pcscf.runtime.tls import iq_files
 
 log = structlog.get_logger()
 
@@ -59,7 +60,7 @@ def run(
     keep_memory()
     with ExitStack() as open_files:
         tracing = open_files.enter_context(closing(TraceWriter(trace, GATEWAY))).tap_gateway if trace is not None else None
-        capturing = open_files.enter_context(closing(PcapWriter(pcap))).stream if pcap is not None else None
+        capturing = open_files.enter_context(closing(PcapWriter(pcap))) if pcap is not None else None
 
         serve(run_gateway(config, trace=tracing, capture=capturing, beside=lambda gateway: _served(gateway, read.http)))
 
@@ -131,6 +132,8 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
             Realm(name, each.addresses, tuple((ports.first, ports.last) for ports in each.ports))
             for name, each in file.realms.items()),
         bind=(file.iq.address, file.iq.port),
+        transport=file.iq.transport,
+        tls=iq_files(file.iq.tls),
         profile=file.profile,
         minimum_hash=file.min_hash,
         parent=parent,

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.policy import HashName
 from pcscf.config.values import (
     Address,
@@ -23,6 +24,7 @@ from pcscf.config.values import (
     OneOrMore,
     Port,
     Ports,
+    Profile,
     Seconds,
     Word,
     fault,
@@ -142,7 +144,17 @@ class GatewayIq(Block):
     address: Address = "127.0.0.1"
     """Local address for H.248 messages."""
     port: Port = GATEWAY_PORT
-    """Local UDP port; 0 lets the kernel choose, then `mid` must be given."""
+    """Local UDP port; 0 lets the kernel choose, then `mid` must be given. Connections (tcp, tls) have ports of their own."""
+    transport: IqTransport = "udp"
+    """How controllers are reached: udp, tcp (TPKT packets on port 2944) or tls."""
+    tls: IqTls | None = None
+    """Certificates for `transport: tls`."""
+
+    @model_validator(mode="after")
+    def _with_certificates(self) -> Self:
+        if self.transport == "tls" and self.tls is None:
+            raise fault("Iq over tls needs certificates", "add `tls: {ca: FILE, certificate: FILE, key: FILE}`")
+        return self
 
 
 class CertificateFile(Block):
@@ -198,7 +210,7 @@ class GatewayFile(Block):
     """Controllers in order of preference, ADDRESS:PORT (port 2944 when left out); nobody else is answered."""
     realms: Annotated[Mapping[Name, MediaRealm], Field(min_length=1)]
     """Media addresses and ports per realm, named as on Iq (`ipdc/realm`); the first is the default."""
-    profile: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}/[1-9][0-9]?$")] = "iqprofile/1"
+    profile: Profile = "iqprofile/1"
     """Profile named in the registration, NAME/VERSION."""
     min_hash: HashName = "sha-256"
     """Weakest hash that counts in a fingerprint, whatever a controller asks for."""

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pcscf.h248.transaction import H248Timers
-from pcscf.transport.certificates import TlsFiles
-from pcscf.transport.model import Kind
+from pcscf.transport.model import Kind, TlsFiles
 
 EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 """Environment variable with the process id of the parent that embeds this gateway."""

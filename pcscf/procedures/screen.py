@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcscf.errors import BodyNotSupported, MalformedMessage, SecurityAgreementRequired, UnsupportedExtension
-from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, strip_option_tags, verify
+from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, verify
 from pcscf.mediasec.rewrite import without_e2ae
 from pcscf.procedures.binding import Binding
 from pcscf.sip.body import drop_body, edit_descriptions_untrusted
@@ -51,13 +51,13 @@ def altered_verify(request: Request, security_server: list[str]) -> SecurityAgre
 
 def strip_from_ue(request: Request) -> None:
     """Remove what a UE cannot say to the core, and the option tags of our own agreement with it."""
-    _remove(request, NEVER_FROM_UE)
+    request.remove_all(NEVER_FROM_UE)
     strip_agreement_tags(request)
 
 
 def strip_to_ue(message: Message) -> None:
     """Remove what the trust domain keeps to itself."""
-    _remove(message, NEVER_TO_UE)
+    message.remove_all(NEVER_TO_UE)
     if "Privacy" not in message:
         return
     if "id" in {value.strip().lower() for line in message.get_all("Privacy") for value in line.split(";")}:
@@ -70,7 +70,7 @@ def strip_agreement_tags(request: Request) -> None:
         if name not in request:
             continue
         tags = request.values(name)
-        kept = strip_option_tags(tags)
+        kept = [tag for tag in tags if tag.lower() not in OPTION_TAGS]
         if len(kept) != len(tags):
             request.set_values(name, [", ".join(kept)] if kept else [])
 
@@ -119,8 +119,3 @@ def _names(identity: str, wanted: Uri) -> bool:
         return same_uri(parse_name_addr(identity).uri_parsed, wanted)
     except MalformedMessage:
         return False   # what the registrar wrote is not the UE's fault
-
-
-def _remove(message: Message, names: frozenset[str]) -> None:
-    for name in names.intersection(message.keys):
-        message.remove(name)

@@ -9,39 +9,20 @@ from __future__ import annotations
 import hashlib
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 
 from pcscf.errors import ConfigError
 from pcscf.h248.mid import MID, is_mid
+from pcscf.transport.model import TlsFiles
 
 CIPHERS: Final = ":".join((
     "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384",
 ))  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files: who vouches for peers, what we show and its key (None: in the same file).
-
-    pins: SHA-256 fingerprints, 64 hexadecimal digits with or without colons, by mId.
-    """
-
-    ca: Path
-    certificate: Path
-    key: Path | None = None
-    pins: Mapping[str, str] = field(default_factory=dict)
-
-    def speaks_for(self, certificate: PeerCertificate, mid: str) -> bool:
-        """Whether the owner of this certificate may use this mId."""
-        pins = {name.lower(): fingerprint.replace(":", "").lower() for name, fingerprint in self.pins.items()}
-        pinned = pins.get(mid.lower())
-        return certificate.fingerprint == pinned if pinned is not None else certificate.carries(mid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +45,11 @@ class PeerCertificate:
             return None
         names = frozenset([*map(str, addresses), *(domain.lower() for domain in domains)])
         return cls(hashlib.sha256(der).hexdigest(), names)
+
+    def speaks_for(self, mid: str, pins: Mapping[str, str]) -> bool:
+        """Whether its owner may use this mId. pins: see `TlsFiles`."""
+        pinned = next((each for name, each in pins.items() if name.lower() == mid.lower()), None)
+        return self.carries(mid) if pinned is None else self.fingerprint == pinned.replace(":", "").lower()
 
     def carries(self, mid: str) -> bool:
         """Whether the address or domain name of an mId stands in it; a device name never does."""

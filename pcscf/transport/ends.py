@@ -7,8 +7,7 @@ from typing import Final
 
 from pcscf.errors import ConfigError
 from pcscf.h248.peer import ConnectionPeer, Peer
-from pcscf.transport.certificates import TlsFiles
-from pcscf.transport.model import Kind, Transport, Upward
+from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
 from pcscf.transport.tcp import Dialler, Listener
 from pcscf.transport.udp import open_datagrams
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
 from pcscf.h248.peer import Peer
 
 Kind: TypeAlias = Literal["udp", "tcp", "tls"]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: who vouches for peers, what we show and its key (None: in the same file).
+
+    pins: SHA-256 fingerprints, 64 hexadecimal digits with or without colons, by mId: such a peer must show that certificate.
+    """
+
+    ca: Path
+    certificate: Path
+    key: Path | None = None
+    pins: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import Final
 
 from pcscf.h248.mid import mid_of_address
 from pcscf.h248.peer import ConnectionPeer, Peer
-from pcscf.transport.certificates import PeerCertificate, TlsFiles, client_context, server_context
+from pcscf.transport.certificates import PeerCertificate, client_context, server_context
 from pcscf.transport.connection import Connection
-from pcscf.transport.model import Upward
+from pcscf.transport.model import TlsFiles, Upward
 
 MAX_CONNECTIONS: Final = 512
 MAX_CONNECTIONS_PER_HOST: Final = 32
@@ -50,7 +50,7 @@ class _Connections:
     # --- what connections tell
 
     def speaks_for(self, certificate: PeerCertificate, mid: str) -> bool:
-        return self._tls is not None and self._tls.speaks_for(certificate, mid)
+        return self._tls is not None and certificate.speaks_for(mid, self._tls.pins)
 
     def heard(self, connection: Connection, message: bytes) -> None:
         if not self._is_closed:

@@ -21,8 +21,7 @@ from pcscf.h248.tpkt import PacketReader, packet
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat
 from pcscf.runtime.iq import Gateways, IqConfig
-from pcscf.transport.certificates import TlsFiles
-from pcscf.transport.model import Kind
+from pcscf.transport.model import Kind, TlsFiles
 from tests.support.gatewaybed import FAST, add, on_both_loops
 from tests.support.iqcertificates import Authority
 from tests.unit.iq.plans import answered_by_core, from_ue
@@ -65,7 +64,7 @@ async def controller(kinds: tuple[Kind, ...], tls: TlsFiles | None = None, *, po
         random=Random(7),
         clock=asyncio.get_running_loop().time,
         on_bearer_released=lambda *_: None,
-        on_gateway_lost=lost.append,
+        on_contexts_lost=lambda mid, _contexts, _why: lost.append(mid),
         tap=lambda direction, wire, peer: heard.append((wire, peer)) if direction == "in" else None,
     )
     await gateways.start()

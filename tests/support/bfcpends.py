@@ -77,6 +77,16 @@ class _Agent(UserAgent):
         assert request.method == method
         return request, link
 
+    def progress(self, request: Request, body: str, link: Link) -> str:
+        """183 with a description; the tag of the early dialog."""
+        tag = token()
+        response = response_to(request, 183, to_tag=tag)
+        response.copy_lines(request, "Record-Route")
+        response.add("Contact", self.contact(link))
+        response.set_body(body.encode(), SDP_TYPE)
+        self.respond(request, response, link)
+        return tag
+
     def accept(self, request: Request, link: Link, body: str = "", *, tag: str = "") -> Dialog:
         tag = request.to_tag or tag or token()
         response = response_to(request, 200, to_tag=tag)
@@ -190,7 +200,14 @@ class Far:
         return await asyncio.to_thread(lambda: self._wrapped(self._listener.accept()[0]))
 
     async def connect(self, port: int) -> Wire:
-        return await asyncio.to_thread(lambda: self._wrapped(socket.create_connection(("127.0.0.1", port), WAIT)))
+        return await self.shake_hands(await self.dial(port))
+
+    async def dial(self, port: int) -> socket.socket:
+        """TCP alone, for an end that is early."""
+        return await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port), WAIT)
+
+    async def shake_hands(self, dialled: socket.socket) -> Wire:
+        return await asyncio.to_thread(self._wrapped, dialled)
 
     async def open(self, setup: str, port: int) -> Wire:
         """As our a=setup says."""

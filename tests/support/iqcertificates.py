@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pcscf.transport.certificates import TlsFiles
+from pcscf.transport.model import TlsFiles
 
 
 class Authority:

@@ -33,7 +33,7 @@ RSA_FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in ra
 CONTROLLER = ("127.0.0.1", 2944)
 ADDRESS = ("127.0.0.2", 2944)
 REALMS = (
-    Realm("access", ("203.0.113.7",), ((30000, 39999),)),
+    Realm("access", ("203.0.113.7", "2001:db8:7::7"), ((30000, 39999),)),
     Realm("core", ("198.51.100.7",), ((41000, 49999),)),
 )
 
@@ -45,9 +45,10 @@ class _Ports:
         self._free = {realm.name: itertools.count(realm.ports[0][0], 2) for realm in REALMS}
 
     def reserve(self, wanted: Wanted) -> tuple[str, int]:
-        if wanted.family == "IP6":
-            raise H248Error(449, "Unsupported or Unknown Parameter or Property Value: no IPv6 address")
-        address = next(each.addresses[0] for each in REALMS if each.name == wanted.realm)
+        addresses = next(each.addresses for each in REALMS if each.name == wanted.realm)
+        address = next((each for each in addresses if (":" in each) == (wanted.family == "IP6")), None)
+        if address is None:
+            raise H248Error(449, "Unsupported or Unknown Parameter or Property Value: no address of that family")
         return address, wanted.port or next(self._free[wanted.realm])
 
     def release(self, local: tuple[str, int]) -> None:

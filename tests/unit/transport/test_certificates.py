@@ -9,7 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from pcscf.errors import ConfigError
-from pcscf.transport.certificates import PeerCertificate, TlsFiles, client_context, server_context
+from pcscf.transport.certificates import PeerCertificate, client_context, server_context
+from pcscf.transport.model import TlsFiles
 from tests.support.iqcertificates import Authority, fingerprint
 
 
@@ -37,7 +38,7 @@ def authority(tmp_path: Path) -> Authority:
 def test_a_certificate_speaks_for_the_addresses_and_names_in_it(authority: Authority, mid: str, carried: bool) -> None:
     files = authority.issue("192.0.2.7", "2001:db8::7", "gw1.example.net", "*.gw.example.net")
     assert shown(files).carries(mid) is carried
-    assert files.speaks_for(shown(files), mid) is carried
+    assert shown(files).speaks_for(mid, {}) is carried
 
 
 def test_a_certificate_without_names_speaks_for_nobody(authority: Authority) -> None:
@@ -48,10 +49,10 @@ def test_a_pin_decides_alone(authority: Authority) -> None:
     pinned, other = authority.issue(), authority.issue("192.0.2.7")
     for written in (fingerprint(pinned), fingerprint(pinned).replace(":", "").lower()):
         files = replace(pinned, pins={"agw/1": written, "[192.0.2.7]:2944": written})
-        assert files.speaks_for(shown(pinned), "AGW/1")
-        assert files.speaks_for(shown(pinned), "[192.0.2.7]:2944")
-        assert not files.speaks_for(shown(other), "[192.0.2.7]:2944"), "though its address stands in it"
-        assert not files.speaks_for(shown(other), "agw/1")
+        assert shown(pinned).speaks_for("AGW/1", files.pins)
+        assert shown(pinned).speaks_for("[192.0.2.7]:2944", files.pins)
+        assert not shown(other).speaks_for("[192.0.2.7]:2944", files.pins), "though its address stands in it"
+        assert not shown(other).speaks_for("agw/1", files.pins)
 
 
 def test_what_is_no_certificate() -> None:

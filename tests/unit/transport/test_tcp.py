@@ -17,9 +17,9 @@ from pcscf.errors import ConfigError
 from pcscf.h248.peer import ConnectionPeer, Peer
 from pcscf.h248.tpkt import packet
 from pcscf.transport import connection, tcp
-from pcscf.transport.certificates import TlsFiles, client_context
+from pcscf.transport.certificates import client_context
 from pcscf.transport.ends import open_controller, open_gateway
-from pcscf.transport.model import Transport, Upward
+from pcscf.transport.model import TlsFiles, Transport, Upward
 from tests.support.gatewaybed import on_both_loops
 from tests.support.iqcertificates import Authority, fingerprint
 
