@@ -67,7 +67,7 @@ class Negotiation:
 
 def carrier(sender: Side, cseq: int, tag: str) -> str:
     """The key of a transaction as one that carries an offer: who sent its request, and the To-tag of its dialog ("": of all)."""
-    return f"{sender.value} {cseq} {tag}"
+    return f"{sender} {cseq} {tag}"
 
 
 @dataclass(slots=True)
