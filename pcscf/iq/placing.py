@@ -81,10 +81,10 @@ class Placing:
         """What a refused reservation tells about the gateway, for those that come next."""
         code = error.code if error is not None and 400 <= error.code < 600 else 0
         gateway.counts[f"refused {code}" if code else "unreadable reply"] += 1
+        if code in TEMPORARY and gateway.busy_until > now:  # one alone may be chance
+            gateway.throttle.overloaded(now)
         if isinstance(failure, GatewayUnavailable):
             gateway.busy_until = now + BUSY_PAUSE
-        if code in TEMPORARY:
-            gateway.throttle.overloaded(now)
         if error is not None and code == UNKNOWN_VALUE:
             said = error.text.lower().replace('"', "")
             gateway.without_realms |= {realm for realm in wish.needs.realms if said.endswith(f"={realm}")}
