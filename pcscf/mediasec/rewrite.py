@@ -25,8 +25,8 @@ _NONE: tuple[str, ...] = ()
 _FROM_ALL = frozenset({_E2AE})
 # The gateway does no ICE: with candidates left in, the ends would go round it.
 _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ice-pwd", "ice-options"}
-# So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006.
-_FROM_ANCHORED |= {"source-filter", "altc", "ccap"}
+# So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006; RFC 3605, which RTP gets anew.
+_FROM_ANCHORED |= {"source-filter", "altc", "ccap", "rtcp"}
 # Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
 _CAPABILITIES = frozenset({"tcap", "acap", "pcfg", "acfg", "csup", "creq"})
 _FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
@@ -178,8 +178,8 @@ class _Rewriter:
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
             # An answer names the association only to an offer that did (RFC 8842 §5.3).
-            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
-                changes["tls-id"] = (ours.tls_id,)
+            if protected and leg.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
+                changes["tls-id"] = (leg.tls_id,)
 
     def _move_path(
         self, line: LinePlan, section: MediaSection, address: str, port: int, changes: dict[str, Sequence[str]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.sip.headers import parse_name_addr
@@ -83,6 +83,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Reactions:
+    """What becomes of a session when the gateway reports that nothing failed: "log" leaves it, "release" ends it.
+
+    closed  an end closed a connection; silent: no media crossed the gateway for as long as it was told to wait
+    """
+
+    closed: Literal["log", "release"] = "log"
+    silent: Literal["log", "release"] = "release"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Our place in the network.
 
@@ -104,6 +115,7 @@ class Site:
     expiry: Expiry = field(default_factory=Expiry)
     limits: Limits = field(default_factory=Limits)
     addresses: frozenset[tuple[str, int]] = frozenset()
+    reactions: Reactions = field(default_factory=Reactions)
     core: Interface = field(init=False)
     _ends: frozenset[str] = field(init=False)
 

@@ -65,6 +65,10 @@ class Tokens:
         """A To-tag for a response of our own (RFC 3261 §19.3)."""
         return self._random(8).hex()
 
+    def tls_id(self) -> str:
+        """The name of a DTLS association of ours: 32 characters, 128 bits of chance (RFC 8842 §4)."""
+        return self._random(16).hex()
+
     def _seal(self, head: str, octets: bytes) -> bytes:
         return blake2s(head.encode() + octets, key=self._key, digest_size=SEAL_OCTETS).digest()
 
