@@ -201,6 +201,8 @@ class DatagramLeg:
     def _admits(self, flow: _Flow, source: _Source) -> bool:
         """Whether a datagram may come from there: filter, latching, or else the address that the controller gave."""
         plan, address = self.plan, (source[0], source[1])
+        if self._relay.ports.holds(address) and self._leads_back():
+            return False   # ends that name our own ports on both sides would have a datagram go round for ever
         if plan.source is not None:
             # A filter speaks of the port of RTP, for which that of its RTCP stands in.
             stands_in = flow.index and plan.remote is not None and plan.rtcp is not None and plan.rtcp[1] == address[1]
@@ -219,6 +221,11 @@ class DatagramLeg:
             self._note("udp-latched", f"the peer sends from {spell(source)}", remote=spell(source))
         flow.source = source
         return True
+
+    def _leads_back(self) -> bool:
+        """Whether what goes on to the partner's peer comes to a port of ours again."""
+        flows = self._partner._flows if self._partner is not None else []
+        return any(flow.target is not None and self._relay.ports.holds((flow.target[0], flow.target[1])) for flow in flows)
 
     def _pass_on(self, datagram: memoryview | bytes, index: int) -> None:
         """To the partner's peer, or nowhere."""

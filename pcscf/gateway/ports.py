@@ -107,6 +107,10 @@ class MediaPorts:
     def listener(self, local: Address) -> socket.socket | None:
         return self._listeners.get(local)
 
+    def holds(self, address: Address) -> bool:
+        """Whether this is a port of ours that is taken."""
+        return address in self._taken
+
     def sockets(self, local: Address) -> tuple[socket.socket, ...]:
         """The UDP sockets of an address: two where it was reserved with the next port, none where it is not ours."""
         return self._datagrams.get(local, ())
