@@ -24,6 +24,7 @@ from pcscf.config.values import (
     OneOrMore,
     Port,
     Ports,
+    Profile,
     Seconds,
     Word,
     fault,
@@ -118,6 +119,12 @@ class StreamLimits(Block):
     """Contexts (sessions with media) at the same time; one more gets H.248 error 412."""
     write_buffer: Annotated[int, Field(ge=4096, le=16_777_216)] = 131_072
     """Octets that wait for one slow receiver before the sender is no longer read."""
+    buffered: Annotated[int, Field(ge=1_048_576, le=68_719_476_736)] = 134_217_728
+    """Octets that wait for all slow receivers together; then the one that has been slow for longest loses its connection."""
+    half_open: Count = 1000
+    """Handshakes of TLS and DTLS that may be under way at the same time; further ones wait to begin."""
+    handshake_rate: Count = 1000
+    """Handshakes that may begin in a second; further ones wait, so that running sessions go on."""
 
 
 class GatewayRegistration(Block):
@@ -203,7 +210,7 @@ class GatewayFile(Block):
     """Controllers in order of preference, ADDRESS:PORT (port 2944 when left out); nobody else is answered."""
     realms: Annotated[Mapping[Name, MediaRealm], Field(min_length=1)]
     """Media addresses and ports per realm, named as on Iq (`ipdc/realm`); the first is the default."""
-    profile: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}/[1-9][0-9]?$")] = "iqprofile/1"
+    profile: Profile = "iqprofile/1"
     """Profile named in the registration, NAME/VERSION."""
     min_hash: HashName = "sha-256"
     """Weakest hash that counts in a fingerprint, whatever a controller asks for."""

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pcscf.config.fleet import KnownGateway, Supervision
 from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, OwnCertificates, StreamLimits, StreamTimers
 from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.rules import PolicyRule
@@ -24,6 +25,7 @@ from pcscf.config.values import (
     Domain,
     File,
     Hop,
+    HostPort,
     Listed,
     LogLevel,
     Mid,
@@ -32,6 +34,7 @@ from pcscf.config.values import (
     Peer,
     Port,
     PortRange,
+    Profile,
     Seconds,
     Transport,
     fault,
@@ -161,7 +164,8 @@ class Iq(Block):
     mid: Mid | None = None
     """Our mId; by default "[address]:port"."""
     transport: Annotated[OneOrMore[IqTransport], Field(min_length=1)] = ("udp",)
-    """What gateways may use: udp, tcp (TPKT packets) or tls; one of them, or udp beside one of the others on the same port."""
+    """What gateways may use: udp, tcp (TPKT packets) or tls; one of them, or udp beside one of the others on the same port.
+    Beside tls, udp is for the embedded gateway alone."""
     tls: IqTls | None = None
     """Certificates for `transport: tls`."""
 
@@ -186,6 +190,9 @@ class Heartbeat(Block):
     """An idle gateway is audited this often."""
     lost_after: Annotated[int, Field(ge=1, le=100)] = 3
     """Unanswered audits in a row after which the gateway counts as lost and its sessions are released."""
+    silence: Seconds = 30.0
+    """A gateway that hears nothing from us for so long asks whether we are there (H.248.14), and then looks for another
+    controller."""
 
 
 class Embedded(Block):
@@ -222,19 +229,37 @@ class Gateways(Block):
     iq: Iq = own_default(Iq)
     allow: Listed[Peer] = ()
     """Who may register: addresses, networks, mIds (easily forged over UDP: prefer addresses). Empty: only the embedded
-    gateway."""
+    gateway and those of `known`."""
+    known: Listed[KnownGateway] = ()
+    """Gateways of their own, with what is to be known about each."""
+    profiles: Listed[Profile] = ()
+    """Profiles that may be named in a registration, NAME/VERSION; none: any. Another one is refused with H.248 error 459."""
+    successor: HostPort | None = None
+    """Another controller, ADDRESS:PORT: a clean stop hands the gateways over to it."""
+    attempt: Seconds = 1.5
+    """A gateway that has not answered a reservation within this time is passed over where another one can serve."""
+    patience: Annotated[float, Field(ge=0, le=60)] = 0.0
+    """How long a new session waits for a gateway when none can serve it; 0: 503 at once."""
     embedded: Annotated[Embedded, BeforeValidator(_embedded, json_schema_input_type=bool | Embedded)] = Field(
         default_factory=lambda: Embedded(enabled=False)
     )
     """A gateway of our own as a child process: true, false, or a mapping."""
     heartbeat: Heartbeat = own_default(Heartbeat)
+    supervision: Supervision = own_default(Supervision)
     timers: IqTimers = own_default(IqTimers)
 
     @model_validator(mode="after")
     def _embedded_is_reached(self) -> Self:
         if self.embedded.enabled and not {"udp", "tcp"} & set(self.iq.transport):
             raise fault("the embedded gateway has no certificate", "write `iq: {transport: [udp, tls]}`, or `embedded: false`")
+        if not self.embedded.enabled and {"udp", "tls"} <= set(self.iq.transport):
+            raise fault("udp beside tls is for the embedded gateway alone", "write `iq: {transport: tls}`")
         return self
+
+    @property
+    def datagrams_from(self) -> str:
+        """The only host whose datagrams count on Iq, "" for any: beside TLS nobody else may come without a certificate."""
+        return self.embedded_address if "tls" in self.iq.transport else ""
 
     @property
     def embedded_transport(self) -> str:
@@ -254,6 +279,9 @@ class Gateways(Block):
     def admits(self, mid: str, address: str) -> bool:
         """Whether a gateway with this mId, heard from this address, may register. Fails closed."""
         source = ip_address(address)
+        for known in self.known:
+            if known.mid.lower() == mid.lower():
+                return source == ip_address(known.address.host)
         if self.embedded.enabled and source == ip_address(self.embedded_address):
             return True
         for entry in self.allow:

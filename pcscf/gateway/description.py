@@ -38,7 +38,7 @@ _TRANSPORTS: Final = TCP_TRANSPORTS | TLS_TRANSPORTS | UDP_TRANSPORTS
 SETUP_VALUES: Final = frozenset({"", "active", "passive", "actpass", "holdconn"})
 
 _VALUE = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
-_OCTETS: Final = {"sha-1": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
+_OCTETS: Final = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 _CONNECTION, _MEDIA, _FINGERPRINT, _SETUP, _PATH = "c=", "m=", "a=fingerprint:", "a=setup:", "a=path:"
 _RTCP, _RTCP_MUX, _TLS_ID = "a=rtcp:", "a=rtcp-mux", "a=tls-id:"
 _CHOOSE_AUTHORITY: Final = "$:$"
@@ -80,7 +80,7 @@ class Description:
         if target is None or not self.rtp:
             return None
         host, port = self.rtcp if self.rtcp is not None else ("", target[1] + 1)
-        return host or target[0], port
+        return (host or target[0], port) if port < 65536 else None
 
     @property
     def chooses(self) -> bool:

@@ -35,18 +35,27 @@ from pcscf.h248.message import (
     Command,
     CommandName,
     ContextId,
+    ContextProperties,
     Event,
-    Events,
     LocalControl,
     Mode,
     Property,
-    Services,
     Signals,
     Stream,
     Value,
 )
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Kind, Latched, Media, is_fresh, is_protected, is_tcp, kind_of, legs, stream_of, told_setup
+from pcscf.iq.overload import Urgency
+from pcscf.iq.supervision import (
+    ACCESS_EVENTS,
+    CORE_EVENTS,
+    DEFAULT_SUPERVISION,
+    Supervision,
+    Watched,
+    parameter,
+    termination_events,
+)
 from pcscf.mediasec import paths
 from pcscf.mediasec.associations import DTLS
 from pcscf.mediasec.mechanisms import BY_NAME
@@ -55,15 +64,9 @@ from pcscf.record import record
 
 Family: TypeAlias = Literal["IP4", "IP6"]
 
-ROOT: Final = "ROOT"
 CHOSEN_TERMINATION: Final = "ip/1/$/$"
 """Interface and number are the gateway's choice; the realm is said by ipdc/realm (TS 183 018 §5.17.1.10)."""
 ALL_TERMINATIONS: Final = "*"
-ACCESS_EVENTS, CORE_EVENTS, ROOT_EVENTS = 1, 2, 3
-"""RequestIDs: the same in every context, so that a trace of an observed event tells its side."""
-HANGING_AFTER: Final = 3600
-"""Seconds without a word about a termination after which the gateway asks whether it is still wanted (H.248.36)."""
-
 _ADD: Final = CommandName.ADD
 _MODIFY: Final = CommandName.MODIFY
 _NEW_CONTEXT: Final = ContextId.CHOOSE
@@ -72,6 +75,12 @@ _SEND_RECEIVE: Final = Mode.SEND_RECEIVE
 _PEER_SETUP: Final = {"accept": "active", "connect": "passive"}
 _FILTERS: Final = Property(packages.SOURCE_ADDRESS_FILTER, Value(("ON",)))
 _FILTERS_NOT: Final = Property(packages.SOURCE_ADDRESS_FILTER, Value(("OFF",)))
+_PROPERTIES: Final = {
+    Urgency.NORMAL: None,
+    Urgency.PRIORITY: ContextProperties(priority=10),
+    Urgency.EMERGENCY: ContextProperties(priority=15, emergency=True),
+}
+"""How urgent a context is, as the gateway is told (RFC 3525 §6.1.1: priority 15 is the highest)."""
 _SUBTRACT_ALL: Final = Command(CommandName.SUBTRACT, (ALL_TERMINATIONS,), (Audit(()),), wildcard_response=True)
 
 
@@ -93,7 +102,9 @@ def needs_gateway(plan: MediaPlan) -> bool:
     return False
 
 
-def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
+def reserve(
+    plan: MediaPlan, realms: Realms, supervision: Supervision = DEFAULT_SUPERVISION, urgency: Urgency = Urgency.NORMAL
+) -> tuple[Action, ...]:
     """Reserve (and Configure) AGW Connection Point, both sides at once: a new context with two terminations.
 
     The side that offered is configured and open, so that an early connection finds a listener; the other one is
@@ -102,12 +113,15 @@ def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
     lines = list(legs(plan))
     if not lines:
         raise ValueError("no line of the plan uses the gateway")
-    access = _add([(line.index, line, leg) for line, leg, _ in lines], realms.access, realms.access_family, ACCESS_EVENTS)
-    core = _add([(line.index, line, leg) for line, _, leg in lines], realms.core, realms.core_family, CORE_EVENTS)
-    return (Action(_NEW_CONTEXT, (access, core)),)
+    watched = supervision.of([line for line, _, _ in lines])
+    towards_ue: list[_Placed] = [(line.index, line, leg) for line, leg, _ in lines]
+    towards_core: list[_Placed] = [(line.index, line, leg) for line, _, leg in lines]
+    access = _add(towards_ue, realms.access, realms.access_family, ACCESS_EVENTS, watched)
+    core = _add(towards_core, realms.core, realms.core_family, CORE_EVENTS, watched)
+    return (Action(_NEW_CONTEXT, (access, core), _PROPERTIES[urgency]),)
 
 
-def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
+def configure(media: Media, plan: MediaPlan, supervision: Supervision = DEFAULT_SUPERVISION) -> tuple[Action, ...]:
     """Configure AGW Connection Point, both sides: what offer and answer settled, gates open.
 
     A line that has no stream yet (a further offer) gets one. What a line no longer uses is closed, not before the answer is in.
@@ -116,8 +130,9 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     lines = [(media.place(line), line, access, core) for line, access, core in legs(plan)]
     renewed = frozenset([place for place, line, _, _ in lines if media.renews(line)])
     ended = media.ended(plan)
-    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, media.latched)
-    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
+    watched = supervision.of([line for _, line, _, _ in lines])
+    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, watched, media.latched)
+    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS, watched)
     unused = [place for place in media.access if place not in {each[0] for each in lines}] if plan.settled else []
     commands = (
         *_modify(media.access_termination, access, [(place, line, leg) for place, line, leg, _ in lines], unused,
@@ -133,32 +148,6 @@ def release(context: int) -> tuple[Action, ...]:
     return (Action(context, (_SUBTRACT_ALL,)),)
 
 
-def audit_root() -> tuple[Action, ...]:
-    """The heartbeat that the controller drives: an empty audit of ROOT (TS 29.334 §5.12)."""
-    return (Action(ContextId.NULL, (Command(CommandName.AUDIT_VALUE, (ROOT,), (Audit(()),)),)),)
-
-
-def audit_contexts() -> tuple[Action, ...]:
-    """Audit Value: every termination in every context."""
-    return (Action(ContextId.ALL, (Command(CommandName.AUDIT_VALUE, (ALL_TERMINATIONS,), (Audit(()),)),)),)
-
-
-def watch_controller(silence: float) -> tuple[Action, ...]:
-    """The heartbeat that the gateway drives: Notify after `silence` seconds without a message from here (H.248.14).
-
-    The package is optional in the profile, and so is the command: its refusal changes nothing.
-    """
-    event = Event(packages.INACTIVITY, (_parameter(packages.INACTIVITY_TIMER, round(silence * 100)),))
-    modify = Command(CommandName.MODIFY, (ROOT,), (Events(ROOT_EVENTS, (event,)),), optional=True)
-    return (Action(ContextId.NULL, (modify,)),)
-
-
-def restoration() -> tuple[Action, ...]:
-    """IMS-ALG Restoration: the controller started anew; the gateway shall register again."""
-    services = Services(method="Restart", reason="901 Cold Boot")
-    return (Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, (ROOT,), (services,)),)),)
-
-
 @record
 class _Side:
     """What a termination has been told so far, by place. `renewed`: whose connection gives way to a new one."""
@@ -168,6 +157,7 @@ class _Side:
     tls_clients: frozenset[int]
     renewed: frozenset[int]
     request_id: int
+    watched: Watched
     latched: Mapping[int, Latched] = field(default_factory=dict)
 
     @property
@@ -181,9 +171,9 @@ class _Side:
 _Placed: TypeAlias = tuple[int, LinePlan, Leg]   # place, line, one of its legs
 
 
-def _add(lines: list[_Placed], realm: str, family: Family, request_id: int) -> Command:
+def _add(lines: list[_Placed], realm: str, family: Family, request_id: int, watched: Watched) -> Command:
     streams = tuple([_new_stream(place, line, leg, family, realm) for place, line, leg in lines])
-    events = _events(request_id, tuple([leg.transport for _, _, leg in lines]))
+    events = termination_events(request_id, tuple([leg.transport for _, _, leg in lines]), watched)
     signals = [signal for place, _, leg in lines for signal in (*_establish(place, leg), *_latch(place, leg, None))]
     return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(signals)))
 
@@ -209,7 +199,8 @@ def _modify(
     if not streams:
         return ()
     media = MediaDescriptor(tuple(streams))
-    events = (_events(side.request_id, tuple([leg.transport for _, _, leg in lines])),) if has_fresh else ()
+    transports = tuple([leg.transport for _, _, leg in lines])
+    events = (termination_events(side.request_id, transports, side.watched),) if has_fresh else ()
     change = Command(_MODIFY, (termination,), (media, *events, *_signals(signals)))
     servers = [_signal(packages.DTLS_RELEASE, stream_of(place)) for place, _, leg in lines
                if leg.transport == DTLS and leg.tls == "server" and place in side.tls_clients]  # fmt: skip
@@ -323,27 +314,6 @@ def _fingerprints(values: tuple[Fingerprint, ...]) -> str:
     return "".join([f"a=fingerprint:{name} {value}\r\n" for name, value in values])
 
 
-@lru_cache(maxsize=64)
-def _events(request_id: int, transports: tuple[str, ...]) -> Events:
-    """What is armed on every termination: released bearers of each layer in use, and the hanging termination."""
-    bearer_changes = dict.fromkeys(name for transport in transports for name in _bearer_changes(transport))
-    released = (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)
-    return Events(
-        request_id,
-        (
-            Event(packages.CAUSE),
-            Event(packages.HANGING_TERMINATION, (_parameter(packages.HANGING_TIMER, HANGING_AFTER),)),
-            *(Event(name, released) for name in bearer_changes),
-        ),
-    )
-
-
-def _bearer_changes(transport: str) -> tuple[str, ...]:
-    if not is_tcp(transport):
-        return (packages.DTLS_CHANGE,) if is_protected(transport) else ()
-    return (packages.TCP_CHANGE, packages.TLS_CHANGE) if is_protected(transport) else (packages.TCP_CHANGE,)
-
-
 def _signals(signals: list[Event]) -> tuple[Signals, ...]:
     return (Signals(tuple(signals)),) if signals else ()
 
@@ -356,7 +326,7 @@ def _establish(place: int, leg: Leg) -> tuple[Event, ...]:
 
 @lru_cache(maxsize=64)
 def _signal(name: str, stream: int) -> Event:
-    return Event(name, (_parameter(packages.STREAM, stream),))
+    return Event(name, (parameter(packages.STREAM, stream),))
 
 
 def _latch(place: int, leg: Leg, told: Latched | None) -> tuple[Event, ...]:
@@ -371,11 +341,7 @@ def _latch(place: int, leg: Leg, told: Latched | None) -> tuple[Event, ...]:
 
 @lru_cache(maxsize=64)
 def _latching(stream: int, mode: str) -> Event:
-    return Event(packages.LATCH, (_parameter(packages.STREAM, stream), Property(packages.LATCH_MODE, Value((mode,)))))
-
-
-def _parameter(name: str, value: int) -> Property:
-    return Property(name, Value((str(value),)))
+    return Event(packages.LATCH, (parameter(packages.STREAM, stream), Property(packages.LATCH_MODE, Value((mode,)))))
 
 
 def _media(line: LinePlan) -> str:

@@ -15,9 +15,9 @@ from pcscf.sip.flow import Destination
 from pcscf.sip.headers import parse_name_addr, quote, value_of_line
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
-from pcscf.sip.uri import Uri
 
 DEFAULT_MAX_FORWARDS = 70
+_SESSION = TokenKind.SESSION
 
 
 class Arrival(NamedTuple):
@@ -51,10 +51,10 @@ def arrive(ports: Ports, request: Request) -> Arrival:
     named: str | None = None
     ours = 0
     for route in routes:
-        uri = parse_name_addr(route).uri_parsed
-        if not ports.site.is_our_uri(uri) or (named is not None and uri.user != named):
+        name = ports.site.named_by(route)
+        if name is None or (named is not None and name != named):
             break
-        named = uri.user
+        named = name
         ours += 1
     if ours == len(routes):
         onward.remove("Route")
@@ -62,8 +62,13 @@ def arrive(ports: Ports, request: Request) -> Arrival:
         for _ in range(ours):
             onward.remove_first_value("Route")
     token = named or ""
-    kind = ports.tokens.kind_untrusted(token) if token else None
+    kind = _kind(ports, token) if token else None
     return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, steering)
+
+
+def _kind(ports: Ports, token: str) -> TokenKind | None:
+    """What a token names. One that names a session of ours needs no seal to be ours."""
+    return _SESSION if ports.store.session(token) is not None else ports.tokens.kind_untrusted(token)
 
 
 def next_hop_uri(request: Request) -> str:
@@ -72,9 +77,9 @@ def next_hop_uri(request: Request) -> str:
     return parse_name_addr(routes[0]).uri if routes else request.uri
 
 
-def is_of(ports: Ports, session: Session) -> Callable[[Uri], bool]:
-    """Whether a Record-Route URI is the one of this half-call: the other half-call may have put its own beside it."""
-    return lambda uri: uri.user == session.token and ports.site.is_our_uri(uri)
+def is_of(ports: Ports, session: Session) -> Callable[[str], bool]:
+    """Whether a Record-Route is the one of this half-call: the other half-call may have put its own beside it."""
+    return lambda route: ports.site.named_by(route) == session.token
 
 
 async def destination_towards(ports: Ports, session: Session, side: Side, request: Request) -> Destination:
@@ -119,7 +124,7 @@ def reason(status: int, text: str) -> str:
 
 
 def _count_hop(request: Request) -> None:
-    if "Max-Forwards" in request:
+    if request.has("Max-Forwards"):
         request.rewrite_first_line("Max-Forwards", _one_hop_less)
     else:
         request.add("Max-Forwards", str(DEFAULT_MAX_FORWARDS))

@@ -15,6 +15,7 @@ from pcscf.errors import (
     SipError,
     TemporarilyUnavailable,
 )
+from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
@@ -28,6 +29,7 @@ from pcscf.procedures.session import Session, State, carrier
 from pcscf.procedures.site import Side
 from pcscf.procedures.timer import observe_timer
 from pcscf.procedures.token import TokenKind
+from pcscf.procedures.urgency import urgency_of
 from pcscf.sdp.lines import parse_sdp_untrusted
 from pcscf.sip.body import put_description
 from pcscf.sip.dialog import Dialog
@@ -37,6 +39,12 @@ from pcscf.sip.transaction import ServerTransaction
 
 ANSWERED_ELSEWHERE: Final = reason(200, "Call completed elsewhere")   # RFC 3326 §3.1
 EARLY_DIALOG_TERMINATED: Final = 199   # RFC 6228
+
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_EARLY: Final = State.EARLY
+_ENDED: Final = State.ENDED
+_ACCESS: Final = Side.ACCESS
+_CORE: Final = Side.CORE
 
 
 async def invite(
@@ -55,18 +63,21 @@ async def invite(
         offer = parse_sdp_untrusted(found.sdp)
         plan = decide_offer(
             ports, binding.policy, binding.agreed, request, caller, offer, previous=None, origin=binding.origin)
-    if ports.store.session_count() >= ports.site.limits.sessions:
+    urgency = urgency_of(request, caller)
+    if ports.store.session_count() >= ports.site.limits.sessions and urgency is not Urgency.EMERGENCY:
         raise GatewayUnavailable("no room for another session")
 
     token = ports.tokens.make(TokenKind.SESSION)
     invitation = calls.invitations[token] = Invitation(server)
     server.user = token
     try:
-        media = await ports.media.reserve(plan, realms(ports, binding.flow)) if plan and needs_gateway(plan) else None
+        media = None
+        if plan and needs_gateway(plan):
+            media = await ports.media.reserve(plan, realms(ports, binding.flow), urgency)
         session = Session(
             token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=request.call_id,
             invite_cseq=request.cseq[0], policy=binding.policy, agreed=binding.agreed, behind_nat=binding.behind_nat,
-            media=media, heard=ports.now())
+            urgency=urgency, media=media, heard=ports.now())
         ports.store.save_session(session)
         if media is not None:
             ports.record("reserved", call=session.call_id, gateway=media.gateway, context=media.context)
@@ -94,7 +105,7 @@ async def invite(
         calls.invitations.pop(token, None)
         async with calls.mailbox(token):
             unfinished = ports.store.session(token)
-            if unfinished is not None and unfinished.state is State.EARLY:
+            if unfinished is not None and unfinished.state is _EARLY:
                 await end(calls, unfinished)
 
 
@@ -112,7 +123,7 @@ def _record_route(ports: Ports, onward: Request, session: Session) -> None:
     """Our URIs for both sides, the callee's on top (RFC 5658 §5)."""
     access = ports.site.interface(session.flow.listener).uri(session.token)
     core = ports.site.core.uri(session.token)
-    for entry in (access, core) if session.caller is Side.ACCESS else (core, access):
+    for entry in (access, core) if session.caller is _ACCESS else (core, access):
         onward.prepend("Record-Route", entry)
 
 
@@ -125,14 +136,14 @@ async def _response(
         await _nothing_came(calls, session, response)
         return
     _observe(ports, session, server.request, response)
-    if session.state is State.ENDED:
+    if session.state is _ENDED:
         if 200 <= response.status < 300:
             await acknowledge_and_bye(calls, session, response, reason(RequestTerminated.status, "the session was given up"))
         return
     if 200 <= response.status < 300 and _comes_too_late(session, response.to_tag):
         await acknowledge_and_bye(calls, session, response, ANSWERED_ELSEWHERE)
         return
-    if 200 <= response.status < 300 and session.state is State.EARLY:
+    if 200 <= response.status < 300 and session.state is _EARLY:
         session.accept(response.to_tag)
     onward = onward_response(response)
     try:
@@ -145,9 +156,9 @@ async def _response(
         if 200 <= response.status < 300:
             await acknowledge_and_bye(calls, session, response, reason(error.status, error.what))
         return
-    if session.callee is Side.CORE:
+    if session.callee is _CORE:
         strip_to_ue(onward)
-    if 200 <= response.status < 300 and session.state is State.EARLY:
+    if 200 <= response.status < 300 and session.state is _EARLY:
         session.state = State.CONFIRMED
         ports.later(ports.site.deadlines.ack, lambda: release_unacknowledged(calls, session.token))
     if response.status >= 300:
@@ -182,7 +193,7 @@ def _comes_too_late(session: Session, tag: str) -> bool:
 
 async def _nothing_came(calls: Calls, session: Session, response: Response) -> None:
     """A hop did not answer, in time or at all: the caller gets what RFC 3261 §16.8 says, while it still waits."""
-    if session.state is not State.EARLY:
+    if session.state is not _EARLY:
         return
     invitation = calls.invitations.get(session.token)
     if invitation is not None and invitation.was_cancelled:

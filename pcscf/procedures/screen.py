@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcscf.errors import BodyNotSupported, MalformedMessage, SecurityAgreementRequired, UnsupportedExtension
-from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, strip_option_tags, verify
+from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, verify
 from pcscf.mediasec.rewrite import without_e2ae
 from pcscf.procedures.binding import Binding
 from pcscf.sip.body import drop_body, edit_descriptions_untrusted
@@ -58,7 +58,7 @@ def strip_from_ue(request: Request) -> None:
 def strip_to_ue(message: Message) -> None:
     """Remove what the trust domain keeps to itself."""
     message.remove_all(NEVER_TO_UE)
-    if "Privacy" not in message:
+    if not message.has("Privacy"):
         return
     if "id" in {value.strip().lower() for line in message.get_all("Privacy") for value in line.split(";")}:
         message.remove("P-Asserted-Identity")
@@ -67,10 +67,10 @@ def strip_to_ue(message: Message) -> None:
 def strip_agreement_tags(request: Request) -> None:
     """Take sec-agree and mediasec out of Require and Proxy-Require; a field left empty goes (RFC 3329 §2.3.1)."""
     for name in ("Require", "Proxy-Require"):
-        if name not in request:
+        if not request.has(name):
             continue
         tags = request.values(name)
-        kept = strip_option_tags(tags)
+        kept = [tag for tag in tags if tag.lower() not in OPTION_TAGS]
         if len(kept) != len(tags):
             request.set_values(name, [", ".join(kept)] if kept else [])
 

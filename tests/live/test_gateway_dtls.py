@@ -213,13 +213,15 @@ async def test_the_peer_closes(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def s_server(folder: Path, identity: Identity | None, *more: str) -> AsyncIterator[tuple[OpenSsl, int]]:
+async def s_server(
+    folder: Path, identity: Identity | None, *more: str, version: str = "-dtls1_2"
+) -> AsyncIterator[tuple[OpenSsl, int]]:
     """`openssl s_server` that asks for a certificate and lives as long as its stdin."""
     shown = files(identity, folder) if identity is not None else ["-nocert"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    async with openssl("s_server", "-dtls1_2", "-listen", "-accept", f"127.0.0.1:{port}", "-Verify", "1", *shown, *more) as run:
+    async with openssl("s_server", version, "-listen", "-accept", f"127.0.0.1:{port}", "-Verify", "1", *shown, *more) as run:
         await run.until(b"ACCEPT")
         yield run, port
 

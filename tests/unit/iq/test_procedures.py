@@ -21,10 +21,11 @@ from pcscf.h248.message import (
     TransactionRequest,
 )
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq import procedures
+from pcscf.iq import procedures, root
 from pcscf.iq.media import Media
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import read_configured_untrusted
+from pcscf.iq.supervision import watch_root
 from pcscf.mediasec.model import Agreed, Direction, MediaPlan, StreamMedia
 from pcscf.mediasec.plan import decide, settle
 from tests.unit.iq.plans import (
@@ -345,17 +346,17 @@ def test_transparent_lines_say_nothing_of_tls() -> None:
 
 
 def test_release_audits_and_watch() -> None:
-    ((release,), (root,), (contexts,), (watch,), (restored,)) = (
-        procedures.release(77), procedures.audit_root(), procedures.audit_contexts(), procedures.watch_controller(30.0),
-        procedures.restoration(),
+    ((release,), (heartbeat,), (contexts,), (watch,), (restored,)) = (
+        procedures.release(77), root.audit_root(), root.audit_contexts(), watch_root(30.0, None),
+        root.restoration(),
     )  # fmt: skip
     assert release.context == 77
     assert release.commands[0].wildcard_response
     assert release.commands[0].termination == "*"
-    assert (root.context, root.commands[0].termination) == (ContextId.NULL, "ROOT")
+    assert (heartbeat.context, heartbeat.commands[0].termination) == (ContextId.NULL, "ROOT")
     assert (contexts.context, contexts.commands[0].termination) == (ContextId.ALL, "*")
     assert watch.commands[0].optional
-    for actions in ((release,), (root,), (contexts,), (watch,), (restored,)):
+    for actions in ((release,), (heartbeat,), (contexts,), (watch,), (restored,)):
         message = Message("[192.0.2.9]:2944", (TransactionRequest(1, actions),))
         assert decode_untrusted(encode_compact(message)) == message
 
