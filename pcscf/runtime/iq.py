@@ -307,10 +307,10 @@ class Gateways:
                 self._changed(event)
 
     def _changed(self, event: AssociationEvent) -> None:
-        log.info("gateway " + type(event).__name__.lower(), gateway=event.gateway)
-        if isinstance(event, Lost) or (isinstance(event, Restarted) and event.contexts):
-            why = event.why if isinstance(event, Lost) else "the gateway started anew"
-            self._on_contexts_lost(event.gateway, event.contexts, why)
+        why = event.why if isinstance(event, Lost) else ""
+        log.info("gateway " + type(event).__name__.lower(), gateway=event.gateway, **({"why": why} if why else {}))
+        if isinstance(event, Lost | Restarted) and event.contexts:
+            self._on_contexts_lost(event.gateway, event.contexts, why or "the gateway started anew")
         if self.registered:
             self._is_served.set()
         else:
