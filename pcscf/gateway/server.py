@@ -71,6 +71,7 @@ class Gateway:
             raise ConfigError("a gateway needs at least one controller and one realm")
         self.config = config
         self.controller: Peer | None = None
+        self._previous: Peer | None = None
         self.finished = asyncio.Event()
         self.registered = asyncio.Event()
         self.started = time.time()
@@ -312,7 +313,7 @@ class Gateway:
         if self._is_leaving:
             return
         self._cancel_registration()
-        self.controller = None
+        self._previous, self.controller = self.controller or self._previous, None
         self._notified.clear()
         self.registered.clear()
         self._registration = self._spawn(self._find_controller(method, reason, first))
@@ -351,7 +352,9 @@ class Gateway:
     def _associate(self, controller: Peer, reply: ReplyReceived, now: float) -> None:
         """As soon as the reply is here: what the controller asks next may be right behind it."""
         self.machine.set_version(controller, min(_services_of(reply).version or VERSION, VERSION))
-        self.controller = controller
+        if self._previous is not None and self._previous != controller:
+            self._disconnect(self._previous)  # nothing more is said there
+        self._previous, self.controller = None, controller
         self._last_heard = now
         self.registered.set()
         self.machine.resend(controller, now)
