@@ -125,7 +125,6 @@ class Gateway:
         """Takes leave of the controller (ServiceChange 905), after at most `drain` seconds in which calls may end (Graceful)."""
         if self.finished.is_set():
             return
-        self._is_leaving = True
         self._cancel_registration()
         if self.controller is not None and self._transport is not None:
             if drain > 0 and self.table.contexts:
@@ -133,6 +132,8 @@ class Gateway:
                 deadline = self._loop.time() + drain
                 while self.table.contexts and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a process's life
                     await asyncio.sleep(min(0.1, drain))
+            self._is_leaving = True
+            self._cancel_registration()
             await self._leave(Services("Forced", OUT_OF_SERVICE))
         self.close()
 

@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._packets = PacketReader()
         self._why = "the other end closed the connection"
-        self._is_refused = False
+        self._is_open = False
         self.certificate: PeerCertificate | None = None
         self.mid = ""
 
@@ -92,18 +92,18 @@ class Connection(asyncio.Protocol):
             shown = secured.getpeercert(binary_form=True)
             self.certificate = PeerCertificate.read_untrusted(shown) if shown else None
             if self.certificate is None:
-                self._is_refused = True
                 self.end("a certificate that cannot be used")
                 return
         refused = self._owner.opened(self)
         if refused:
-            self._is_refused = True
             self.end(refused)
+        else:
+            self._is_open = True
 
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._packets.feed_untrusted(data):
-                if not self._is_refused and self._is_from_the_peer(message):
+                if self._is_open and self._is_from_the_peer(message):
                     self._owner.heard(self, message)
                 if self._transport is None or self._transport.is_closing():
                     return

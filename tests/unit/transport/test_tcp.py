@@ -263,6 +263,16 @@ async def test_a_pinned_gateway_with_a_device_name(authority: Authority) -> None
 
 
 @on_both_loops
+async def test_the_name_of_another_behind_much_white_space(authority: Authority) -> None:
+    async with controller(authority.issue(HERE)) as there, gateway(authority.issue(HERE)) as here:
+        for hidden in (b" " * 5000, b"; ".ljust(5000, b"x") + b"\n", b"\n" * 300):
+            here.transport.send(hidden + pending(1, "[192.0.2.1]:2945"), here.transport.peer(*there.transport.address))
+            assert await there.why_lost() == "a message of [192.0.2.1]:2945, for which the certificate does not speak"
+            assert await here.why_lost()
+        assert there.messages.empty()
+
+
+@on_both_loops
 async def test_beside_tls_datagrams_come_from_one_host_alone(authority: Authority) -> None:
     for only, passes in ((HERE, True), ("127.0.0.2", False)):
         there, other = End(), End()
