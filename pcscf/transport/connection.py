@@ -85,8 +85,11 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         _keep_alive(transport.get_extra_info("socket"))
         if self._dialled is None:
-            host, port = transport.get_extra_info("peername")[:2]
-            self._dialled = ConnectionPeer(str(host), int(port))
+            name = transport.get_extra_info("peername")
+            if not name:  # whoever connected has gone again already
+                self.end("the other end is gone")
+                return
+            self._dialled = ConnectionPeer(str(name[0]), int(name[1]))
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None:
             shown = secured.getpeercert(binary_form=True)
@@ -115,7 +118,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._owner.closed(self, f"{self._why}: {exc}" if exc is not None else self._why)
+        if self._dialled is not None:
+            self._owner.closed(self, f"{self._why}: {exc}" if exc is not None else self._why)
 
     def _is_from_the_peer(self, message: bytes) -> bool:
         """What has no mId that can be read is answered with an error, as it is everywhere."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -182,6 +183,17 @@ async def test_who_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
             await asyncio.sleep(0)
         assert "does not read" in await there.why_lost()
         slow.close()
+
+
+@on_both_loops
+async def test_who_is_gone_before_the_connection_stands() -> None:
+    async with controller() as there:
+        for _ in range(20):
+            with socket.create_connection(there.transport.address) as hasty:
+                hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))   # closed with RST
+        async with gateway() as here:
+            here.transport.send(pending(1), here.transport.peer(*there.transport.address))
+            assert (await there.message())[0] == pending(1)
 
 
 @on_both_loops
