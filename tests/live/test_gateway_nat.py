@@ -118,8 +118,12 @@ async def test_dtls_that_the_ue_opens(nat: Nat, tmp_path: Path) -> None:
 async def connected(nat: Nat, near: Local, *, secure: bool) -> Peer:
     """A connection of the UE, out of its namespace."""
     one = nat.socket(socket.SOCK_STREAM)
-    async with asyncio.timeout(5):
-        await asyncio.get_running_loop().sock_connect(one, near.address)
+    try:
+        async with asyncio.timeout(5):
+            await asyncio.get_running_loop().sock_connect(one, near.address)
+    except OSError:
+        one.close()
+        raise
     reader, writer = await asyncio.open_connection(sock=one)
     peer = Peer(reader, writer, tls(TlsRole.CLIENT, near) if secure else PlainEndpoint())
     if secure:
