@@ -383,10 +383,10 @@ def _is_rtcp(datagram: memoryview | bytes) -> bool:
 
 
 def _sent(bound: socket.socket, datagram: memoryview | bytes, to: _Source) -> bool:
-    """False when the kernel does not take it: no room, too long, no route."""
+    """False when the kernel does not take it: no room, too long, no route, no address of our family."""
     try:
         bound.sendto(datagram, to)
-    except OSError:
+    except (OSError, TypeError):   # Python has the latter for an IPv6 address and an IPv4 socket
         return False
     return True
 
