@@ -24,6 +24,7 @@ class Media:
     access_setup, core_setup              the a=setup that Local has told the gateway
     tls_clients, core_tls_clients         lines where the gateway was told to be the TLS or DTLS client, on either side
     connections                           which connection of its line the gateway was told to make, where it is not the first
+    datagrams                             lines whose streams are over UDP
     """
 
     gateway: str
@@ -37,6 +38,11 @@ class Media:
     tls_clients: frozenset[int] = frozenset()
     connections: Mapping[int, int] = field(default_factory=dict)
     core_tls_clients: frozenset[int] = frozenset()
+    datagrams: frozenset[int] = frozenset()
+
+    def is_replaced(self, line: LinePlan, leg: Leg) -> bool:
+        """Whether the line has another medium than its streams were made for, which then cannot serve it (RFC 3264 §8.3.3)."""
+        return line.index in self.access and (line.index in self.datagrams) is is_tcp(leg.transport)
 
     def renews(self, line: LinePlan) -> bool:
         """Whether the plan wants another connection of the line than the gateway was told to make."""

@@ -16,7 +16,7 @@ What does not depend on the peer is made once and shared by all sessions: events
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
@@ -103,9 +103,12 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     """
     lines = list(legs(plan))
     renewed = frozenset([line.index for line, _, _ in lines if media.renews(line)])
-    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
-    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
+    replaced = frozenset([line.index for line, leg, _ in lines if media.is_replaced(line, leg)])
+    access = _Side(_without(media.access, replaced), media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
+    core = _Side(_without(media.core, replaced), media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
     commands = (
+        *_end_streams(media.access_termination, replaced),
+        *_end_streams(media.core_termination, replaced),
         *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
         *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),
     )
@@ -175,7 +178,10 @@ def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) ->
     for line, leg in lines:
         if is_fresh(line.index, leg, side.streams):
             has_fresh = True
-            streams.append(_new_stream(line, leg, side.family, ""))
+            stream = _new_stream(line, leg, side.family, "")
+            if line.index in side.streams and stream.remote is None:
+                stream = replace(stream, remote="")   # what it knows of its peer is of a transport that it has no more
+            streams.append(stream)
             signalled.append((line, leg))
         elif leg.peer_address is not None:
             streams.append(_known_stream(line, leg, leg.peer_address, side))
@@ -188,6 +194,16 @@ def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) ->
     media = MediaDescriptor(tuple(streams))
     events = (_events(side.request_id, tuple([leg.transport for _, leg in lines])),) if has_fresh else ()
     return (Command(_MODIFY, (termination,), (media, *events, *_signals(signalled))),)
+
+
+def _without(streams: Mapping[int, StreamMedia], replaced: frozenset[int]) -> Mapping[int, StreamMedia]:
+    return {index: stream for index, stream in streams.items() if index not in replaced} if replaced else streams
+
+
+def _end_streams(termination: str, replaced: frozenset[int]) -> tuple[Command, ...]:
+    """A Modify that gives back what streams of other media had: empty descriptors reserve nothing (H.248.1 §7.1.8)."""
+    streams = tuple([Stream(stream_of(index), None, "", "") for index in sorted(replaced)])
+    return (Command(_MODIFY, (termination,), (MediaDescriptor(streams),)),) if streams else ()
 
 
 def _new_stream(line: LinePlan, leg: Leg, family: Family, realm: str) -> Stream:

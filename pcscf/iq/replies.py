@@ -15,7 +15,7 @@ from typing import Final
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq.media import Media, is_fresh, is_protected, legs, stream_of, told_setup
+from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
 from pcscf.mediasec.model import Fingerprint, Leg, MediaPlan, StreamMedia
 
 __all__ = [
@@ -107,8 +107,19 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
     """
     sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
     clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
+    datagrams = media.datagrams
     for line, access_leg, core_leg in legs(plan):
         index = line.index
+        if media.is_replaced(line, access_leg):
+            for streams, told, _ in sides:
+                streams.pop(index, None)
+                told.pop(index, None)
+            clients -= {index}
+            core_clients -= {index}
+        if not is_tcp(access_leg.transport):
+            datagrams |= {index}
+        elif index in datagrams:
+            datagrams -= {index}
         if media.renews(line):
             connections = {**connections, index: line.connection}
             clients -= {index}
@@ -126,7 +137,7 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
     (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
-        access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients,
+        access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, datagrams,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from tests.support.flowbed import CORE, REGISTRAR, Bed, Message, Peer
 
 DOMAIN = "ims.example"
 CORE_URI = f"<sip:{REGISTRAR[0]}:{REGISTRAR[1]};lr>"
-SECURITY = ("Security-Client: msrp-tls;mediasec", "Require: mediasec", "Proxy-Require: mediasec")
+SECURITY = ("Require: mediasec", "Proxy-Require: mediasec")
 
 
 class End:
@@ -54,6 +54,7 @@ class End:
         request = Request("REGISTER", f"sip:{DOMAIN}", [
             ("Max-Forwards", "70"), ("From", f"<{self.uri}>;tag=reg"), ("To", f"<{self.uri}>"), ("Call-ID", f"reg-{self.user}"),
             ("CSeq", f"{next(self._numbers)} REGISTER"), ("Contact", f"{self.contact};expires={expires}"),
+            ("Security-Client", ", ".join(f"{each};mediasec" for each in self.bed.mechanisms)),
             *((name, value) for name, _, value in (line.partition(": ") for line in SECURITY)),
             *(("Security-Verify", entry) for entry in self._announced), ("Content-Length", "0"),
         ])
