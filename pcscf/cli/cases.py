@@ -13,10 +13,10 @@ from pcscf.config.policy import MediaPolicy
 from pcscf.config.resolve import media_policy, resolve
 from pcscf.config.rules import MediaRules, PolicyRule
 from pcscf.config.tree import Node, Place
-from pcscf.config.values import Block, File, Listed, Name, OneOrMore, Transport, fault, own_default
+from pcscf.config.values import Address, Block, File, Listed, Name, OneOrMore, Transport, fault, own_default
 from pcscf.errors import ConfigError, MalformedSdp
 from pcscf.mediasec.explain import Explanation, explain
-from pcscf.mediasec.model import Agreed, Direction, MediaPlan
+from pcscf.mediasec.model import NOWHERE, Agreed, Direction, MediaPlan, Origin
 from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
 
 Mechanism = Literal["msrp-tls", "bfcp-tls", "udptl-dtls"]
@@ -45,6 +45,8 @@ class Binding(Block):
     """Its public identities."""
     user_agent: str = ""
     """Its User-Agent."""
+    seen_at: Address | None = None
+    """Where it is behind a NAT: the address that its signalling comes from."""
     ue: Listed[Mechanism] = ()
     """Mechanisms that it listed in Security-Client."""
     net: Listed[Mechanism] | None = None
@@ -56,6 +58,11 @@ class Binding(Block):
         return resolve(
             config.policies, realm=realm, access=self.access, identities=self.identity, user_agent=self.user_agent
         )
+
+    @property
+    def origin(self) -> Origin:
+        """Where its signalling comes from."""
+        return NOWHERE if self.seen_at is None else Origin(self.seen_at, behind_nat=True)
 
     def agreed(self, config: Config | None = None) -> Agreed:
         """What was agreed: `net` as written, else what `config` announces to a UE that listed something."""
@@ -140,9 +147,10 @@ class Case(Binding):
         agreed, received = self.agreed(config), read_sdp("in", self.sdp)
         standing = self._standing(policy, agreed)
         if self.previous_offer is None:
-            return explain(policy, agreed, Direction(self.direction), received, previous=standing)
+            return explain(policy, agreed, Direction(self.direction), received, previous=standing, origin=self.origin)
         offer = read_sdp("previous_offer.sdp", self.previous_offer.sdp)
-        return explain(policy, agreed, Direction(self.previous_offer.direction), offer, received, previous=standing)
+        direction = Direction(self.previous_offer.direction)
+        return explain(policy, agreed, direction, offer, received, previous=standing, origin=self.origin)
 
     def _standing(self, policy: MediaPolicy, agreed: Agreed) -> MediaPlan | None:
         """What the history settled: its last answer that did not end the session. Raises CaseError."""
@@ -153,7 +161,7 @@ class Case(Binding):
                 continue
             offer = read_sdp(f"history.{number - 1}.sdp", self.history[number - 1].sdp)
             answer = read_sdp(f"history.{number}.sdp", said.sdp)
-            settled = explain(policy, agreed, offered, offer, answer, previous=standing).plan
+            settled = explain(policy, agreed, offered, offer, answer, previous=standing, origin=self.origin).plan
             if settled.action == "reject":
                 raise CaseError(f"history.{number - 1}", f"this offer is refused: {settled.warning}", "take its answer out")
             if settled.action == "release-session":
@@ -181,6 +189,8 @@ class ExpectedLine(Block):
     """The rule that decides, e.g. A1."""
     gateway: bool | None = None
     """Whether the line uses the gateway."""
+    latched: bool | None = None
+    """Whether the gateway takes the UE to be where its datagrams come from."""
     reason: str | None = None
     """A text that the reason contains."""
 
@@ -225,7 +235,7 @@ class PolicyTest(Block):
         direction = Direction.OFFER_FROM_UE if self.offer.sender == "ue" else Direction.OFFER_FROM_CORE
         answer = None if self.answer is None else read_sdp("answer", self.answer)
         policy, agreed = self.binding.policy_in(config), self.binding.agreed(config)
-        return explain(policy, agreed, direction, read_sdp("offer", self.offer.sdp), answer)
+        return explain(policy, agreed, direction, read_sdp("offer", self.offer.sdp), answer, origin=self.binding.origin)
 
 
 class PolicyTests(Block):

@@ -62,7 +62,8 @@ def _gateways(config: Config) -> str:
     iq = config.gateways.iq
     embedded = "an embedded gateway" if config.gateways.embedded.enabled else "no embedded gateway"
     allowed = ", ".join(config.gateways.allow) or "nobody else"
-    return f"gateways: Iq at {Endpoint(iq.address, iq.port)}; {embedded}; {allowed} may register"
+    transports = ", ".join(iq.transport)
+    return f"gateways: Iq at {Endpoint(iq.address, iq.port)} ({transports}); {embedded}; {allowed} may register"
 
 
 def _match(match: Match) -> str:

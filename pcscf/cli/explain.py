@@ -120,11 +120,19 @@ def _gateway(line: LinePlan) -> str:
 
 
 def _role(leg: Leg) -> str:
-    over_udp = leg.transport.startswith("UDP")
-    roles = [role for role in (_TCP[leg.tcp], (_DTLS if over_udp else _TLS)[leg.tls]) if role]
-    if roles:
-        return " and ".join(roles)
-    return f"speaks {leg.transport}" if over_udp else f"speaks {leg.transport}, its role still open"
+    over_tcp = leg.transport.startswith("TCP")
+    roles = [role for role in (_TCP[leg.tcp], (_TLS if over_tcp else _DTLS)[leg.tls]) if role]
+    if over_tcp:
+        return " and ".join(roles) or f"speaks {leg.transport}, its role still open"
+    shared = {"agreed": ", RTCP on the same port", "offered": ", RTCP on the same port if that is answered"}.get(leg.rtcp_mux, "")
+    return f"{' and '.join(roles) or f'speaks {leg.transport}'}{shared}{_source(leg)}"
+
+
+def _source(leg: Leg) -> str:
+    """Whose datagrams it takes for those of a UE behind a NAT."""
+    if not leg.latched:
+        return ""
+    return f" with who sends first from {' or '.join(leg.sources)}" if leg.sources else " with who sends first"
 
 
 def difference(before: Sdp, after: Sdp) -> list[tuple[str, str]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from contextlib import ExitStack, closing
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from typing import Any
 
 import structlog
@@ -17,13 +20,15 @@ from pcscf.cli.options import ConfigFile, LogLevel, Overrides, PcapFile, TraceFi
 from pcscf.cli.service import serve
 from pcscf.config.gateway import GatewayFile, GatewayHttp
 from pcscf.config.load import load_gateway
-from pcscf.gateway.config import EMBEDDED_PARENT, GatewayConfig, GatewayLimits, GatewayTimers, Realm
+from pcscf.errors import ConfigError
+from pcscf.gateway.config import EMBEDDED_PARENT, CertificateSettings, GatewayConfig, GatewayLimits, GatewayTimers, Realm
 from pcscf.gateway.server import Gateway, run_gateway
 from pcscf.gateway.status import exposition, status_of
 from pcscf.observe.http import HttpServer, Page, Pages
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
+from pcscf.runtime.tls import iq_files
 
 log = structlog.get_logger()
 
@@ -54,11 +59,46 @@ def run(
         tracing = open_files.enter_context(closing(TraceWriter(trace, GATEWAY))).tap_gateway if trace is not None else None
         capturing = open_files.enter_context(closing(PcapWriter(pcap))).stream if pcap is not None else None
 
-        async def ready(gateway: Gateway) -> None:
-            if read.http.port:
-                open_files.enter_context(closing(await _serve_status(gateway, read.http)))
+        serve(run_gateway(config, trace=tracing, capture=capturing, beside=lambda gateway: _served(gateway, read.http)))
 
-        serve(run_gateway(config, trace=tracing, capture=capturing, ready=ready))
+
+@asynccontextmanager
+async def _served(gateway: Gateway, http: GatewayHttp) -> AsyncIterator[None]:
+    """What those who operate a gateway have of it while it runs: its status, and SIGHUP."""
+    with _renewing(gateway):
+        if not http.port:
+            yield
+            return
+        with closing(await _serve_status(gateway, http)):
+            yield
+
+
+@contextmanager
+def _renewing(gateway: Gateway) -> Iterator[None]:
+    """SIGHUP asks for new certificates, or for those that the files hold now."""
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def renew() -> None:
+        try:
+            await gateway.renew_certificates()
+        except ConfigError as error:
+            log.warning("certificates not renewed", file=error.file, why=error.what, hint=error.hint)
+        else:
+            log.info("certificates renewed")
+
+    def asked() -> None:
+        task = loop.create_task(renew())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    loop.add_signal_handler(signal.SIGHUP, asked)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+        for task in tasks:
+            task.cancel()
 
 
 async def _serve_status(gateway: Gateway, http: GatewayHttp) -> HttpServer:
@@ -89,6 +129,8 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
             Realm(name, each.addresses, tuple((ports.first, ports.last) for ports in each.ports))
             for name, each in file.realms.items()),
         bind=(file.iq.address, file.iq.port),
+        transport=file.iq.transport,
+        tls=iq_files(file.iq.tls),
         profile=file.profile,
         minimum_hash=file.min_hash,
         parent=parent,
@@ -102,6 +144,11 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
             registration_wait=file.registration.wait,
             registration_retry=file.registration.retry,
             registration_retry_max=file.registration.retry_max,
+        ),
+        certificates=CertificateSettings(
+            files=tuple((each.certificate, each.key or each.certificate) for each in file.certificates.files),
+            renew_after=file.certificates.renew_after,
+            per_stream=file.certificates.per_stream,
         ),
         limits=GatewayLimits(contexts=file.limits.contexts, write_buffer=file.limits.write_buffer),
     )

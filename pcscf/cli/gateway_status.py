@@ -82,6 +82,8 @@ def as_text(told: Mapping[str, Any]) -> Iterator[str]:
     for title, numbers in _rows(told):
         if any(numbers):
             yield f"{title:13}" + "".join(f"{number:>14,}" for number in numbers)
+    for kind, end in told["certificates"].items():
+        yield f"certificate   {kind}, until {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M} UTC"
     if told["handshakes"]:
         yield "handshakes    " + ", ".join(f"{number} {version}" for version, number in sorted(told["handshakes"].items()))
     for cause, number in sorted(told["failures"].items(), key=lambda each: -each[1]):

@@ -139,6 +139,7 @@ def _line_checks(wanted: ExpectedLine, line: LinePlan, path: tuple[str | int, ..
         "mode": line.mode.value == wanted.mode,
         "rule": line.rule == wanted.rule,
         "gateway": line.gateway == wanted.gateway,
+        "latched": (line.access is not None and line.access.latched) == wanted.latched,
         "reason": (wanted.reason or "") in line.reason,
     }
     for key, holds in comparisons.items():

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
+from pcscf.config.gateway import OwnCertificates
 from pcscf.config.model import AccessRealm, Config, CoreRealm
 
 
@@ -40,6 +41,22 @@ def missing_files(config: Config) -> Iterator[Finding]:
         for key, file in (("certificate", listener.certificate), ("key", listener.key)):
             if isinstance(file, Path) and not file.is_file():
                 yield Finding(("listeners", name, key), f"there is no file {file}", "write the path of a PEM file")
+    tls = config.gateways.iq.tls
+    if tls is not None:
+        for key, file in (("ca", tls.ca), ("certificate", tls.certificate), ("key", tls.key)):
+            if file is not None and not file.is_file():
+                yield Finding(("gateways", "iq", "tls", key), f"there is no file {file}", "write the path of a PEM file")
+
+
+    yield from missing_certificates(config.gateways.embedded.certificates, ("gateways", "embedded", "certificates"))
+
+
+def missing_certificates(given: OwnCertificates, path: tuple[str, ...]) -> Iterator[Finding]:
+    """Of a gateway's own certificates; `path`: of their block."""
+    for index, each in enumerate(given.files):
+        for key, file in (("certificate", each.certificate), ("key", each.key)):
+            if file is not None and not file.is_file():
+                yield Finding((*path, "files", index, key), f"there is no file {file}", "write the path of a PEM file")
 
 
 def warnings(config: Config) -> Iterator[Finding]:

@@ -9,11 +9,13 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.policy import HashName
 from pcscf.config.values import (
     Address,
     Block,
     Count,
+    File,
     HostPort,
     Listed,
     LogLevel,
@@ -23,6 +25,7 @@ from pcscf.config.values import (
     Port,
     Ports,
     Seconds,
+    Word,
     fault,
     own_default,
 )
@@ -134,7 +137,44 @@ class GatewayIq(Block):
     address: Address = "127.0.0.1"
     """Local address for H.248 messages."""
     port: Port = GATEWAY_PORT
-    """Local UDP port; 0 lets the kernel choose, then `mid` must be given."""
+    """Local UDP port; 0 lets the kernel choose, then `mid` must be given. Connections (tcp, tls) have ports of their own."""
+    transport: IqTransport = "udp"
+    """How controllers are reached: udp, tcp (TPKT packets on port 2944) or tls."""
+    tls: IqTls | None = None
+    """Certificates for `transport: tls`."""
+
+    @model_validator(mode="after")
+    def _with_certificates(self) -> Self:
+        if self.transport == "tls" and self.tls is None:
+            raise fault("Iq over tls needs certificates", "add `tls: {ca: FILE, certificate: FILE, key: FILE}`")
+        return self
+
+
+class CertificateFile(Block):
+    """A certificate of the operator's own. It may be self-signed: peers compare its fingerprint, nothing else."""
+
+    certificate: File
+    """PEM; the first certificate in it is shown. ECDSA (P-256, P-384) or RSA from 2048 bits on, signed with SHA-256 or better."""
+    key: File | None = None
+    """PEM, not encrypted, not readable by everybody; by default in the same file."""
+
+
+class OwnCertificates(Block):
+    """What a gateway shows on TLS and DTLS."""
+
+    files: Listed[CertificateFile] = ()
+    """At most one with an ECDSA key and one with RSA; by default the gateway makes one of each. TLS shows ECDSA where there is
+    one, DTLS both: its mandatory suites need RSA (RFC 7345 §4.1)."""
+    renew_after: Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False), Word("seconds")] = 86_400.0
+    """It makes new ones, or reads the files again, this often, and at SIGHUP; running streams keep theirs. 0: at SIGHUP alone."""
+    per_stream: bool = False
+    """Every protected stream shows a certificate that no other has (some milliseconds and 30 kB each); not with `files`."""
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.files and self.per_stream:
+            raise fault("per_stream: certificates from files are the same for all streams", "drop files, or per_stream")
+        return self
 
 
 class GatewayHttp(Block):
@@ -170,6 +210,7 @@ class GatewayFile(Block):
     registration: GatewayRegistration = own_default(GatewayRegistration)
     timers: StreamTimers = own_default(StreamTimers)
     limits: StreamLimits = own_default(StreamLimits)
+    certificates: OwnCertificates = own_default(OwnCertificates)
     adoption_grace: Seconds = 30.0
     """An embedded gateway keeps its sessions this long for another P-CSCF when the one that started it died."""
     http: GatewayHttp = own_default(GatewayHttp)

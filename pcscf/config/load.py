@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pcscf.config.findings import Finding, contradictions, missing_files, warnings
+from pcscf.config.findings import Finding, contradictions, missing_certificates, missing_files, warnings
 from pcscf.config.gateway import GatewayFile
 from pcscf.config.model import Config
 from pcscf.config.tree import MAX_SIZE, Node, overlay, place_of, plain, read_tree
@@ -68,7 +68,9 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayFile:
     """Reads the configuration of a stand-alone gateway. Raises ConfigErrors."""
-    return load_model(path, GatewayFile, overrides)[0]
+    file, tree = load_model(path, GatewayFile, overrides)
+    _refuse(tree, missing_certificates(file.certificates, ("certificates",)))
+    return file
 
 
 def load_rules(path: Path) -> Config:

@@ -13,7 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, StreamLimits, StreamTimers
+from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, OwnCertificates, StreamLimits, StreamTimers
+from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.rules import PolicyRule
 from pcscf.config.values import (
     Address,
@@ -27,6 +28,7 @@ from pcscf.config.values import (
     LogLevel,
     Mid,
     Name,
+    OneOrMore,
     Peer,
     Port,
     PortRange,
@@ -155,9 +157,21 @@ class Iq(Block):
     address: Address = "127.0.0.1"
     """Local address for H.248 messages."""
     port: Port = 2944
-    """Local UDP port; 2944 is the port of text-encoded H.248."""
+    """Local port; 2944 is the port of text-encoded H.248."""
     mid: Mid | None = None
     """Our mId; by default "[address]:port"."""
+    transport: Annotated[OneOrMore[IqTransport], Field(min_length=1)] = ("udp",)
+    """What gateways may use: udp, tcp (TPKT packets) or tls; one of them, or udp beside one of the others on the same port."""
+    tls: IqTls | None = None
+    """Certificates for `transport: tls`."""
+
+    @model_validator(mode="after")
+    def _transports_that_go_together(self) -> Self:
+        if {"tcp", "tls"} <= set(self.transport):
+            raise fault("one port cannot carry both tcp and tls", "keep one of them; udp may stand beside it")
+        if "tls" in self.transport and self.tls is None:
+            raise fault("Iq over tls needs certificates", "add `tls: {ca: FILE, certificate: FILE, key: FILE}`")
+        return self
 
     @property
     def own_mid(self) -> str:
@@ -194,6 +208,7 @@ class Embedded(Block):
     """Longest time before a restart."""
     timers: StreamTimers = own_default(StreamTimers)
     limits: StreamLimits = own_default(StreamLimits)
+    certificates: OwnCertificates = own_default(OwnCertificates)
     http: EmbeddedHttp = own_default(EmbeddedHttp)
 
 
@@ -214,6 +229,17 @@ class Gateways(Block):
     """A gateway of our own as a child process: true, false, or a mapping."""
     heartbeat: Heartbeat = own_default(Heartbeat)
     timers: IqTimers = own_default(IqTimers)
+
+    @model_validator(mode="after")
+    def _embedded_is_reached(self) -> Self:
+        if self.embedded.enabled and not {"udp", "tcp"} & set(self.iq.transport):
+            raise fault("the embedded gateway has no certificate", "write `iq: {transport: [udp, tls]}`, or `embedded: false`")
+        return self
+
+    @property
+    def embedded_transport(self) -> str:
+        """How the embedded gateway reaches us."""
+        return "udp" if "udp" in self.iq.transport else "tcp"
 
     @property
     def embedded_address(self) -> str:

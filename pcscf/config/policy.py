@@ -45,6 +45,9 @@ class MediaPolicy:
 
     anchor_plain            the gateway stands in the path of unprotected lines
     anchor_pass             the gateway stands in the path of protected lines that it does not terminate
+    anchor_rtp              whichever of the two applies, RTP with its RTCP is meant too
+    latch                   whose UDP media the gateway answers where they come from (H.248.37): of UEs behind a NAT, all, none
+    latch_from              who may be taken for the UE: the addresses that its signalling shows, or any
     verify_mismatch_status  answer to an altered Security-Verify
     partial_verify          accept: register without media capability; refuse: `verify_mismatch_status`
     """
@@ -54,5 +57,8 @@ class MediaPolicy:
     fax: MediumPolicy = field(default_factory=MediumPolicy)
     anchor_plain: bool = True
     anchor_pass: bool = True
+    anchor_rtp: bool = True
+    latch: Literal["nat", "always", "never"] = "nat"
+    latch_from: Literal["signalling", "any"] = "signalling"
     verify_mismatch_status: Literal[494, 403] = 494
     partial_verify: Literal["accept", "refuse"] = "accept"

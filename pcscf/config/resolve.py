@@ -50,6 +50,9 @@ def media_policy(rule: PolicyRule) -> MediaPolicy:
         fax=_medium(bare.fax, media.default, media.fax),
         anchor_plain=media.default.anchor_plain,
         anchor_pass=media.default.anchor_pass,
+        anchor_rtp=media.default.anchor_rtp,
+        latch=media.default.latch,
+        latch_from=media.default.latch_from,
         verify_mismatch_status=media.default.verify_mismatch_status,
         partial_verify=media.default.partial_verify,
     )

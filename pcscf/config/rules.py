@@ -52,6 +52,13 @@ class DefaultRules(MediumRules):
     """The gateway stands in the path of unprotected lines."""
     anchor_pass: bool = True
     """The gateway stands in the path of protected lines that it does not terminate."""
+    anchor_rtp: bool = True
+    """The two knobs above hold for RTP with its RTCP too; false: RTP goes past the gateway."""
+    latch: Literal["nat", "always", "never"] = "nat"
+    """The gateway sends UDP media of a UE to where they come from, not to the address in its SDP: nat, for UEs whose Via or
+    Contact shows another address than they are seen at; always; never."""
+    latch_from: Literal["signalling", "any"] = "signalling"
+    """Whose datagrams may be taken for those of such a UE: from the address of its signalling or that in its SDP, or any."""
     verify_mismatch_status: Literal[494, 403] = 494
     """Answer to an altered Security-Verify (RFC 3329)."""
     partial_verify: Literal["accept", "refuse"] = "accept"

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 LIFETIME: Final = timedelta(days=365)
-"""A certificate serves as long as its process, which must not outlive it."""
 
 CLOCK_SKEW: Final = timedelta(hours=1)
 
@@ -52,22 +51,32 @@ class Identity:
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
+    @property
+    def kind(self) -> str:
+        """Of the key: "ec" or "rsa"."""
+        return "ec" if isinstance(self.key, ec.EllipticCurvePrivateKey) else "rsa"
+
     def fingerprint(self, hash_name: str) -> Fingerprint:
         """The fingerprint under one of `OFFERED`; KeyError for any other name."""
         return fingerprint_of(self.certificate, hash_name)
 
 
-def self_signed(now: datetime, name: str = "IMS-AGW") -> Identity:
-    """A new ECDSA P-256 certificate, valid from shortly before `now` (aware, UTC) for `LIFETIME`."""
-    return _identity(ec.generate_private_key(ec.SECP256R1()), now, name)
+def self_signed(now: datetime, name: str = "IMS-AGW", *, lifetime: timedelta = LIFETIME) -> Identity:
+    """A new ECDSA P-256 certificate, valid from shortly before `now` (aware, UTC)."""
+    return _identity(ec.generate_private_key(ec.SECP256R1()), now, name, lifetime)
 
 
-def self_signed_rsa(now: datetime, name: str = "IMS-AGW") -> Identity:
+def self_signed_rsa(now: datetime, name: str = "IMS-AGW", *, lifetime: timedelta = LIFETIME) -> Identity:
     """A new certificate with an RSA key, which the suites that RFC 7345 §4.1 demands need."""
-    return _identity(rsa.generate_private_key(65537, RSA_BITS), now, name)
+    return _identity(rsa.generate_private_key(65537, RSA_BITS), now, name, lifetime)
 
 
-def _identity(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, now: datetime, name: str) -> Identity:
+def signed_anew(identity: Identity, now: datetime, lifetime: timedelta, name: str = "IMS-AGW") -> Identity:
+    """Another self-signed certificate for the same key, with other fingerprints."""
+    return _identity(identity.key, now, name, lifetime)
+
+
+def _identity(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, now: datetime, name: str, lifetime: timedelta) -> Identity:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
         x509.CertificateBuilder()
@@ -76,7 +85,7 @@ def _identity(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, now: datetime
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + LIFETIME)
+        .not_valid_after(now + lifetime)
         .sign(key, hashes.SHA256())
     )
     return Identity(certificate, key)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from pcscf.errors import H248Error
 from pcscf.gateway import items
 from pcscf.gateway.certificate import Fingerprint
+from pcscf.gateway.credentials import Credentials
 from pcscf.gateway.description import CHOOSE, Description, parse_description_untrusted, resolve
 from pcscf.gateway.model import Address, Ports, Stream, TcpRole, Termination, Wanted
 from pcscf.gateway.settle import check_remote, contract, dscp, source_filter, tcp_role
@@ -18,15 +20,12 @@ from pcscf.h248.message import Stream as StreamDescriptor
 class Editor:
     """Applies descriptors. Nothing is undone here: the caller works on a copy and gives back what a failed command reserved.
 
-    `own`: our fingerprints by hash name, and `own_dtls`, those of every certificate that DTLS may show.
+    `credentials`: called for every stream that becomes protected.
     """
 
-    def __init__(
-        self, ports: Ports, own: Mapping[str, Fingerprint], own_dtls: Mapping[str, tuple[Fingerprint, ...]], minimum_hash: str
-    ) -> None:
+    def __init__(self, ports: Ports, credentials: Callable[[], Credentials], minimum_hash: str) -> None:
         self._ports = ports
-        self._own = {name: (one,) for name, one in own.items()}
-        self._own_dtls = own_dtls
+        self._credentials = credentials
         self._minimum_hash = minimum_hash
 
     def apply(self, termination: Termination, descriptors: Sequence[Descriptor]) -> list[Descriptor]:
@@ -85,7 +84,7 @@ class Editor:
         if wish is not None:
             if wish.secure is not known.local.secure:
                 known.tls_client = False   # protection begins anew, and so does its role
-            known.local = self._resolved(wish, known.address)
+            known.local = self._resolved(wish, known)
         if given.remote is not None:
             known.remote = remote
         if remote is not None and remote.is_new and before is not None:
@@ -104,16 +103,20 @@ class Editor:
         port = None if wish.port == CHOOSE else int(wish.port)
         return self._ports.reserve(Wanted(realm, wish.family, address, port, wish.datagram, wish.rtp))
 
-    def _resolved(self, wish: Description, address: Address) -> Description:
+    def _resolved(self, wish: Description, stream: Stream) -> Description:
+        address = stream.address
         if wish.address not in ("", CHOOSE, address[0]) or wish.port not in (CHOOSE, str(address[1])):
             raise H248Error(473, "Conflicting values: the address in Local is not the reserved one")
-        own = self._own_dtls if wish.datagram else self._own
-        if (wish.secure or wish.wanted) and not own:
-            raise H248Error(515, f"Unsupported Media Type: transport {wish.transport}")
+        if not (wish.secure or wish.wanted or wish.fingerprints):
+            stream.credentials = None   # what protects it later is new
+            return resolve(wish, address[0], address[1], _none)
+        if stream.credentials is None:
+            stream.credentials = self._credentials()
+        own = partial(stream.credentials.fingerprints, datagram=wish.datagram)
         for one in wish.fingerprints:
-            if one not in own.get(one.hash, ()):
+            if one not in own(one.hash):
                 raise H248Error(473, "Conflicting values: the fingerprint in Local is not that of the gateway")
-        return resolve(wish, address[0], address[1], own.__getitem__)
+        return resolve(wish, address[0], address[1], own)
 
     def _control(
         self, termination: Termination, stream: Stream, mode: Mode | None, properties: Sequence[Property]
@@ -151,6 +154,10 @@ class Editor:
                     case items.SignalAction.LATCH:
                         stream.latch = _latch(stream.latch, signal)
         return asked
+
+
+def _none(_hash: str) -> tuple[Fingerprint, ...]:
+    return ()
 
 
 def _latch(before: int, signal: Event) -> int:

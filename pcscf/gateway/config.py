@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from pcscf.h248.transaction import H248Timers
+from pcscf.transport.model import Kind, TlsFiles
 
 EMBEDDED_PARENT: Final = "PCSCF_GATEWAY_PARENT"
 """Environment variable with the process id of the parent that embeds this gateway."""
@@ -55,9 +57,23 @@ class GatewayLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateSettings:
+    """files: the operator's own, certificate and key in PEM, one per kind of key; without any the gateway makes its own.
+
+    renew_after: seconds after which it makes new ones, or reads the files again; 0 for never. per_stream: each protected stream
+    shows a certificate of its own.
+    """
+
+    files: tuple[tuple[Path, Path], ...] = ()
+    renew_after: float = 86_400.0
+    per_stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """`mid`: message identifier as written on Iq, such as "[127.0.0.1]:2945"; `bind`: address and port of Iq (port 0 = any).
 
+    transport: of Iq; over TCP and TLS the gateway connects, from the address of `bind` and any port. tls: the certificates then.
     controllers: addresses of the P-CSCF's Iq, tried in order. realms: the first one is the default.
     parent: process id of the parent that embeds this gateway, 0 when it stands alone.
     """
@@ -66,9 +82,12 @@ class GatewayConfig:
     controllers: tuple[tuple[str, int], ...]
     realms: tuple[Realm, ...]
     bind: tuple[str, int] = ("127.0.0.1", 0)
+    transport: Kind = "udp"
+    tls: TlsFiles | None = None
     profile: str = "iqprofile/1"
     minimum_hash: str = "sha-256"
     parent: int = 0
     timers: GatewayTimers = field(default_factory=GatewayTimers)
     h248: H248Timers = field(default_factory=H248Timers)
     limits: GatewayLimits = field(default_factory=GatewayLimits)
+    certificates: CertificateSettings = field(default_factory=CertificateSettings)

@@ -7,15 +7,15 @@ after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from pcscf.errors import H248Error
 from pcscf.gateway import audit, items
-from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.change import Editor
 from pcscf.gateway.config import Realm
+from pcscf.gateway.credentials import Credentials
 from pcscf.gateway.description import CHOOSE
 from pcscf.gateway.model import (
     Close,
@@ -63,16 +63,15 @@ _Work: TypeAlias = Callable[[Context, Termination, Command], tuple[Descriptor, .
 
 @dataclass(frozen=True, slots=True)
 class TableSettings:
-    """`fingerprints`: our own, by hash name; dtls_fingerprints: those of all certificates that DTLS may show, none where
-    the gateway has no DTLS. first_id: where context and termination ids start; a later start of the gateway takes another.
+    """`credentials`: called for every stream that becomes protected. first_id: where context and termination ids start; a later
+    start of the gateway takes another.
     """
 
     realms: tuple[Realm, ...]
-    fingerprints: Mapping[str, Fingerprint]
+    credentials: Callable[[], Credentials]
     first_id: int
     max_contexts: int
     minimum_hash: str = "sha-256"
-    dtls_fingerprints: Mapping[str, tuple[Fingerprint, ...]] = field(default_factory=dict)
 
 
 class ContextTable:
@@ -95,7 +94,7 @@ class ContextTable:
         self._plans: dict[int, dict[LegKey, LegPlan]] = {}
         self._touched: set[int] = set()
         self._orders: list[Effect] = []
-        self._editor = Editor(ports, settings.fingerprints, settings.dtls_fingerprints, settings.minimum_hash)
+        self._editor = Editor(ports, settings.credentials, settings.minimum_hash)
         self.watch = Watch(traffic)
 
     def execute(self, actions: Sequence[Action], now: float) -> tuple[tuple[Action, ...], list[Effect]]:

@@ -134,12 +134,13 @@ class DatagramLeg:
                 mark(bound, plan.dscp)
             relay.loop.add_reader(bound, self._readable, flow)
         if plan.secure and self._flows:
+            assert plan.credentials is not None  # noqa: S101 - the table gave them with the fingerprints in Local
             client = plan.tls is TlsRole.CLIENT
             if client:
                 self._peer = _as_source(plan.remote)
                 self._limit_handshake()
             self._endpoint = DtlsEndpoint(
-                relay.dtls, plan.tls, plan.fingerprints, mtu=relay.config.limits.datagram,
+                plan.credentials.dtls, plan.tls, plan.fingerprints, mtu=relay.config.limits.datagram,
                 peer=_name(self._peer) if self._peer is not None else b"",
             )  # fmt: skip
             self._advance(self._peer)

@@ -262,14 +262,12 @@ class Leg:
     def _new_connection(self) -> Connection:
         relay, plan = self._relay, self.plan
         endpoint: Endpoint
-        if plan.secure and plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
-            endpoint = YieldingEndpoint(relay.tls, plan.fingerprints, relay.config.timers.tls_yield)
-        elif plan.secure:
-            endpoint = TlsEndpoint(relay.tls, plan.tls, plan.fingerprints)
-        elif relay.capture is not None and self._remote is not None:
-            endpoint = CapturedEndpoint(relay.capture, plan.local, self._remote)
+        if plan.credentials is None or not plan.secure:
+            endpoint = self._plain()
+        elif plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
+            endpoint = YieldingEndpoint(plan.credentials.tls, plan.fingerprints, relay.config.timers.tls_yield)
         else:
-            endpoint = PlainEndpoint()
+            endpoint = TlsEndpoint(plan.credentials.tls, plan.tls, plan.fingerprints)
         self._frames = FrameReader() if plan.aware else None
         timers = relay.config.timers
         self._connection = Connection(
@@ -278,6 +276,13 @@ class Leg:
         )  # fmt: skip
         self._connection.policer = self._policer
         return self._connection
+
+    def _plain(self) -> Endpoint:
+        """Fails closed: a protected stream without credentials would be a mistake of ours, and gets none."""
+        assert not self.plan.secure  # noqa: S101
+        if self._relay.capture is not None and self._remote is not None:
+            return CapturedEndpoint(self._relay.capture, self.plan.local, self._remote)
+        return PlainEndpoint()
 
     def _give_up(self, cause: Cause) -> None:
         """The leg makes no further connection until the plan changes. A failure takes the other side down with it."""

@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple, Protocol, TypeAlias
 
 from pcscf.gateway.certificate import Fingerprint
+from pcscf.gateway.credentials import Credentials
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.policing import Contract
@@ -62,7 +63,7 @@ class LegPlan:
 
     datagram: UDP, and `secure` means DTLS. rtp: there is a second port, for RTCP; rtcp: where RTCP goes, None while
     unknown or where it shares the port of RTP (rtcp_mux). latch: 0 to send to `remote`, else to where datagrams come
-    from; it grows when the controller wants a new source to be taken.
+    from; it grows when the controller wants a new source to be taken. credentials: what we show where it is `secure`.
     """
 
     local: Address
@@ -86,6 +87,7 @@ class LegPlan:
     rtcp: Address | None = None
     rtcp_mux: bool = False
     latch: int = 0
+    credentials: Credentials | None = None
 
     @property
     def kind(self) -> Kind:
@@ -108,7 +110,8 @@ class LegPlan:
     def association(self) -> tuple[object, ...]:
         """What a connection depends on: when this changes, the connection is replaced (RFC 7345 §4.5)."""
         return (
-            self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation, self.aware
+            self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation, self.aware,
+            self.credentials,
         )  # fmt: skip
 
 
@@ -189,11 +192,12 @@ class Stream:
     tcp: TcpRole | None = None
     properties: dict[str, Property] = field(default_factory=dict)
     latch: int = 0
+    credentials: Credentials | None = None
 
     def copy(self) -> Stream:
         """One to try a change on."""
         return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers,
-                      self.generation, self.tcp, self.properties, self.latch)  # fmt: skip
+                      self.generation, self.tcp, self.properties, self.latch, self.credentials)  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -6,19 +6,15 @@ How a leg does it is its own affair: `leg` for TCP, `datagram` for UDP, `ports` 
 from __future__ import annotations
 
 import asyncio
-import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from pcscf.gateway.capture import Capture
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import Identity
 from pcscf.gateway.config import GatewayConfig
 from pcscf.gateway.connection import READ_SIZE
 from pcscf.gateway.datagram import DatagramLeg
-from pcscf.gateway.dtls import DtlsContext
-from pcscf.gateway.endpoint import TlsContext
 from pcscf.gateway.leg import Leg
 from pcscf.gateway.model import Close, Configure, Effect, LegKey, LegPlan
 from pcscf.gateway.ports import MediaPorts
@@ -32,19 +28,15 @@ class Relay:
     """Carries out what the context table planned. `report`: called when a leg's connection failed or ended by itself."""
 
     def __init__(
-        self, config: GatewayConfig, identity: Identity, dtls: Sequence[Identity], *, report: Report, trace: Trace | None,
-        capture: Capture | None,
-    ) -> None:  # fmt: skip
+        self, config: GatewayConfig, *, report: Report, trace: Trace | None, capture: Capture | None
+    ) -> None:
         self.config = config
         self.report = report
-        self.tls = TlsContext(identity)
-        self.dtls = DtlsContext(dtls, os.urandom(32))
         self.capture = capture
         self.statistics = Statistics()
         self.loop = asyncio.get_running_loop()
         self.ports = MediaPorts(config.realms, self.loop)
         self.buffer = memoryview(bytearray(READ_SIZE))
-        self._own = str(identity.fingerprint("sha-256"))
         self._trace = trace
         self._contexts: dict[int, dict[LegKey, AnyLeg]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -133,7 +125,9 @@ class Relay:
 
     def note(self, kind: TraceKind, leg: AnyLeg, text: str, facts: Mapping[str, str]) -> None:
         if self._trace is not None:
-            local = {"local": spell(leg.plan.local), "own": self._own if leg.plan.secure and not leg.plan.datagram else ""}
+            shown = leg.plan.credentials if leg.plan.kind == "tls" else None
+            own = shown.fingerprints("sha-256", datagram=False) if shown is not None else ()
+            local = {"local": spell(leg.plan.local), "own": " ".join(map(str, own))}
             known = {name: value for name, value in {**local, **facts}.items() if value}
             self._trace(GatewayTraceEvent(time.time(), kind, leg.key.context, leg.key.termination, text, known))
 

@@ -1,4 +1,4 @@
-"""The gateway's Iq side: one UDP socket, one association with a controller, and the story of its registration.
+"""The gateway's Iq side: one transport, one association with a controller, and the story of its registration.
 
 The transaction machine, the context table and the relay do the work; what is here carries things between them.
 """
@@ -10,29 +10,35 @@ import os
 import random
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple
+
+import structlog
 
 from pcscf.errors import ConfigError
 from pcscf.gateway import notify
 from pcscf.gateway.capture import Capture
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import OFFERED, self_signed, self_signed_rsa
+from pcscf.gateway.certificates import Certificates
 from pcscf.gateway.config import GatewayConfig
 from pcscf.gateway.context import ContextTable, TableSettings
-from pcscf.gateway.model import Address, ControllerOrder, LegKey
+from pcscf.gateway.model import ControllerOrder, LegKey
 from pcscf.gateway.relay import Relay
 from pcscf.gateway.trace import Trace
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Services
 from pcscf.h248.mid import address_of_mid
 from pcscf.h248.transaction import (
     MessageError,
+    Peer,
     ReplyReceived,
     RequestFailed,
     RequestReceived,
     TransactionMachine,
 )
+from pcscf.transport.ends import open_gateway
+from pcscf.transport.model import Transport, Upward
 
 COLD_BOOT: Final = "901 Cold Boot"
 SERVICE_RESTORED: Final = "900 Service Restored"
@@ -48,8 +54,10 @@ TICK: Final = 0.02
 
 _FIRST_ID_RANGE: Final = 0x7FFFFFFF
 
+log = structlog.get_logger()
 
-class Gateway(asyncio.DatagramProtocol):
+
+class Gateway:
     """One gateway. `start` binds and begins to register; `stop` takes leave; `finished` is set when it has ended by itself.
 
     controller: the address of the controller that took the registration, None while there is none. started: seconds since
@@ -57,53 +65,64 @@ class Gateway(asyncio.DatagramProtocol):
     """
 
     def __init__(self, config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None) -> None:
+        """Raises ConfigError for a configuration or certificate files that cannot serve."""
         if not config.controllers or not config.realms:
             raise ConfigError("a gateway needs at least one controller and one realm")
         self.config = config
-        self.controller: Address | None = None
+        self.controller: Peer | None = None
         self.finished = asyncio.Event()
         self.registered = asyncio.Event()
         self.started = time.time()
         self.process = os.getpid()
-        now = datetime.now(UTC)
-        identity = self_signed(now)
-        identities = (identity, self_signed_rsa(now))
-        own = {name: identity.fingerprint(name) for name in OFFERED}
-        own_dtls = {name: tuple(one.fingerprint(name) for one in identities) for name in OFFERED}
-        self.relay = Relay(config, identity, identities, report=self._report, trace=trace, capture=capture)
-        self.table = ContextTable(
-            TableSettings(config.realms, own, _random_id(), config.limits.contexts, config.minimum_hash, own_dtls),
-            self.relay.ports, self.relay,
+        self.certificates = Certificates(config.certificates, lambda: datetime.now(UTC))
+        self.relay = Relay(config, report=self._report, trace=trace, capture=capture)
+        settings = TableSettings(
+            config.realms, self.certificates.for_stream, _random_id(), config.limits.contexts, config.minimum_hash)
+        self.table = ContextTable(settings, self.relay.ports, self.relay)
+        self.machine = TransactionMachine(
+            config.mid, timers=config.h248, version=VERSION, first_id=_random_id(), refuses=self._stranger
         )
-        self.machine = TransactionMachine(config.mid, timers=config.h248, version=VERSION, first_id=_random_id())
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.DatagramTransport | None = None
+        self._transport: Transport | None = None
+        self._controllers: tuple[Peer, ...] = ()
+        self._is_leaving = False
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
-        self._waiting: dict[int, asyncio.Future[ReplyReceived]] = {}
+        self._waiting: dict[int, _Waiting] = {}
         self._notified: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._registration: asyncio.Task[None] | None = None
         self._last_heard = self._loop.time()
 
     @property
-    def address(self) -> Address:
+    def address(self) -> tuple[str, int]:
         """Where Iq is bound."""
         assert self._transport is not None  # noqa: S101 - only asked of a started gateway
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return str(host), int(port)
+        return self._transport.address
 
     async def start(self) -> None:
-        """Raises OSError when the address of Iq cannot be bound."""
-        await self._loop.create_datagram_endpoint(lambda: self, local_addr=self.config.bind)
+        """Raises OSError when the address of Iq cannot be bound, ConfigError for TLS files that cannot be used."""
+        config = self.config
+        upward = Upward(self._received, self._connection_lost)
+        transport = self._transport = await open_gateway(config.transport, config.bind, upward, config.tls)
+        self._controllers = tuple(transport.peer(host, port) for host, port in config.controllers)
         self._register("Restart", COLD_BOOT)
         if self.config.parent:
             self._spawn(self._watch_parent(self.config.parent))
+        if self.config.certificates.renew_after:
+            self._spawn(self._renew_certificates(self.config.certificates.renew_after))
+
+    async def renew_certificates(self) -> None:
+        """New certificates, or those that the files hold now, for streams that become protected from now on; running ones keep
+        theirs. Raises ConfigError, and everything stays as it was.
+        """
+        self.certificates.renew(await asyncio.to_thread(self.certificates.made_anew))
 
     async def stop(self, drain: float = 0.0) -> None:
         """Takes leave of the controller (ServiceChange 905), after at most `drain` seconds in which calls may end (Graceful)."""
         if self.finished.is_set():
             return
+        self._is_leaving = True
         self._cancel_registration()
         if self.controller is not None and self._transport is not None:
             if drain > 0 and self.table.contexts:
@@ -127,21 +146,22 @@ class Gateway(asyncio.DatagramProtocol):
             self._transport.close()
         self.finished.set()
 
-    # --- the socket --------------------------------------------------------------------------------------------------
+    # --- the transport -----------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+    def _received(self, message: bytes, peer: Peer) -> None:
         now = self._loop.time()
-        peer = (addr[0], addr[1])
         if peer == self.controller:
             self._last_heard = now
-        self.machine.receive(data, peer, now)
+        self.machine.receive(message, peer, now)
         self._work(now)
 
-    def error_received(self, exc: Exception) -> None:
-        """An unreachable controller shows as a request that stays unanswered; the ICMP message adds nothing."""
+    def _connection_lost(self, peer: Peer, why: str) -> None:
+        """The controller is looked for again, with what it was told still waiting; who was asked in vain is left."""
+        if peer == self.controller:
+            self._lost()
+        for waiting in self._waiting.values():
+            if waiting.peer == peer and not waiting.answered.done():
+                waiting.answered.set_exception(ConnectionError(why))
 
     # --- the machines ------------------------------------------------------------------------------------------------
 
@@ -154,12 +174,15 @@ class Gateway(asyncio.DatagramProtocol):
                 case ReplyReceived(tid):
                     self._notified.discard(tid)
                     waiting = self._waiting.pop(tid, None)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(event)
+                    if waiting is not None and not waiting.answered.done():
+                        if waiting.registers and _is_accepted(event):
+                            self._associate(waiting.peer, event, now)
+                        waiting.answered.set_result(event)
                 case RequestFailed(tid, peer):
                     waiting = self._waiting.pop(tid, None)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_exception(TimeoutError(f"no answer from {peer}"))
+                    if waiting is not None and not waiting.answered.done():
+                        self._disconnect(peer)
+                        waiting.answered.set_exception(TimeoutError(f"no answer from {peer}"))
                     elif tid in self._notified:
                         self._lost()
                 case MessageError(peer, error) if error.code == 406:
@@ -187,7 +210,11 @@ class Gateway(asyncio.DatagramProtocol):
     def _flush(self) -> None:
         if self._transport is not None:
             for data, peer in self.machine.take_output():
-                self._transport.sendto(data, peer)
+                self._transport.send(data, peer)
+
+    def _disconnect(self, peer: Peer) -> None:
+        if self._transport is not None:
+            self._transport.disconnect(peer)
 
     def _wake(self) -> None:
         self._timer = None
@@ -220,12 +247,15 @@ class Gateway(asyncio.DatagramProtocol):
                 self._flush()
                 self._obey(effect.services, request.peer)
 
+    def _stranger(self, _mid: str, peer: Peer) -> ErrorDescriptor | None:
+        """Only controllers we know may speak to us."""
+        is_known = peer == self.controller or peer in self._controllers
+        return None if is_known else ErrorDescriptor(402, "Unauthorized")
+
     def _refusal(self, request: RequestReceived) -> ErrorDescriptor | None:
-        """Only controllers we know may speak to us, and only the one we registered with may command."""
+        """Of the controllers we know, only the one we registered with may command."""
         if request.peer == self.controller:
             return None
-        if request.peer not in self.config.controllers:
-            return ErrorDescriptor(402, "Unauthorized")
         if all(command.name is CommandName.SERVICE_CHANGE for action in request.actions for command in action.commands):
             return None
         if self.controller is None:
@@ -245,11 +275,11 @@ class Gateway(asyncio.DatagramProtocol):
 
     # --- registration ------------------------------------------------------------------------------------------------
 
-    def _obey(self, services: Services, peer: Address) -> None:
+    def _obey(self, services: Services, peer: Peer) -> None:
         """ServiceChange on ROOT from a controller: hand-off, out of service, restoration (RFC 3525 §11.5)."""
         match services.method.lower():
             case "handoff":
-                successor = address_of_mid(services.mgc_id_to_try)
+                successor = self._peer_of(services.mgc_id_to_try)
                 if successor is not None:
                     self._register("HandOff", DIRECTED_CHANGE, successor)
             case "forced":
@@ -262,17 +292,26 @@ class Gateway(asyncio.DatagramProtocol):
 
     def _lost(self) -> None:
         """The controller does not answer: it is asked once more, then the others of the list (RFC 3525 §11.5)."""
+        if self.controller is not None:
+            self._disconnect(self.controller)
         self._register("Disconnected", SERVICE_RESTORED, self.controller)
 
-    def _register(self, method: str, reason: str, first: Address | None = None) -> None:
+    def _peer_of(self, mid: str) -> Peer | None:
+        """Who is reached at the address that an mId names."""
+        address = address_of_mid(mid) if mid else None
+        return self._transport.peer(*address) if address is not None and self._transport is not None else None
+
+    def _register(self, method: str, reason: str, first: Peer | None = None) -> None:
         """Starts to look for a controller, from `first` on; sessions stay as they are."""
+        if self._is_leaving:
+            return
         self._cancel_registration()
         self.controller = None
         self._notified.clear()
         self.registered.clear()
         self._registration = self._spawn(self._find_controller(method, reason, first))
 
-    async def _find_controller(self, method: str, reason: str, first: Address | None) -> None:
+    async def _find_controller(self, method: str, reason: str, first: Peer | None) -> None:
         """Tries one controller after the other, with growing random waits between rounds (RFC 3525 §9.2, §11.2)."""
         timers = self.config.timers
         wait = timers.registration_wait
@@ -280,39 +319,36 @@ class Gateway(asyncio.DatagramProtocol):
             await asyncio.sleep(random.uniform(0, wait))  # noqa: S311 - spreads load, protects nothing
         wait = timers.registration_retry
         while True:
-            candidates = list(dict.fromkeys([*([first] if first is not None else []), *self.config.controllers]))
+            candidates = list(dict.fromkeys([*([first] if first is not None else []), *self._controllers]))
             for candidate in candidates:
                 other = first is not None and candidate != first
                 services = Services(
                     "Failover" if other else method, CONTROLLER_FAILED if other else reason,
                     profile=self.config.profile, version=VERSION, timestamp=timestamp(),
                 )  # fmt: skip
-                controller = await self._offer(candidate, services)
-                if controller is not None:
-                    self.controller = controller
-                    self._last_heard = self._loop.time()
-                    self.registered.set()
-                    self._work(self._last_heard)
+                await self._offer(candidate, services)
+                if self.controller is not None:
                     return
             await asyncio.sleep(random.uniform(wait / 2, wait))  # noqa: S311
             wait = min(2 * wait, timers.registration_retry_max)
 
-    async def _offer(self, candidate: Address, services: Services, hops: int = 3) -> Address | None:
-        """Offers ourselves to one controller, and to those that it names instead; who took us, or None."""
+    async def _offer(self, candidate: Peer, services: Services, hops: int = 3) -> None:
+        """Offers ourselves to one controller, and to those that it names instead. Who took us is the controller then."""
         if services.method != "Disconnected":
             self.machine.set_version(candidate, 1)
-        reply = await self._service_change(candidate, services)
-        if reply is None or reply.error is not None:
-            return None
-        command = reply.actions[0].commands[0] if reply.actions and reply.actions[0].commands else None
-        if command is None or command.error is not None:
-            return None
-        answer = next((one for one in command.descriptors if isinstance(one, Services)), Services())
-        successor = address_of_mid(answer.mgc_id_to_try) if answer.mgc_id_to_try else None
-        if successor is not None:
-            return await self._offer(successor, services, hops - 1) if hops else None
-        self.machine.set_version(candidate, min(answer.version or VERSION, VERSION))
-        return candidate
+        reply = await self._service_change(candidate, services, registers=True)
+        if reply is not None and self.controller is None:
+            successor = self._peer_of(_services_of(reply).mgc_id_to_try)
+            if successor is not None and hops:
+                await self._offer(successor, services, hops - 1)
+
+    def _associate(self, controller: Peer, reply: ReplyReceived, now: float) -> None:
+        """As soon as the reply is here: what the controller asks next may be right behind it."""
+        self.machine.set_version(controller, min(_services_of(reply).version or VERSION, VERSION))
+        self.controller = controller
+        self._last_heard = now
+        self.registered.set()
+        self.machine.resend(controller, now)
 
     async def _leave(self, services: Services) -> None:
         """Says goodbye, and waits a moment for the answer."""
@@ -323,17 +359,17 @@ class Gateway(asyncio.DatagramProtocol):
             except TimeoutError:
                 pass
 
-    async def _service_change(self, peer: Address, services: Services) -> ReplyReceived | None:
+    async def _service_change(self, peer: Peer, services: Services, *, registers: bool = False) -> ReplyReceived | None:
         """None when the peer does not answer."""
         action = Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, ("ROOT",), (services,)),))
         now = self._loop.time()
         tid = self.machine.request(peer, (action,), now)
         answered: asyncio.Future[ReplyReceived] = self._loop.create_future()
-        self._waiting[tid] = answered
+        self._waiting[tid] = _Waiting(peer, answered, registers)
         self._work(now)
         try:
             return await answered
-        except TimeoutError:
+        except OSError:
             return None
         finally:
             if self._waiting.pop(tid, None) is not None:
@@ -341,13 +377,21 @@ class Gateway(asyncio.DatagramProtocol):
 
     # --- lifetime ----------------------------------------------------------------------------------------------------
 
+    async def _renew_certificates(self, after: float) -> None:
+        while True:
+            await asyncio.sleep(after)
+            try:
+                await self.renew_certificates()
+            except ConfigError as error:
+                log.warning("certificates not renewed", file=error.file, why=error.what)
+
     async def _watch_parent(self, parent: int) -> None:
         """An embedded gateway outlives its parent for a while, so that the next one can adopt it together with its calls."""
         timers = self.config.timers
         is_child = os.getppid() == parent
         while os.getppid() == parent if is_child else _exists(parent):  # noqa: ASYNC110 - another process sets no event
             await asyncio.sleep(timers.parent_watch)
-        self._register("Disconnected", SERVICE_RESTORED, self.controller or self.config.controllers[0])
+        self._register("Disconnected", SERVICE_RESTORED, self.controller or self._controllers[0])
         deadline = self._loop.time() + timers.adoption_grace
         while self._loop.time() < deadline:
             await asyncio.sleep(min(timers.parent_watch, timers.adoption_grace))
@@ -369,22 +413,43 @@ class Gateway(asyncio.DatagramProtocol):
 
 async def run_gateway(
     config: GatewayConfig, *, trace: Trace | None = None, capture: Capture | None = None,
-    ready: Callable[[Gateway], Coroutine[Any, Any, None]] | None = None,
+    beside: Callable[[Gateway], AbstractAsyncContextManager[None]] | None = None,
 ) -> None:  # fmt: skip
     """Runs a gateway until it is cancelled; an embedded one also ends when its parent has died and nobody adopts it.
 
-    trace: gets every step on the media side. capture: gets what crosses there without TLS. ready: is awaited with the gateway
-    once Iq is bound.
+    trace: gets every step on the media side. capture: gets what crosses there without TLS. beside: is entered with the
+    gateway once Iq is bound, and left before the gateway takes leave.
     Raises OSError when Iq cannot be bound, ConfigError for a useless configuration.
     """
     gateway = Gateway(config, trace=trace, capture=capture)
     await gateway.start()
     try:
-        if ready is not None:
-            await ready(gateway)
-        await gateway.finished.wait()
+        async with beside(gateway) if beside is not None else nullcontext():
+            await gateway.finished.wait()
     finally:
         await gateway.stop()
+
+
+class _Waiting(NamedTuple):
+    """A ServiceChange that waits for its reply, which may make the peer our controller where it `registers`."""
+
+    peer: Peer
+    answered: asyncio.Future[ReplyReceived]
+    registers: bool
+
+
+def _services_of(reply: ReplyReceived) -> Services:
+    """What a reply to ServiceChange says, where it says anything."""
+    commands = reply.actions[0].commands if reply.actions else ()
+    descriptors = commands[0].descriptors if commands else ()
+    return next((each for each in descriptors if isinstance(each, Services)), Services())
+
+
+def _is_accepted(reply: ReplyReceived) -> bool:
+    """Whether the controller took us: no error, and nobody else named."""
+    if reply.error is not None or not reply.actions or not reply.actions[0].commands:
+        return False
+    return reply.actions[0].commands[0].error is None and not _services_of(reply).mgc_id_to_try
 
 
 def timestamp() -> str:

@@ -137,6 +137,7 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         rtcp=remote.rtcp_target if remote is not None and not rtcp_mux else None,
         rtcp_mux=rtcp_mux,
         latch=stream.latch,
+        credentials=stream.credentials,
     )
 
 

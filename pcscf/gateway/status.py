@@ -23,7 +23,8 @@ class Status:
 
     started: seconds since the epoch; process: its id. contexts, terminations: those that stand now, and how many contexts
     there may be. streams, connected: by transport, those that are planned, and those that are up with a verified peer.
-    ports: per realm, how many are taken and how many there are.
+    ports: per realm, how many are taken and how many there are. certificates: by kind of key (ec, rsa), when what new streams
+    show expires, seconds since the epoch.
     From here on since the start: contexts_opened; connections by transport, handshakes by version, failures by cause;
     passed: see `statistics.Count`, by transport.
     """
@@ -38,6 +39,7 @@ class Status:
     streams: Mapping[Kind, int]
     connected: Mapping[Kind, int]
     ports: Mapping[str, tuple[int, int]]
+    certificates: Mapping[str, float]
     contexts_opened: int
     connections: Mapping[Kind, int]
     handshakes: Mapping[str, int]
@@ -69,6 +71,8 @@ def status_of(gateway: Gateway) -> Status:
         streams=_of_all(streams),
         connected=_of_all(connected),
         ports=relay.ports.usage(),
+        certificates={one.kind: one.certificate.not_valid_after_utc.timestamp()
+                      for one in gateway.certificates.current.identities},
         contexts_opened=statistics.contexts,
         connections=_of_all(statistics.connections),
         handshakes=dict(statistics.handshakes),
@@ -102,6 +106,8 @@ class _Snapshot(Collector):
         yield _gauge("ports", "Media ports of a realm.", {
             (realm, state): number for realm, (taken, total) in now.ports.items()
             for state, number in (("taken", taken), ("free", total - taken))}, "realm", "state")
+        yield _gauge("certificate_expiry_timestamp_seconds", "When what new streams show expires, since the epoch.",
+                     _by(now.certificates), "key")  # fmt: skip
         yield _counter("contexts_opened", "Contexts opened.", {(): now.contexts_opened})
         yield _counter("connections", "Connections and associations that came up.", _by(now.connections), "transport")
         yield _counter("handshakes", "TLS and DTLS handshakes completed.", _by(now.handshakes), "version")

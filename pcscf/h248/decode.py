@@ -44,6 +44,8 @@ _HEADER: Final = re.compile(
 )
 MAX_HEADERS: Final = 1024
 MAX_HEADER: Final = 128
+MAX_HEADER_LOOKED_AT: Final = 1024
+"""Octets in which the mId of a message must stand for those who need no more of it."""
 _headers: dict[str, tuple[int, str]] = {}
 """Header lines that were read, with their version and mId: a peer says the same line each time."""
 _ACK: Final = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
@@ -85,6 +87,18 @@ def decode_untrusted(data: bytes) -> Message:
     if transactions is not None:
         return Message(mid, transactions, None, version, authentication)
     return _MessageReader(Scanner(text, start), version).message(mid, authentication)
+
+
+def sender_untrusted(data: bytes) -> str | None:
+    """The mId of a message as it is written, whatever the rest of it is; None where there is none."""
+    text = data[:MAX_HEADER_LOOKED_AT].decode("utf-8", "surrogateescape")
+    known = _headers.get(text[: text.find("\n") + 1])
+    if known is not None:
+        return known[1]
+    try:
+        return _header(text)[2]
+    except H248SyntaxError:
+        return None
 
 
 def _header(text: str) -> tuple[int, int, str, str]:

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 
 from pcscf.h248.message import ErrorDescriptor, Services
 from pcscf.h248.mid import address_of_mid
+from pcscf.h248.peer import ConnectionPeer
 
 Peer: TypeAlias = tuple[str, int]
 Admits: TypeAlias = Callable[[str, str], bool]
@@ -178,6 +179,13 @@ class Association:
         gateway = self._gateways.get(mid.lower())
         return gateway if gateway is not None and gateway.is_associated else None
 
+    def refuses(self, mid: str, peer: Peer) -> ErrorDescriptor | None:
+        """The error for whoever may not ask us anything: not admitted, or with the name of a gateway that is elsewhere."""
+        gateway = self.gateway(mid)
+        if not self._admits(mid, peer[0]) or (gateway is not None and gateway.peer[0] != peer[0]):
+            return ErrorDescriptor(504, "Command Received from unauthorised entity")
+        return None
+
     def heard(self, mid: str, peer: Peer, now: float) -> Gateway | ErrorDescriptor:
         """A request from that mId and address: the gateway, or the error that a stranger gets."""
         if not self._admits(mid, peer[0]):
@@ -308,7 +316,12 @@ class Association:
         return None
 
     def _requests_go_to(self, mid: str, peer: Peer, address: str) -> Peer:
-        """Where requests go: the source, unless ServiceChangeAddress names another place that is admitted as well."""
+        """Where requests go: the source, unless ServiceChangeAddress names another place that is admitted as well.
+
+        To whom a connection leads, requests go over it.
+        """
+        if isinstance(peer, ConnectionPeer):
+            return peer
         if address.isascii() and address.isdigit() and len(address) <= 5 and 0 < int(address) < 65536:
             return peer[0], int(address)
         named = address_of_mid(address) if address else None

@@ -23,6 +23,7 @@ from pcscf.h248.transaction import (
     ReplyReceived,
     RequestFailed,
     RequestReceived,
+    StrangerRefused,
     SyntaxRefused,
     TransactionMachine,
 )
@@ -96,8 +97,8 @@ class Controller:
     ) -> None:
         self._realms = realms
         self._limits = limits
-        self._machine = TransactionMachine(mid, timers=timers, first_id=first_id)
         self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles)
+        self._machine = TransactionMachine(mid, timers=timers, first_id=first_id, refuses=self.association.refuses)
         self._asked: dict[int, Asked] = {}
         self._transaction_of: dict[int, int] = {}
         self._deadlines: deque[tuple[float, int]] = deque()  # all operations have the same time: in order
@@ -317,7 +318,7 @@ class Controller:
                         self._replied(asked, event.actions, event.error, now)
             elif isinstance(event, RequestReceived):
                 self._serve(event, now)
-            elif isinstance(event, SyntaxRefused | MessageError):
+            elif isinstance(event, SyntaxRefused | StrangerRefused | MessageError):
                 self._events.append(event)
             elif isinstance(event, RequestFailed):
                 asked = self._asked.pop(event.tid, None)
@@ -340,8 +341,15 @@ class Controller:
             if gateway is not None and not isinstance(event, Leaving):
                 self._ask(gateway, procedures.watch_controller(GATEWAY_SILENCE), Advice(), 0, now)
                 if isinstance(event, Resumed):
+                    self._follow_to_its_address(gateway, now)
                     self._compare(gateway, now)
             self._events.append(event)
+
+    def _follow_to_its_address(self, gateway: Gateway, now: float) -> None:
+        """What is under way goes on where the gateway is now: over its new connection, say."""
+        for transaction, asked in self._asked.items():
+            if asked.gateway is gateway:
+                self._machine.redirect(transaction, gateway.peer, now)
 
     def _forget_requests_to(self, mid: str, now: float) -> None:
         """A gateway that is gone, or came anew, has nothing left of what was asked before."""

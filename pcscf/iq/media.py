@@ -1,21 +1,33 @@
-"""What a session has on a gateway, and which lines of a plan it is for."""
+"""What a session has on a gateway, and which lines of a plan it is for.
+
+A place is where something of a line stands in these records: the index of its m-line. A line that turns into one of another
+kind of port (RFC 3264 §8.3.3: audio becomes fax) has another place for that, so that what it was stands until the answer is
+in, and stands again when it is refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import field
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from pcscf.mediasec.model import Leg, LinePlan, MediaPlan, StreamMedia
 from pcscf.record import record
+from pcscf.sdp.lines import MAX_MEDIA
+
+Kind: TypeAlias = Literal["TCP", "UDP", "RTP"]
 
 _OWN_SETUP: Final = {"accept": "passive", "connect": "active"}
+_BEYOND: Final = {"TCP": MAX_MEDIA, "UDP": 2 * MAX_MEDIA, "RTP": 3 * MAX_MEDIA}
+
+
+Latched: TypeAlias = tuple[tuple[str, int] | None, tuple[str, ...]]
 
 
 @record
 class Media:
-    """Plain values, fit for a store. All mappings are by index of the m-line.
+    """Plain values, fit for a store. All mappings are by place.
 
     gateway                               mId
     context                               ContextID there
@@ -24,7 +36,8 @@ class Media:
     access_setup, core_setup              the a=setup that Local has told the gateway
     tls_clients, core_tls_clients         lines where the gateway was told to be the TLS or DTLS client, on either side
     connections                           which connection of its line the gateway was told to make, where it is not the first
-    datagrams                             lines whose streams are over UDP
+    kinds                                 of which kind the port is
+    latched                               for which peer latching was asked on the access side: its address, and its sources
     """
 
     gateway: str
@@ -38,25 +51,38 @@ class Media:
     tls_clients: frozenset[int] = frozenset()
     connections: Mapping[int, int] = field(default_factory=dict)
     core_tls_clients: frozenset[int] = frozenset()
-    datagrams: frozenset[int] = frozenset()
+    kinds: Mapping[int, Kind] = field(default_factory=dict)
+    latched: Mapping[int, Latched] = field(default_factory=dict)
 
-    def is_replaced(self, line: LinePlan, leg: Leg) -> bool:
-        """Whether the line has another medium than its streams were made for, which then cannot serve it (RFC 3264 §8.3.3)."""
-        return line.index in self.access and (line.index in self.datagrams) is is_tcp(leg.transport)
+    def place(self, line: LinePlan) -> int:
+        """Where the line's stream stands, or will stand."""
+        index, leg = line.index, line.access
+        kind = self.kinds.get(index)
+        if kind is None or leg is None or kind == kind_of(leg.transport):
+            return index
+        return index + _BEYOND[kind_of(leg.transport)]
 
     def renews(self, line: LinePlan) -> bool:
         """Whether the plan wants another connection of the line than the gateway was told to make."""
-        return line.connection != self.connections.get(line.index, 1)
+        return line.connection != self.connections.get(self.place(line), 1)
 
 
-def stream_of(index: int) -> int:
-    """The StreamID of the m-line at `index`."""
-    return index + 1
+@lru_cache(maxsize=64)
+def kind_of(transport: str) -> Kind:
+    """The kind of port that a transport on Iq needs."""
+    if "RTP" in transport:
+        return "RTP"
+    return "TCP" if is_tcp(transport) else "UDP"
+
+
+def stream_of(place: int) -> int:
+    """The StreamID of what stands at a place."""
+    return place + 1
 
 
 def line_of(stream: int) -> int:
     """The index of the m-line that has this StreamID."""
-    return stream - 1
+    return (stream - 1) % MAX_MEDIA
 
 
 def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
@@ -78,9 +104,9 @@ def is_protected(transport: str) -> bool:
     return transport.upper() in {"TCP/TLS", "TCP/TLS/MSRP", "UDP/DTLS"}
 
 
-def is_fresh(index: int, leg: Leg, side: Mapping[int, StreamMedia]) -> bool:
+def is_fresh(place: int, leg: Leg, side: Mapping[int, StreamMedia]) -> bool:
     """Whether this side of the line has no stream yet, or one whose protection is not that of the plan."""
-    stream = side.get(index)
+    stream = side.get(place)
     return stream is None or bool(stream.fingerprints) != is_protected(leg.transport)
 
 

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from pcscf.errors import SipError
 from pcscf.h248.message import Action
-from pcscf.h248.transaction import MessageError, SyntaxRefused
+from pcscf.h248.transaction import MessageError, StrangerRefused, SyntaxRefused
 from pcscf.iq.association import AssociationEvent, Gateway
 from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased
@@ -51,7 +51,7 @@ class Released:
     bearer: BearerReleased
 
 
-Event: TypeAlias = Done | Failed | Released | AssociationEvent | SyntaxRefused | MessageError
+Event: TypeAlias = Done | Failed | Released | AssociationEvent | SyntaxRefused | StrangerRefused | MessageError
 
 
 @dataclass(slots=True)

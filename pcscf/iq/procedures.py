@@ -1,14 +1,18 @@
 """The procedures of TS 23.334 §8 as H.248 actions: what the plan says is what the gateway is told.
 
 A session has one context with two terminations, access and core, and one stream per m-line that uses the gateway:
-StreamID is the index of the m-line plus one. Three transactions make a session: `reserve`, `configure`, `release`.
+StreamID is the index of the m-line plus one (and more for a line that has become another kind of port, see `media`). Three
+transactions make a session: `reserve`, `configure`, `release`.
 
 TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's). The TLS or
 DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the connection.
 a=connection:new in Remote ends the connection that stands and asks for another, whose TLS role is said anew (RFC 4145 §5).
 
 A stream is application-agnostic, `TCP -`, unless the gateway shall read it (TS 23.334 §6.2.18): then it is `TCP/MSRP *`, and
-a=path in Local is the gateway's own, of which it chooses host and port (`$:$`), in Remote that of the peer.
+a=path in Local is the gateway's own, of which it chooses host and port (`$:$`), in Remote that of the peer. RTP is named by the
+proto of its line, also where its ends protect it: two ports, or one where Local and Remote both have a=rtcp-mux.
+
+Who may send datagrams is said by gm/saf and gm/sam (H.248.43), and that they show where the peer is by ipnapt/latch (H.248.37).
 
 What does not depend on the peer is made once and shared by all sessions: events, signals, local controls, the wished Local.
 """
@@ -16,7 +20,7 @@ What does not depend on the peer is made once and shared by all sessions: events
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
@@ -38,7 +42,7 @@ from pcscf.h248.message import (
     Value,
 )
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
+from pcscf.iq.media import Latched, Media, is_fresh, is_protected, is_tcp, kind_of, legs, stream_of, told_setup
 from pcscf.mediasec import paths
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
@@ -61,6 +65,8 @@ _NEW_CONTEXT: Final = ContextId.CHOOSE
 _INACTIVE: Final = Mode.INACTIVE
 _SEND_RECEIVE: Final = Mode.SEND_RECEIVE
 _PEER_SETUP: Final = {"accept": "active", "connect": "passive"}
+_FILTERS: Final = Property(packages.SOURCE_ADDRESS_FILTER, Value(("ON",)))
+_FILTERS_NOT: Final = Property(packages.SOURCE_ADDRESS_FILTER, Value(("OFF",)))
 _SUBTRACT_ALL: Final = Command(CommandName.SUBTRACT, (ALL_TERMINATIONS,), (Audit(()),), wildcard_response=True)
 
 
@@ -91,26 +97,25 @@ def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
     lines = list(legs(plan))
     if not lines:
         raise ValueError("no line of the plan uses the gateway")
-    access = _add([(line, leg) for line, leg, _ in lines], realms.access, realms.access_family, ACCESS_EVENTS)
-    core = _add([(line, leg) for line, _, leg in lines], realms.core, realms.core_family, CORE_EVENTS)
+    access = _add([(line.index, line, leg) for line, leg, _ in lines], realms.access, realms.access_family, ACCESS_EVENTS)
+    core = _add([(line.index, line, leg) for line, _, leg in lines], realms.core, realms.core_family, CORE_EVENTS)
     return (Action(_NEW_CONTEXT, (access, core)),)
 
 
 def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
-    """Configure AGW Connection Point, both sides: what offer and answer settled, gates open, ended lines closed.
+    """Configure AGW Connection Point, both sides: what offer and answer settled, gates open.
 
-    A line that has no stream yet (a further offer) gets one. Empty when there is nothing to tell.
+    A line that has no stream yet (a further offer) gets one. What a line no longer uses is closed, not before the answer is in.
+    Empty when there is nothing to tell.
     """
-    lines = list(legs(plan))
-    renewed = frozenset([line.index for line, _, _ in lines if media.renews(line)])
-    replaced = frozenset([line.index for line, leg, _ in lines if media.is_replaced(line, leg)])
-    access = _Side(_without(media.access, replaced), media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS)
-    core = _Side(_without(media.core, replaced), media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
+    lines = [(media.place(line), line, access, core) for line, access, core in legs(plan)]
+    renewed = frozenset([place for place, line, _, _ in lines if media.renews(line)])
+    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, media.latched)
+    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
+    unused = [place for place in media.access if place not in {each[0] for each in lines}] if plan.settled else []
     commands = (
-        *_end_streams(media.access_termination, replaced),
-        *_end_streams(media.core_termination, replaced),
-        *_modify(media.access_termination, access, [(line, leg) for line, leg, _ in lines]),
-        *_modify(media.core_termination, core, [(line, leg) for line, _, leg in lines]),
+        *_modify(media.access_termination, access, [(place, line, leg) for place, line, leg, _ in lines], unused),
+        *_modify(media.core_termination, core, [(place, line, leg) for place, line, _, leg in lines], unused),
     )
     return (Action(media.context, commands),) if commands else ()
 
@@ -148,13 +153,14 @@ def restoration() -> tuple[Action, ...]:
 
 @record
 class _Side:
-    """What a termination has been told so far. `renewed`: lines whose connection gives way to a new one."""
+    """What a termination has been told so far, by place. `renewed`: whose connection gives way to a new one."""
 
     streams: Mapping[int, StreamMedia]
     setup: Mapping[int, str]
     tls_clients: frozenset[int]
     renewed: frozenset[int]
     request_id: int
+    latched: Mapping[int, Latched] = field(default_factory=dict)
 
     @property
     def family(self) -> Family:
@@ -164,55 +170,49 @@ class _Side:
         return "IP4"
 
 
-def _add(lines: list[tuple[LinePlan, Leg]], realm: str, family: Family, request_id: int) -> Command:
-    streams = tuple([_new_stream(line, leg, family, realm) for line, leg in lines])
-    events = _events(request_id, tuple([leg.transport for _, leg in lines]))
-    return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(lines)))
+_Placed: TypeAlias = tuple[int, LinePlan, Leg]   # place, line, one of its legs
 
 
-def _modify(termination: str, side: _Side, lines: list[tuple[LinePlan, Leg]]) -> tuple[Command, ...]:
+def _add(lines: list[_Placed], realm: str, family: Family, request_id: int) -> Command:
+    streams = tuple([_new_stream(place, line, leg, family, realm) for place, line, leg in lines])
+    events = _events(request_id, tuple([leg.transport for _, _, leg in lines]))
+    signals = [signal for place, _, leg in lines for signal in (*_establish(place, leg), *_latch(place, leg, None))]
+    return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(signals)))
+
+
+def _modify(termination: str, side: _Side, lines: list[_Placed], unused: list[int]) -> tuple[Command, ...]:
     """One Modify, or nothing."""
     streams: list[Stream] = []
-    signalled: list[tuple[LinePlan, Leg]] = []
+    signals: list[Event] = []
     has_fresh = False
-    for line, leg in lines:
-        if is_fresh(line.index, leg, side.streams):
+    for place, line, leg in lines:
+        if is_fresh(place, leg, side.streams):
             has_fresh = True
-            stream = _new_stream(line, leg, side.family, "")
-            if line.index in side.streams and stream.remote is None:
+            stream = _new_stream(place, line, leg, side.family, "")
+            if place in side.streams and stream.remote is None:
                 stream = replace(stream, remote="")   # what it knows of its peer is of a transport that it has no more
             streams.append(stream)
-            signalled.append((line, leg))
+            signals += (*_establish(place, leg), *_latch(place, leg, None))
         elif leg.peer_address is not None:
-            streams.append(_known_stream(line, leg, leg.peer_address, side))
-            if line.index not in side.tls_clients or line.index in side.renewed:
-                signalled.append((line, leg))
-    live = [line.index for line, _ in lines]
-    streams += [Stream(stream_of(index), _control(_INACTIVE, "")) for index in side.streams if index not in live]
+            streams.append(_known_stream(place, line, leg, leg.peer_address, side))
+            if place not in side.tls_clients or place in side.renewed:
+                signals += _establish(place, leg)
+            signals += _latch(place, leg, side.latched.get(place))
+    streams += [Stream(stream_of(place), _control(_INACTIVE, "")) for place in unused]
     if not streams:
         return ()
     media = MediaDescriptor(tuple(streams))
-    events = (_events(side.request_id, tuple([leg.transport for _, leg in lines])),) if has_fresh else ()
-    return (Command(_MODIFY, (termination,), (media, *events, *_signals(signalled))),)
+    events = (_events(side.request_id, tuple([leg.transport for _, _, leg in lines])),) if has_fresh else ()
+    return (Command(_MODIFY, (termination,), (media, *events, *_signals(signals))),)
 
 
-def _without(streams: Mapping[int, StreamMedia], replaced: frozenset[int]) -> Mapping[int, StreamMedia]:
-    return {index: stream for index, stream in streams.items() if index not in replaced} if replaced else streams
-
-
-def _end_streams(termination: str, replaced: frozenset[int]) -> tuple[Command, ...]:
-    """A Modify that gives back what streams of other media had: empty descriptors reserve nothing (H.248.1 §7.1.8)."""
-    streams = tuple([Stream(stream_of(index), None, "", "") for index in sorted(replaced)])
-    return (Command(_MODIFY, (termination,), (MediaDescriptor(streams),)),) if streams else ()
-
-
-def _new_stream(line: LinePlan, leg: Leg, family: Family, realm: str) -> Stream:
+def _new_stream(place: int, line: LinePlan, leg: Leg, family: Family, realm: str) -> Stream:
     """A stream whose address, port and fingerprint the gateway chooses. `realm` at Add: the termination keeps it."""
-    number, media, setup, peer = stream_of(line.index), _media(line), told_setup(leg, None), leg.peer_address
+    number, peer = stream_of(place), leg.peer_address
     if peer is None:
-        return Stream(number, _control(_INACTIVE, realm), _wished(family, media, leg.transport, setup, _own_path(line, leg)))
-    local = _wished(_family_of(peer[0], family), media, leg.transport, setup, _own_path(line, leg))
-    return Stream(number, _control(_SEND_RECEIVE, realm), local, _remote(line, leg, peer))
+        return Stream(number, _filtered(_INACTIVE, realm, leg), _wished(family, line, leg))
+    local = _wished(_family_of(peer[0], family), line, leg)
+    return Stream(number, _filtered(_SEND_RECEIVE, realm, leg), local, _remote(line, leg, peer))
 
 
 @lru_cache(maxsize=64)
@@ -220,11 +220,24 @@ def _control(mode: Mode, realm: str) -> LocalControl:
     return LocalControl(mode, properties=(Property(packages.REALM, Value((realm,), quoted=True)),) if realm else ())
 
 
-def _wished(family: Family, media: str, transport: str, setup: str, path: str | None) -> str:
+def _filtered(mode: Mode, realm: str, leg: Leg) -> LocalControl:
+    """With the source filter of H.248.43 where the plan knows who may send, and without one where anybody may."""
+    control = _control(mode, realm)
+    if leg.sources:
+        admitted = Value(
+            tuple([f"[{source}]" for source in leg.sources]), form="and" if len(leg.sources) > 1 else "single", quoted=True)
+        return LocalControl(mode, properties=(*control.properties, _FILTERS, Property(packages.SOURCE_ADDRESS_MASK, admitted)))
+    return LocalControl(mode, properties=(*control.properties, _FILTERS_NOT)) if leg.latched else control
+
+
+def _wished(family: Family, line: LinePlan, leg: Leg) -> str:
     """A Local that leaves address, port and fingerprint to the gateway."""
-    if path is None:
-        return _wished_agnostic(family, f"{media} $ {transport} -", transport, setup)
-    return _wished_agnostic(family, f"{media} $ {transport}/MSRP *", transport, setup) + (f"a=path:{path}\r\n" if path else "")
+    media, transport, setup, path = _media(line), leg.transport, told_setup(leg, None), _own_path(line, leg)
+    if path is not None:
+        wished = _wished_agnostic(family, f"{media} $ {transport}/MSRP *", transport, setup)
+        return wished + (f"a=path:{path}\r\n" if path else "")
+    wished = _wished_agnostic(family, f"{media} $ {transport} -", transport, setup)
+    return wished + f"{packages.RTCP_MUX}\r\n" if leg.rtcp_mux else wished
 
 
 @lru_cache(maxsize=64)
@@ -233,22 +246,24 @@ def _wished_agnostic(family: Family, media: str, transport: str, setup: str) -> 
     return f"v=0\r\nc=IN {family} $\r\nm={media}\r\n{_setup(setup)}{fingerprint}"
 
 
-def _known_stream(line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) -> Stream:
-    """A stream that the gateway has: its peer, gate open. Local is sent again where its role is not what was told."""
-    told = side.setup.get(line.index)
+def _known_stream(place: int, line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) -> Stream:
+    """A stream that the gateway has: its peer, gate open. Local is sent again where it may not be what was told."""
+    told = side.setup.get(place)
     setup = told_setup(leg, told)
     local, path = None, _own_path(line, leg)
-    if setup != told or path:
-        own = side.streams[line.index]
+    if setup != told or path or kind_of(leg.transport) == "RTP":
+        own = side.streams[place]
         where = f"c=IN {_family_of(own.address, side.family)} {own.address}"
         local = f"v=0\r\n{where}\r\nm={_media(line)} {own.port} {_format(line, leg)}\r\n{_setup(setup)}"
         local += _fingerprints(own.fingerprints)
         if path:
             local += f"a=path:{paths.placed(path, own.address, own.port)}\r\n"
+        if leg.rtcp_mux:
+            local += f"{packages.RTCP_MUX}\r\n"
     remote = _remote(line, leg, peer)
-    if line.index in side.renewed:
+    if place in side.renewed:
         remote += packages.NEW_CONNECTION + "\r\n"
-    return Stream(stream_of(line.index), _control(_SEND_RECEIVE, ""), local, remote)
+    return Stream(stream_of(place), _filtered(_SEND_RECEIVE, "", leg), local, remote)
 
 
 def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
@@ -263,6 +278,10 @@ def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
         where += f"a=path:{leg.peer_path}\r\n"
     if setup:
         where += f"a=setup:{setup}\r\n"
+    if leg.rtcp is not None:
+        where += f"a=rtcp:{leg.rtcp[1]} IN {_family_of(leg.rtcp[0], 'IP4')} {leg.rtcp[0]}\r\n"
+    if leg.rtcp_mux == "agreed":
+        where += f"{packages.RTCP_MUX}\r\n"
     return where + _fingerprints(leg.peer_fingerprints) if leg.peer_fingerprints else where
 
 
@@ -304,16 +323,34 @@ def _bearer_changes(transport: str) -> tuple[str, ...]:
     return (packages.TCP_CHANGE, packages.TLS_CHANGE) if is_protected(transport) else (packages.TCP_CHANGE,)
 
 
-def _signals(lines: list[tuple[LinePlan, Leg]]) -> tuple[Signals, ...]:
-    """EstBNC for the streams where the gateway is the TLS or DTLS client, if there are any."""
-    establish = tuple([_establish(leg.transport, stream_of(line.index)) for line, leg in lines if leg.tls == "client"])
-    return (Signals(establish),) if establish else ()
+def _signals(signals: list[Event]) -> tuple[Signals, ...]:
+    return (Signals(tuple(signals)),) if signals else ()
+
+
+def _establish(place: int, leg: Leg) -> tuple[Event, ...]:
+    """EstBNC for a stream where the gateway is the TLS or DTLS client."""
+    return (_established(leg.transport, stream_of(place)),) if leg.tls == "client" else ()
 
 
 @lru_cache(maxsize=64)
-def _establish(transport: str, stream: int) -> Event:
+def _established(transport: str, stream: int) -> Event:
     name = packages.TLS_ESTABLISH if is_tcp(transport) else packages.DTLS_ESTABLISH
     return Event(name, (_parameter(packages.STREAM, stream),))
+
+
+def _latch(place: int, leg: Leg, told: Latched | None) -> tuple[Event, ...]:
+    """What to do about the source of a peer's datagrams: `told`, for which peer the gateway was last asked.
+
+    The first source that comes is taken for the peer, and no other one until the peer says that it is somewhere else.
+    """
+    if not leg.latched or leg.peer_address is None or told == (leg.peer_address, leg.sources):
+        return ()
+    return (_latching(stream_of(place), "LATCH" if told is None else "RELATCH"),)
+
+
+@lru_cache(maxsize=64)
+def _latching(stream: int, mode: str) -> Event:
+    return Event(packages.LATCH, (_parameter(packages.STREAM, stream), Property(packages.LATCH_MODE, Value((mode,)))))
 
 
 def _parameter(name: str, value: int) -> Property:
@@ -321,7 +358,7 @@ def _parameter(name: str, value: int) -> Property:
 
 
 def _media(line: LinePlan) -> str:
-    return BY_NAME[line.medium].media if line.medium is not None else "application"
+    return BY_NAME[line.medium].media if line.medium is not None else line.kind
 
 
 @lru_cache(maxsize=1024)

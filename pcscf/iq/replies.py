@@ -15,8 +15,9 @@ from typing import Final
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq.media import Media, is_fresh, is_protected, is_tcp, legs, stream_of, told_setup
+from pcscf.iq.media import Media, is_fresh, is_protected, kind_of, legs, stream_of, told_setup
 from pcscf.mediasec.model import Fingerprint, Leg, MediaPlan, StreamMedia
+from pcscf.sdp.lines import is_port
 
 __all__ = [
     "GONE",
@@ -107,37 +108,31 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
     """
     sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
     clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
-    datagrams = media.datagrams
+    kinds, latched = media.kinds, media.latched
     for line, access_leg, core_leg in legs(plan):
-        index = line.index
-        if media.is_replaced(line, access_leg):
-            for streams, told, _ in sides:
-                streams.pop(index, None)
-                told.pop(index, None)
-            clients -= {index}
-            core_clients -= {index}
-        if not is_tcp(access_leg.transport):
-            datagrams |= {index}
-        elif index in datagrams:
-            datagrams -= {index}
+        place = media.place(line)
         if media.renews(line):
-            connections = {**connections, index: line.connection}
-            clients -= {index}
-            core_clients -= {index}
+            connections = {**connections, place: line.connection}
+            clients -= {place}
+            core_clients -= {place}
         for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
-            if is_fresh(index, leg, streams):
-                streams[index] = _stream_media_untrusted(index, leg, given)
-                told[index] = told_setup(leg, None)
+            if is_fresh(place, leg, streams):
+                streams[place] = _stream_media_untrusted(place, leg, given)
+                told[place] = told_setup(leg, None)
             elif leg.peer_address is not None:
-                told[index] = told_setup(leg, told.get(index))
+                told[place] = told_setup(leg, told.get(place))
+        if place not in kinds:
+            kinds = {**kinds, place: kind_of(access_leg.transport)}
+        if access_leg.latched and access_leg.peer_address is not None:
+            latched = {**latched, place: (access_leg.peer_address, access_leg.sources)}
         if access_leg.tls == "client":
-            clients |= {index}
+            clients |= {place}
         if core_leg.tls == "client":
-            core_clients |= {index}
+            core_clients |= {place}
     (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
-        access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, datagrams,
+        access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, kinds, latched,
     )  # fmt: skip
 
 
@@ -152,11 +147,11 @@ def _locals_of(command: Command) -> dict[int, str]:
     }
 
 
-def _stream_media_untrusted(index: int, leg: Leg, given: Mapping[int, str]) -> StreamMedia:
-    text = given.get(stream_of(index))
+def _stream_media_untrusted(place: int, leg: Leg, given: Mapping[int, str]) -> StreamMedia:
+    text = given.get(stream_of(place))
     if text is None:
-        raise InternalFailure(f"the gateway's reply has no Local descriptor for stream {stream_of(index)}")
-    address, port, fingerprints = "", 0, []
+        raise InternalFailure(f"the gateway's reply has no Local descriptor for stream {stream_of(place)}")
+    address, port, rtcp, fingerprints = "", 0, 0, []
     for line in map(str.strip, text.splitlines()):
         kind = line[:2]
         if kind == "c=":
@@ -165,12 +160,14 @@ def _stream_media_untrusted(index: int, leg: Leg, given: Mapping[int, str]) -> S
             port = _port_untrusted(line)
         elif kind == "a=" and line.startswith("a=fingerprint:"):
             fingerprints.append(_fingerprint_untrusted(line))
+        elif kind == "a=" and line.startswith("a=rtcp:"):
+            rtcp = _rtcp_untrusted(line)
     if not address or not port:
-        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(index)} has no address and port")
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no address and port")
     if not is_protected(leg.transport):
-        return StreamMedia(address, port)
+        return StreamMedia(address, port, rtcp=rtcp if kind_of(leg.transport) == "RTP" else 0)
     if not fingerprints:
-        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(index)} has no fingerprint")
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no fingerprint")
     return StreamMedia(address, port, tuple(fingerprints))
 
 
@@ -187,8 +184,16 @@ def _address_untrusted(line: str) -> str:
 
 def _port_untrusted(line: str) -> int:
     fields = line.split()
-    text = fields[1] if len(fields) >= 3 else ""
-    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) < 65536):
+    return _number_untrusted(fields[1] if len(fields) >= 3 else "", line)
+
+
+def _rtcp_untrusted(line: str) -> int:
+    """The port of a=rtcp (RFC 3605 §2.1), which is at the address of the medium."""
+    return _number_untrusted(line.partition(":")[2].strip().partition(" ")[0], line)
+
+
+def _number_untrusted(text: str, line: str) -> int:
+    if not (is_port(text) and int(text)):
         raise InternalFailure(f"the gateway's Local descriptor has no usable port: {line[:_QUOTED_TEXT]!r}")
     return int(text)
 

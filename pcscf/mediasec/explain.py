@@ -10,7 +10,18 @@ from typing import Any
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.mediasec.mechanisms import BY_NAME
-from pcscf.mediasec.model import Agreed, Capabilities, Direction, LinePlan, MediaPlan, SideMedia, StreamMedia
+from pcscf.mediasec.model import (
+    NOWHERE,
+    Agreed,
+    Capabilities,
+    Direction,
+    Leg,
+    LinePlan,
+    MediaPlan,
+    Origin,
+    SideMedia,
+    StreamMedia,
+)
 from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
 from pcscf.sdp.lines import Sdp
@@ -20,7 +31,7 @@ CORE_ADDRESS = "198.51.100.7"
 ACCESS_PORTS = range(30_000, 31_000, 2)  # by index of the m-line
 CORE_PORTS = range(41_000, 42_000, 2)
 FINGERPRINT = ("sha-256", ":".join(f"{(37 * octet + 11) % 256:02X}" for octet in range(32)))
-CAPABILITIES = Capabilities(frozenset(BY_NAME), frozenset({"TCP", "UDP"}))
+CAPABILITIES = Capabilities(frozenset(BY_NAME), frozenset({"TCP", "UDP", "RTP"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +51,13 @@ class Explanation:
 
 def explain(
     policy: MediaPolicy, agreed: Agreed, direction: Direction, offer: Sdp, answer: Sdp | None = None,
-    *, previous: MediaPlan | None = None,
+    *, previous: MediaPlan | None = None, origin: Origin = NOWHERE,
 ) -> Explanation:
     """Decide about `offer`, and about `answer` to it where one is given, with a gateway that can do every medium.
 
-    previous: what the exchange before settled in the same session.
+    previous: what the exchange before settled in the same session. origin: where the signalling of the UE comes from.
     """  # fmt: skip
-    plan = decide(policy, agreed, offer, direction, CAPABILITIES, previous=previous)
+    plan = decide(policy, agreed, offer, direction, CAPABILITIES, previous=previous, origin=origin)
     offered_by_ue = direction is Direction.OFFER_FROM_UE
     if answer is None:
         sent = None
@@ -80,7 +91,7 @@ def _line_object(line: LinePlan) -> dict[str, Any]:
     gateway = None
     if line.access is not None and line.core is not None:
         core = {"tcp": line.core.tcp, "tls": line.core.tls} if line.core_protected else {"tcp": line.core.tcp}
-        gateway = {"access": {"tcp": line.access.tcp, "tls": line.access.tls}, "core": core}
+        gateway = {"access": {"tcp": line.access.tcp, "tls": line.access.tls, **_latched(line.access)}, "core": core}
     return {
         "index": line.index,
         "mode": line.mode.value,
@@ -88,6 +99,10 @@ def _line_object(line: LinePlan) -> dict[str, Any]:
         "reason": line.reason,
         "gateway": gateway,
     }
+
+
+def _latched(leg: Leg) -> dict[str, Any]:
+    return {"latched": True, "from": list(leg.sources)} if leg.latched else {}
 
 
 def _media(plan: MediaPlan, *, to_ue: bool) -> SideMedia:

@@ -132,7 +132,7 @@ def answered_near_leg(medium: Medium, leg: Leg, far_answered: str) -> Leg:
 
 
 def transparent_legs(transport: str, sdp: Sdp, section: MediaSection, path_mode: PathMode) -> tuple[Leg, Leg]:
-    """(near, far) of a line that keeps its a=setup end to end, before its answer."""
+    """(near, far) of a line without RTP that keeps its a=setup end to end, before its answer."""
     address = peer_address(sdp, section, path_mode)
     if transport == "UDP":
         return Leg(None, None, "", "", address, (), transport), Leg(None, None, "", "", None, (), transport)

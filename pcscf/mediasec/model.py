@@ -12,6 +12,7 @@ from pcscf.record import record
 TcpRole: TypeAlias = Literal["accept", "connect"]
 TlsRole: TypeAlias = Literal["server", "client"]
 PathMode: TypeAlias = Literal["agnostic", "sessmatch", "aware", ""]
+RtcpMux: TypeAlias = Literal["offered", "agreed", ""]
 Action: TypeAlias = Literal["forward", "reject", "release-session"]
 Fingerprint: TypeAlias = tuple[str, str]  # (hash name in lower case, "AB:CD:…" in upper case)
 
@@ -67,11 +68,22 @@ class Capabilities:
     """What the gateway can do.
 
     terminate  media whose TLS or DTLS it ends, by name
-    anchor     transports that it can stand in the path of: "TCP", "UDP"; RTP with its RTCP is neither
+    anchor     what it can stand in the path of: "TCP", "UDP", and "RTP", which needs a second port for its RTCP
     """
 
     terminate: frozenset[str] = frozenset({"msrp", "bfcp", "fax"})
-    anchor: frozenset[str] = frozenset({"TCP", "UDP"})
+    anchor: frozenset[str] = frozenset({"TCP", "UDP", "RTP"})
+
+
+@record
+class Origin:
+    """Where the signalling of a UE comes from: `address`, "" while nobody knows. behind_nat: the UE knows another address."""
+
+    address: str = ""
+    behind_nat: bool = False
+
+
+NOWHERE = Origin()
 
 
 @record
@@ -84,10 +96,14 @@ class Leg:
     peer_setup         what the peer sent, defaults filled in; "": not known yet, or none
     peer_address       (host, port) of the peer; None: not known yet, or on hold with the unspecified address
     peer_fingerprints  the usable ones, strongest hash first
-    transport          transport on Iq: "TCP", "TCP/TLS", "UDP", "UDP/DTLS"
+    transport          transport on Iq: "TCP", "TCP/TLS", "UDP", "UDP/DTLS"; of RTP the proto of its line
     path               the a=path of MSRP that we send to this side where the gateway maps the paths of frames; "$:$" stands for
                        the gateway's address; "": not known yet, or none
     peer_path          what the peer sent; "" likewise
+    rtcp               of RTP: where the peer wants its RTCP, where it said so (RFC 3605); None: on the port after that of RTP
+    rtcp_mux           of RTP: RTCP shares its port (RFC 5761) – "offered", the gateway is ready for it; "agreed"; "": it does not
+    latched            the peer is where its datagrams come from, whatever `peer_address` says (H.248.37)
+    sources            addresses from which its datagrams may come; (): the gateway is not told
     """
 
     tcp: TcpRole | None
@@ -99,12 +115,16 @@ class Leg:
     transport: str
     path: str = ""
     peer_path: str = ""
+    rtcp: tuple[str, int] | None = None
+    rtcp_mux: RtcpMux = ""
+    latched: bool = False
+    sources: tuple[str, ...] = ()
 
     def with_paths(self, path: str, peer_path: str) -> Leg:
         """The same leg with the a=path of either side."""
         return Leg(
             self.tcp, self.tls, self.setup, self.peer_setup, self.peer_address, self.peer_fingerprints, self.transport, path,
-            peer_path,
+            peer_path, self.rtcp, self.rtcp_mux, self.latched, self.sources,
         )  # fmt: skip
 
 
@@ -122,6 +142,7 @@ class LinePlan:
     renewal    a=connection of a further offer on a line that has a connection, "" where it is missing; None: no such offer
     standing   (access, core) of that connection: they hold until the answer decides (RFC 4145 §5)
     core_protected  the core sees the protected transport too, with another TLS or DTLS that the gateway ends as well
+    kind       media field on Iq of a line that is of none of our media
     """
 
     index: int
@@ -139,6 +160,7 @@ class LinePlan:
     renewal: str | None = None
     standing: tuple[Leg, Leg] | None = None
     core_protected: bool = False
+    kind: str = "application"
 
 
 @record
@@ -161,6 +183,8 @@ class MediaPlan:
     action      forward; reject the offer with `status` and `warning`; release-session: both sides get BYE, `warning` says why
     downgraded  indexes of plain lines whose protection the UE had agreed at registration
     offered     every m-line of the offer, in order
+    sources     where UDP media of the UE may come from that are taken for the UE's; (): from anywhere; None: nothing is latched
+    settled     the answer is in
     """
 
     direction: Direction
@@ -170,6 +194,8 @@ class MediaPlan:
     warning: str = ""
     downgraded: tuple[int, ...] = ()
     offered: tuple[OfferedMedia, ...] = ()
+    sources: tuple[str, ...] | None = None
+    settled: bool = False
 
 
 @record
@@ -177,13 +203,14 @@ class StreamMedia:
     """What the gateway gave for one side of one line: `port` is 1..65535, `fingerprints` empty on a plain side.
 
     tls_id: the token that names the DTLS association (RFC 8842 §4), 20..255 characters drawn at random by the caller;
-    "" where the side speaks no DTLS.
+    "" where the side speaks no DTLS. rtcp: the port of RTCP; 0: it is the one after `port`, if there is any.
     """
 
     address: str
     port: int
     fingerprints: tuple[Fingerprint, ...] = ()
     tls_id: str = ""
+    rtcp: int = 0
 
 
 SideMedia: TypeAlias = Mapping[int, StreamMedia]  # by index of the m-line

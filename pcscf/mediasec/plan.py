@@ -35,10 +35,11 @@ from __future__ import annotations
 from typing import Final
 
 from pcscf.config.policy import MediaPolicy
-from pcscf.mediasec import legs
+from pcscf.mediasec import datagrams, legs
 from pcscf.mediasec.mechanisms import MEDIA, MSRP, is_protected, medium_of
 from pcscf.mediasec.model import (
     LIVE,
+    NOWHERE,
     Agreed,
     Capabilities,
     Direction,
@@ -47,6 +48,7 @@ from pcscf.mediasec.model import (
     MediaPlan,
     Mode,
     OfferedMedia,
+    Origin,
     SideMedia,
     StreamMedia,
 )
@@ -63,6 +65,7 @@ __all__ = [
     "LinePlan",
     "MediaPlan",
     "Mode",
+    "Origin",
     "SideMedia",
     "StreamMedia",
     "decide",
@@ -103,8 +106,9 @@ def decide(
     capabilities: Capabilities = _TODAY,
     *,
     previous: MediaPlan | None = None,
+    origin: Origin = NOWHERE,
 ) -> MediaPlan:
-    """Decide about every m-line of an offer.
+    """Decide about every m-line of an offer. `origin`: where the signalling of the UE comes from.
 
     `previous` is the settled plan of the exchange before, of either direction: a line protected there stays protected
     when the core offers it plain again, or when the UE repeats it with the same certificate but without asking.
@@ -142,7 +146,9 @@ def decide(
     offered = tuple([OfferedMedia(each.media, each.proto, each.formats, each.has("tls-id")) for each in offer.media])
     if refusals:
         return MediaPlan(direction, tuple(lines), "reject", 488, refusals[0], tuple(downgraded), offered)
-    return MediaPlan(direction, tuple(lines), downgraded=tuple(downgraded), offered=offered)
+    sources = datagrams.latch_sources(policy, origin)
+    placed = tuple([datagrams.with_sources(line, sources) for line in lines])
+    return MediaPlan(direction, placed, downgraded=tuple(downgraded), offered=offered, sources=sources)
 
 
 def _live(lines: list[LinePlan]) -> bool:
@@ -171,16 +177,31 @@ def _other(situation: Situation, index: int) -> LinePlan:
         else:
             keys = ("fingerprint", "key-mgmt", "crypto")
             rule = "C4" if any(effective_values(offer, section, name) for name in keys) else "C5"
-    tokens = proto.split("/")
-    transport = "UDP" if tokens[0] == "UDPTL" else tokens[0]
-    # RTP needs a pair of ports, ICE needs its candidates; MSRP over anything else would need its path rewritten.
-    ice = transport == "UDP" and bool(effective_values(offer, section, "ice-ufrag"))
-    fits = transport in situation.capabilities.anchor and "RTP" not in tokens and section.media.lower() != MSRP.media and not ice
-    if not (wanted and fits):
+    kind = "RTP" if proto in datagrams.RTP else _carrier(proto)
+    # MSRP over anything that is not its own would need its path rewritten.
+    fits = kind in situation.capabilities.anchor and section.media.lower() != MSRP.media
+    if not (wanted and fits) or (kind == "RTP" and not situation.policy.anchor_rtp):
         return LinePlan(index, mode, rule, reason)
-    near, far = legs.transparent_legs(transport, offer, section, "")
+    if kind != "TCP" and (unfit := datagrams.unfit(offer, index)):
+        return LinePlan(index, mode, rule, f"{reason}; {unfit}: past the gateway")
+    if kind == "RTP":
+        near, far = datagrams.rtp_legs(proto, offer, section, _leg_before(situation, index))
+    else:
+        near, far = legs.transparent_legs(kind, offer, section, "")
     access, core = (near, far) if from_ue else (far, near)
-    return LinePlan(index, mode, rule, reason, None, True, access, core)
+    return LinePlan(index, mode, rule, reason, None, True, access, core, kind=datagrams.kind_of(section))
+
+
+def _carrier(proto: str) -> str:
+    """What carries a proto of others that is not RTP over UDP: "TCP", "UDP", or what the gateway does not know."""
+    tokens = proto.split("/")
+    return "" if "RTP" in tokens else "UDP" if tokens[0] == "UDPTL" else tokens[0]
+
+
+def _leg_before(situation: Situation, index: int) -> Leg | None:
+    """The line's access leg as the exchange before left it."""
+    previous = situation.previous
+    return previous.lines[index].access if previous is not None and index < len(previous.lines) else None
 
 
 def _unused(one: OfferedLine) -> LinePlan:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from pcscf.mediasec import paths
+from pcscf.mediasec import datagrams, paths
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, OfferedMedia, SideMedia, StreamMedia
 from pcscf.record import record
@@ -25,6 +25,8 @@ _NONE: tuple[str, ...] = ()
 _FROM_ALL = frozenset({_E2AE})
 # The gateway does no ICE: with candidates left in, the ends would go round it.
 _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ice-pwd", "ice-options"}
+# So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006.
+_FROM_ANCHORED |= {"source-filter", "altc", "ccap"}
 # Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
 _CAPABILITIES = frozenset({"tcap", "acap", "pcfg", "acfg", "csup", "creq"})
 _FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
@@ -154,6 +156,8 @@ class _Rewriter:
             # Frames name the gateway by its path, so c= and m= say the same (RFC 4975 §8.1), whoever opens.
             port = ours.port
             changes |= {"path": (paths.placed(leg.path, ours.address, port),), "msrp-cema": _NONE}
+        elif datagrams.is_rtp(leg):
+            self._place_rtcp(section, leg, ours, changes)
         section.set_attributes(changes)
         section.set_media(port, self._proto(line, section))
 
@@ -183,6 +187,20 @@ class _Rewriter:
             changes["path"] = (move_msrp_uri(path, scheme, f"[{address}]:{port}" if ":" in address else f"{address}:{port}"),)
         changes["msrp-cema"] = _NONE
 
+    def _place_rtcp(self, section: MediaSection, leg: Leg, ours: StreamMedia, changes: dict[str, Sequence[str]]) -> None:
+        """a=rtcp where the sender wrote it, and where our RTCP is not on the port that it is looked for (RFC 3605 §2.1).
+
+        Beside an offer of a=rtcp-mux it says where RTCP goes when that is declined (RFC 5761 §5.1.1).
+        """
+        shared = self.is_answer and leg.rtcp_mux == "agreed"
+        if self.is_answer and not shared and section.has("rtcp-mux"):
+            changes["rtcp-mux"] = _NONE   # nobody offered it
+        port = ours.port if shared else ours.rtcp or ours.port + 1
+        if (written := section.value("rtcp")) is not None:
+            changes["rtcp"] = (f"{port} {connection_value(ours.address)}" if " " in written else str(port),)
+        elif port not in {ours.port, ours.port + 1}:
+            changes["rtcp"] = (str(port),)
+
     def _proto(self, line: LinePlan, section: MediaSection) -> str:
         """An answer speaks the proto of its offer; an offer that changes sides gets the registered spelling."""
         if not line.mapped or line.medium is None:
@@ -194,8 +212,8 @@ class _Rewriter:
 
     def _rewrite_bypassed(self, line: LinePlan) -> None:
         section = self.edited.media[line.index]
-        # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6), so only ours are held closed.
-        closed = line.mode not in LIVE and line.medium is not None
+        # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6).
+        closed = line.mode not in LIVE and (line.medium is not None or line.mode is not Mode.UNUSED)
         offered = self.offered[line.index]
         if closed and self.is_answer and section.media.lower() != offered.media.lower():
             self._editable().media[line.index] = _closed(offered)
@@ -214,8 +232,10 @@ class _Rewriter:
         """c= of every line that the gateway stands in; the session's c= only where it speaks for no line but those."""
         connections: dict[int, str] = {}
         for line in self.lines:
-            if line.gateway and connection_host(self.source, self.source.media[line.index]) not in UNSPECIFIED:
-                connections[line.index] = connection_value(self.media[line.index].address)
+            if line.gateway:
+                ours = self.media[line.index].address
+                held = connection_host(self.source, self.source.media[line.index]) in UNSPECIFIED
+                connections[line.index] = connection_value(_unspecified(ours) if held else ours)
         if not connections:
             return
         edited = self.edited
@@ -234,6 +254,11 @@ class _Rewriter:
             if section.port and index not in connections:
                 return False
         return True
+
+
+def _unspecified(like: str) -> str:
+    """The address on hold (RFC 3264 §8.4) in the family of another."""
+    return "::" if ":" in like else "0.0.0.0"  # noqa: S104 - nothing binds to it
 
 
 def _closed(offered: OfferedMedia) -> MediaSection:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pcscf.mediasec import legs, paths
+from pcscf.mediasec import datagrams, legs, paths
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
-from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode
+from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, OfferedMedia
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import SETUP_COMPLEMENT
 from pcscf.sdp.views import connection, effective_values, usable_fingerprints
@@ -35,7 +35,7 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
             settled = line
         elif section is None or section.port == 0:
             settled = _closed(line, from_ue=from_ue, missing=section is None)
-        elif not line.mapped and line.medium is not None and section.media.lower() != BY_NAME[line.medium].media:
+        elif not line.mapped and (line.gateway or line.medium is not None) and not _is_of(section, plan.offered[line.index]):
             settled = _of_another_medium(line, section, from_ue=from_ue)
         elif not line.mapped:
             settled = _settle_unmapped(line, answer, section, from_ue=from_ue)
@@ -47,11 +47,11 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
                 ended.append(settled.reason)
         if section is not None and settled.standing is not None:
             settled = _kept_or_renewed(settled, connection(answer, section))
-        lines.append(settled)
+        lines.append(datagrams.with_sources(settled, plan.sources))
     over = bool(ended) and not live
     return MediaPlan(
         plan.direction, tuple(lines), "release-session" if over else "forward", plan.status,
-        "; ".join(ended) if over else plan.warning, plan.downgraded, plan.offered,
+        "; ".join(ended) if over else plan.warning, plan.downgraded, plan.offered, plan.sources, settled=True,
     )  # fmt: skip
 
 
@@ -63,6 +63,10 @@ def _closed(line: LinePlan, *, from_ue: bool, missing: bool) -> LinePlan:
         return _ended(line, Mode.RELEASED, rule, reason)
     rule = ("AA5" if line.mode is Mode.PASS else "AA6") if from_ue else "CA6"
     return _ended(line, line.mode, rule, reason)
+
+
+def _is_of(section: MediaSection, offered: OfferedMedia) -> bool:
+    return section.media.lower() == offered.media.lower()
 
 
 def _of_another_medium(line: LinePlan, section: MediaSection, *, from_ue: bool) -> LinePlan:
@@ -87,7 +91,7 @@ def _settled(
     access, core = (near, far) if from_ue else (far, near)
     return LinePlan(
         line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash,
-        line.connection, line.renewal, line.standing, line.core_protected,
+        line.connection, line.renewal, line.standing, line.core_protected, line.kind,
     )  # fmt: skip
 
 
@@ -122,6 +126,11 @@ def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from
     if line.access is None or line.core is None:
         return replace(line, rule=rule)
     near, far = (line.access, line.core) if from_ue else (line.core, line.access)
+    if datagrams.is_rtp(far):
+        if unreachable := datagrams.unreachable(answer, section):
+            return _ended(line, Mode.RELEASED, rule, f"the {'core' if from_ue else 'UE'} answered, but {unreachable}")
+        near, far = datagrams.answered_rtp_legs(near, far, answer, section)
+        return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
     if line.mode is Mode.PASS or line.medium is None:
         near, far = legs.answered_transparent_legs(near, far, answer, section, line.path_mode)
         return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from pcscf.errors import ConfigError
+from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.tpkt import packet
 from pcscf.sip.flow import Flow
 
 Direction = Literal["in", "out"]
@@ -57,6 +59,13 @@ class PcapWriter:
         """A SIP message at its socket; of a TLS connection what it carried."""
         write = self.datagram if flow.transport == "udp" else self.stream
         write("in" if direction == "in" else "out", wire, flow.local, flow.remote)
+
+    def tap_iq(self, direction: Direction, wire: bytes, local: Address, peer: Peer) -> None:
+        """A message of Iq at its transport: a datagram, or a packet on a connection; of TLS what it carried."""
+        if isinstance(peer, ConnectionPeer):
+            self.stream(direction, packet(wire), local, peer)
+        else:
+            self.datagram(direction, wire, local, peer)
 
     def datagram(self, direction: Direction, data: bytes, local: Address, remote: Address) -> None:
         """One UDP datagram between our address and a peer's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pcscf.config.policy import MediaPolicy
-from pcscf.mediasec.model import Agreed
+from pcscf.mediasec.model import Agreed, Origin
 from pcscf.sip.dialog import Dialog
 from pcscf.sip.flow import Flow
 
@@ -29,6 +29,7 @@ class Binding:
 
     sent        the Security-Server entries that this UE was sent: what Security-Verify must repeat
     agreed      the mechanisms that the UE listed and that we announced
+    behind_nat  the UE's Via or Contact names another address than the one it is seen at
     identities  P-Associated-URI in order, the first is the default identity
     dialogs     of SUBSCRIBE and REFER, the one used last at the end; their requests follow the routes that stand here
     """
@@ -43,9 +44,15 @@ class Binding:
     service_route: tuple[str, ...] = ()
     sent: tuple[str, ...] = ()
     agreed: Agreed = NOTHING_AGREED
+    behind_nat: bool = False
     expires_at: float = 0.0
     attempt: Attempt | None = field(default=None)
     dialogs: dict[tuple[str, str, str], Dialog] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        """Where the UE signals from."""
+        return Origin(self.flow.remote[0], self.behind_nat)
 
     def is_registered(self, now: float) -> bool:
         return self.expires_at > now

@@ -53,7 +53,8 @@ async def invite(
     offer = plan = None
     if found is not None:   # else the callee offers, and the gateway is asked when it does
         offer = parse_sdp_untrusted(found.sdp)
-        plan = decide_offer(ports, binding.policy, binding.agreed, request, caller, offer, previous=None)
+        plan = decide_offer(
+            ports, binding.policy, binding.agreed, request, caller, offer, previous=None, origin=binding.origin)
     if ports.store.session_count() >= ports.site.limits.sessions:
         raise GatewayUnavailable("no room for another session")
 
@@ -64,7 +65,8 @@ async def invite(
         media = await ports.media.reserve(plan, realms(ports, binding.flow)) if plan and needs_gateway(plan) else None
         session = Session(
             token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=request.call_id,
-            invite_cseq=request.cseq[0], policy=binding.policy, agreed=binding.agreed, media=media, heard=ports.now())
+            invite_cseq=request.cseq[0], policy=binding.policy, agreed=binding.agreed, behind_nat=binding.behind_nat,
+            media=media, heard=ports.now())
         ports.store.save_session(session)
         if media is not None:
             ports.record("reserved", call=session.call_id, gateway=media.gateway, context=media.context)

@@ -8,7 +8,7 @@ from pcscf.config.policy import MediaPolicy
 from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable, UnsupportedExtension
 from pcscf.iq.media import Media, legs
 from pcscf.iq.procedures import Realms, needs_gateway
-from pcscf.mediasec.model import Agreed, Direction, MediaPlan, SideMedia
+from pcscf.mediasec.model import Agreed, Direction, Leg, MediaPlan, Origin, SideMedia
 from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import LegSdp, decline, next_body, rewrite_answer, rewrite_offer
 from pcscf.procedures.ports import Ports
@@ -68,10 +68,11 @@ def without_early_session(onward: Message) -> None:
 
 
 def decide_offer(
-    ports: Ports, policy: MediaPolicy, agreed: Agreed, message: Message, offerer: Side, offer: Sdp, *, previous: MediaPlan | None,
+    ports: Ports, policy: MediaPolicy, agreed: Agreed, message: Message, offerer: Side, offer: Sdp,
+    *, previous: MediaPlan | None, origin: Origin,
 ) -> MediaPlan:
     """The plan for an offer, written down with its reasons. Raises MediaNotAcceptable where it is refused."""
-    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous)
+    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous, origin=origin)
     explain(ports, message, plan)
     for index in plan.downgraded:
         ports.record("downgrade", call=message.call_id, line=index)
@@ -88,7 +89,7 @@ def explain(ports: Ports, message: Message, plan: MediaPlan) -> None:
 
 def emit_offer(session: Session, key: str, offerer: Side, received: bytes, offer: Sdp, plan: MediaPlan) -> bytes:
     """The offer as the other side gets it, kept under `key`, the transaction that carries it."""
-    rewritten = rewrite_offer(plan, offer, towards(offerer.other, session.media))
+    rewritten = rewrite_offer(plan, offer, towards(offerer.other, session.media, plan))
     emitted = _emit(session, offerer.other, key.rpartition(" ")[2], rewritten)
     session.negotiations[key] = Negotiation(offerer, Passed(received, emitted), plan)
     return emitted
@@ -101,7 +102,8 @@ async def pass_offer(ports: Ports, session: Session, message: Message, found: De
     """
     offer = parse_sdp_untrusted(found.sdp)
     standing = session.standing.get(key.rpartition(" ")[2])
-    plan = decide_offer(ports, session.policy, session.agreed, message, offerer, offer, previous=standing)
+    plan = decide_offer(
+        ports, session.policy, session.agreed, message, offerer, offer, previous=standing, origin=session.origin)
     if needs_gateway(plan):
         await tell(ports, session, plan)
     emitted = emit_offer(session, key, offerer, found.sdp, offer, plan)
@@ -142,7 +144,7 @@ async def _answered(
         raise MediaNotAcceptable(settled.warning)
     if needs_gateway(settled):
         await tell(ports, session, settled)
-    rewritten = rewrite_answer(settled, answer, towards(negotiation.offerer, session.media))
+    rewritten = rewrite_answer(settled, answer, towards(negotiation.offerer, session.media, settled))
     return Answer(Passed(received, _emit(session, negotiation.offerer, tag, rewritten)), settled, counts=False)
 
 
@@ -191,21 +193,29 @@ async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
 
 
 def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
-    """Whether the gateway must be told: a line came or went, a connection is to be made anew, or a peer that is known has
-    another address or certificate.
+    """Whether the gateway must be told: a line came, or went for good, a connection is to be made anew, or a peer that is known
+    is somewhere else, has another certificate, or wants its RTCP elsewhere.
 
     A repeated exchange may name other roles; they are those of a connection yet to be made, so what runs is left alone.
     """
     if before is None or before is after:
         return before is None
+    if after.settled and not before.settled:
+        return True
     if any(line.connection != old.connection for line, old in zip(after.lines, before.lines, strict=False)):
         return True
     known = {line.index: (access, core) for line, access, core in legs(before)}
     fresh = {line.index: (access, core) for line, access, core in legs(after)}
-    return known.keys() != fresh.keys() or any(
-        leg.peer_address is not None
-        and (leg.transport, leg.peer_address, leg.peer_fingerprints) != (old.transport, old.peer_address, old.peer_fingerprints)
+    if not fresh.keys() <= known.keys() or (after.settled and known.keys() != fresh.keys()):
+        return True
+    return any(
+        leg.peer_address is not None and _whereabouts(leg) != _whereabouts(old)
         for index, pair in fresh.items() for leg, old in zip(pair, known[index], strict=True))
+
+
+def _whereabouts(leg: Leg) -> tuple[object, ...]:
+    return (
+        leg.transport, leg.peer_address, leg.peer_fingerprints, leg.rtcp, leg.rtcp_mux, leg.latched, leg.sources)
 
 
 def realms(ports: Ports, flow: Flow) -> Realms:
@@ -218,11 +228,12 @@ def _family(host: str) -> Literal["IP4", "IP6"]:
     return "IP6" if ":" in host else "IP4"
 
 
-def towards(side: Side, media: Media | None) -> SideMedia:
+def towards(side: Side, media: Media | None, plan: MediaPlan) -> SideMedia:
     """The addresses of ours that `side` gets to see."""
     if media is None:
         return {}
-    return media.access if side is Side.ACCESS else media.core
+    ours = media.access if side is Side.ACCESS else media.core
+    return {line.index: ours[media.place(line)] for line in plan.lines if line.gateway}
 
 
 def _emit(session: Session, receiver: Side, tag: str, sdp: Sdp) -> bytes:

@@ -22,10 +22,10 @@ from pcscf.procedures.screen import altered_verify, strip_from_ue, strip_to_ue
 from pcscf.procedures.site import Interface
 from pcscf.procedures.token import TokenKind
 from pcscf.sip.flow import Flow
-from pcscf.sip.headers import contact_expires, parse_name_addr
+from pcscf.sip.headers import contact_expires, parse_name_addr, parse_via
 from pcscf.sip.message import Request, Response
 from pcscf.sip.transaction import ServerTransaction
-from pcscf.sip.uri import parse_uri, same_uri
+from pcscf.sip.uri import parse_uri, same_host, same_uri
 
 DEFAULT_EXPIRES = 3600
 
@@ -149,12 +149,25 @@ def _learn(calls: Calls, binding: Binding, attempt: Attempt, request: Request, a
         return
     bounds = ports.site.expiry
     learned = replace(
-        binding, agreed=attempt.agreed, sent=attempt.sent, attempt=None if binding.attempt is attempt else binding.attempt,
+        binding, agreed=attempt.agreed, behind_nat=is_behind_nat(request, binding.flow), sent=attempt.sent,
+        attempt=None if binding.attempt is attempt else binding.attempt,
         service_route=tuple(answer.values("Service-Route")), identities=tuple(answer.values("P-Associated-URI")),
         expires_at=ports.now() + min(max(lifetime, bounds.least), bounds.most) + bounds.grace)
     ports.store.save_binding(learned)
     media = sorted(learned.agreed.ue & learned.agreed.net)
     ports.record("registered", identity=binding.address_of_record, expires=lifetime, media=media)
+
+
+def is_behind_nat(request: Request, flow: Flow) -> bool:
+    """Whether Via or Contact of a UE's request name another address than `flow` comes from (TS 24.229 §5.2.1, RFC 3581 §4)."""
+    contact = parse_name_addr(request.values("Contact")[0]).uri
+    try:
+        hosts = [parse_via(request.values("Via")[0]).host, parse_uri(contact).host]
+    except MalformedMessage:
+        return False
+    seen = flow.remote[0].partition("%")[0]
+    # A name may be that of any address.
+    return any(not same_host(host, seen) for host in hosts if ":" in host or host.replace(".", "").isdigit())
 
 
 def forget(calls: Calls, binding: Binding) -> None:

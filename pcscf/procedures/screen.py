@@ -51,13 +51,13 @@ def altered_verify(request: Request, security_server: list[str]) -> SecurityAgre
 
 def strip_from_ue(request: Request) -> None:
     """Remove what a UE cannot say to the core, and the option tags of our own agreement with it."""
-    _remove(request, NEVER_FROM_UE)
+    request.remove_all(NEVER_FROM_UE)
     strip_agreement_tags(request)
 
 
 def strip_to_ue(message: Message) -> None:
     """Remove what the trust domain keeps to itself."""
-    _remove(message, NEVER_TO_UE)
+    message.remove_all(NEVER_TO_UE)
     if "Privacy" not in message:
         return
     if "id" in {value.strip().lower() for line in message.get_all("Privacy") for value in line.split(";")}:
@@ -119,8 +119,3 @@ def _names(identity: str, wanted: Uri) -> bool:
         return same_uri(parse_name_addr(identity).uri_parsed, wanted)
     except MalformedMessage:
         return False   # what the registrar wrote is not the UE's fault
-
-
-def _remove(message: Message, names: frozenset[str]) -> None:
-    for name in names.intersection(message.keys):
-        message.remove(name)

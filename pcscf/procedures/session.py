@@ -10,7 +10,7 @@ from enum import Enum
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.iq.media import Media
-from pcscf.mediasec.model import Agreed, MediaPlan
+from pcscf.mediasec.model import Agreed, MediaPlan, Origin
 from pcscf.mediasec.rewrite import LegSdp
 from pcscf.procedures.site import Side
 from pcscf.sip.dialog import Dialog
@@ -75,6 +75,7 @@ class Session:
 
     caller        the side that the INVITE came from
     flow          the flow of the access leg
+    behind_nat    the UE registered from behind a NAT
     agreed        what UE and network had agreed when the session began: a later registration does not change it
     media         what the session has on a gateway
     told          the plan that the gateway was told last; None while what it has was only reserved
@@ -97,6 +98,7 @@ class Session:
     invite_cseq: int
     policy: MediaPolicy
     agreed: Agreed
+    behind_nat: bool = False
     media: Media | None = None
     state: State = State.EARLY
     told: MediaPlan | None = None
@@ -110,6 +112,11 @@ class Session:
     dismissed: set[str] = field(default_factory=set)
     heard: float = 0.0
     expires: float = 0.0
+
+    @property
+    def origin(self) -> Origin:
+        """Where the UE signals from."""
+        return Origin(self.flow.remote[0], self.behind_nat)
 
     @property
     def callee(self) -> Side:

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import structlog
 
+from pcscf.config.gateway import OwnCertificates
 from pcscf.config.model import Config
 from pcscf.config.resolve import weakest_hash
 from pcscf.config.values import Endpoint
@@ -55,7 +56,7 @@ def gateway_file(config: Config) -> dict[str, Any]:
     embedded = gateways.embedded
     return {
         "mid": gateways.embedded_mid,
-        "iq": {"address": gateways.embedded_address, "port": 0},
+        "iq": {"address": gateways.embedded_address, "port": 0, "transport": gateways.embedded_transport},
         "controllers": [str(Endpoint(reachable(gateways.iq.address), gateways.iq.port))],
         "realms": {
             name: {"addresses": list(media.addresses), "ports": [str(each) for each in media.ports]}
@@ -66,9 +67,19 @@ def gateway_file(config: Config) -> dict[str, Any]:
         "min_hash": weakest_hash(config.policies),
         "timers": embedded.timers.model_dump(mode="json"),
         "limits": embedded.limits.model_dump(mode="json"),
+        "certificates": _certificates(embedded.certificates),
         "http": embedded.http.model_dump(mode="json"),
         "log_level": config.log.level,
     }
+
+
+def _certificates(given: OwnCertificates) -> dict[str, Any]:
+    """Files by their full path: the child's own file stands in another folder."""
+    files = [
+        {"certificate": str(each.certificate.absolute()), "key": str(each.key.absolute()) if each.key is not None else None}
+        for each in given.files
+    ]
+    return {"files": files, "renew_after": given.renew_after, "per_stream": given.per_stream}
 
 
 class EmbeddedGateway:

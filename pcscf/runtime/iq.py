@@ -1,12 +1,11 @@
-"""The Iq socket: the media port of the procedures, driven by the controller machine. One socket, one timer, futures.
+"""Our end of Iq: the media port of the procedures, driven by the controller machine. Its transports, one timer, futures.
 
-The trace tap sits at the socket, so what it shows is what was on the wire.
+The trace tap sits at the transports, so what it shows is what was on the wire.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -16,7 +15,7 @@ import structlog
 
 from pcscf.errors import GatewayUnavailable, SipError
 from pcscf.h248.mid import mid_of_address
-from pcscf.h248.transaction import H248Timers, MessageError, SyntaxRefused
+from pcscf.h248.transaction import H248Timers, MessageError, StrangerRefused, SyntaxRefused
 from pcscf.iq.association import Admits, AssociationEvent, GatewayState, Heartbeat, Lost, Peer, Restarted
 from pcscf.iq.controller import Controller
 from pcscf.iq.media import Media
@@ -24,9 +23,9 @@ from pcscf.iq.notifications import BearerReleased
 from pcscf.iq.operations import Done, Failed, Limits, Released
 from pcscf.iq.procedures import Realms
 from pcscf.mediasec.model import MediaPlan
+from pcscf.transport.ends import open_controller
+from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
 
-RECEIVE_BUFFER: Final = 4 * 1024 * 1024
-"""Octets of replies that may wait in the kernel while a call is worked on."""
 LAST_FIRST_ID: Final = 1 << 28
 _NEVER: Final = float("inf")
 
@@ -41,6 +40,7 @@ class IqConfig:
     """What our end of Iq needs to know.
 
     bind     local address and port; port 0 lets the kernel choose
+    kinds    the transports that are offered there, with the certificates of TLS
     admits   (mId, address) -> whether that gateway may register
     mid      our mId; "" makes it from the bound address
     restore  gateways at known addresses that are told when we start anew
@@ -54,6 +54,8 @@ class IqConfig:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     limits: Limits = field(default_factory=Limits)
     restore: tuple[Peer, ...] = ()
+    kinds: tuple[Kind, ...] = ("udp",)
+    tls: TlsFiles | None = None
 
 
 class Gateways:
@@ -80,7 +82,7 @@ class Gateways:
         self._on_gateway_lost = on_gateway_lost
         self._tap = tap
         self._controller: Controller | None = None
-        self._transport: asyncio.DatagramTransport | None = None
+        self._transport: Transport | None = None
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._is_served = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -91,8 +93,7 @@ class Gateways:
         """The bound address and port. Only between `start` and `stop`."""
         if self._transport is None:
             raise RuntimeError("Iq is not open")
-        host, port = self._transport.get_extra_info("sockname")[:2]
-        return host, port
+        return self._transport.address
 
     @property
     def registered(self) -> tuple[str, ...]:
@@ -102,12 +103,10 @@ class Gateways:
         return tuple(each.mid for each in self._controller.association if each.state is GatewayState.REGISTERED)
 
     async def start(self) -> None:
-        """Open the socket. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Endpoint(self), local_addr=self._config.bind)
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        self._transport = transport
+        """Open the transports. Raises OSError, and ConfigError for TLS files that cannot be used."""
         config = self._config
+        upward = Upward(self.receive, self._connection_lost)
+        self._transport = await open_controller(config.kinds, config.bind, upward, config.tls)
         self._controller = Controller(
             config.mid or mid_of_address(*self.address),
             admits=config.admits,
@@ -122,7 +121,7 @@ class Gateways:
         self._pump()
 
     async def stop(self) -> None:
-        """Close the socket. Whoever waits gets GatewayUnavailable."""
+        """Close the transports. Whoever waits gets GatewayUnavailable."""
         if self._transport is not None:
             self._transport.close()
         if self._timer is not None:
@@ -183,13 +182,17 @@ class Gateways:
             self._running().adopt(each)
 
     def receive(self, data: bytes, peer: Peer) -> None:
-        """One datagram from the socket."""
+        """One message."""
         if self._controller is None:
             return
         if self._tap is not None:
             self._tap("in", data, peer)
         self._controller.receive(data, peer, self._clock())
         self._pump()
+
+    def _connection_lost(self, peer: Peer, why: str) -> None:
+        """What is under way to the gateway waits for it to come back, until its deadline."""
+        log.info("iq connection ended", peer=peer, why=why)
 
     def _running(self) -> Controller:
         if self._controller is None:
@@ -230,7 +233,7 @@ class Gateways:
         for data, peer in controller.take_output():
             if tap is not None:
                 tap("out", data, peer)
-            transport.sendto(data, peer)
+            transport.send(data, peer)
         if controller.is_due_before(self._timer_at):
             self._arm(controller.next_timer())
         for event in controller.take_events():
@@ -238,6 +241,9 @@ class Gateways:
                 self._end(event)
             elif isinstance(event, Released):
                 self._on_bearer_released(event.gateway, event.bearer.context, event.bearer)
+            elif isinstance(event, StrangerRefused):
+                log.warning("iq stranger refused", peer=event.peer, mid=event.mid, why=event.error.text)
+                transport.disconnect(event.peer)
             elif isinstance(event, SyntaxRefused | MessageError):
                 log.debug("iq message refused", peer=event.peer, why=str(event.error))
             else:
@@ -277,16 +283,6 @@ class Gateways:
         if self._controller is not None:
             self._controller.handle_timer(self._clock())
             self._pump()
-
-
-class _Endpoint(asyncio.DatagramProtocol):
-    """The socket's end of `Gateways`."""
-
-    def __init__(self, gateways: Gateways) -> None:
-        self._gateways = gateways
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._gateways.receive(data, addr[:2])
 
 
 def _media(done: Done) -> Media:

@@ -15,7 +15,7 @@ from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Side, Si
 from pcscf.runtime.embedded import EmbeddedGateway, RestartPolicy, gateway_file, reachable
 from pcscf.runtime.iq import IqConfig
 from pcscf.runtime.net import NetLimits, Socket
-from pcscf.runtime.tls import server_context
+from pcscf.runtime.tls import iq_files, server_context
 from pcscf.sip.flow import Destination, Flow
 from pcscf.sip.transaction import Timers
 
@@ -80,6 +80,7 @@ def iq(config: Config) -> IqConfig:
     timers, beat = gateways.timers, gateways.heartbeat
     return IqConfig(
         bind=(gateways.iq.address, gateways.iq.port), admits=gateways.admits, mid=gateways.iq.mid or "",
+        kinds=gateways.iq.transport, tls=iq_files(gateways.iq.tls),
         timers=H248Timers(
             repeat=timers.retransmit, repeat_max=timers.retransmit_max, t_max=timers.t_max, long_timer=timers.long,
             provisional=timers.execution),

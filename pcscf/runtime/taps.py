@@ -74,6 +74,6 @@ class Taps:
         def both(direction: Direction, wire: bytes, peer: Address) -> None:
             if trace is not None:
                 trace.tap_iq(direction, wire, peer)
-            pcap.datagram(direction, wire, own(), peer)
+            pcap.tap_iq(direction, wire, own(), peer)
 
         return both

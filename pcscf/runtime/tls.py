@@ -1,4 +1,7 @@
-"""TLS on Gm: a certificate from files, or one made for the lab at each start (TS 33.210 §6.2: TLS 1.2 and 1.3)."""
+"""TLS on Gm: a certificate from files, or one made for the lab at each start (TS 33.210 §6.2: TLS 1.2 and 1.3).
+
+And the files of TLS on Iq, where `pcscf.transport` does the rest.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from pcscf.config.iq import IqTls
 from pcscf.errors import ConfigError
+from pcscf.transport.certificates import CIPHERS
+from pcscf.transport.model import TlsFiles
 
-CIPHERS = ":".join((
-    "ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-RSA-AES128-GCM-SHA256",
-    "ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-RSA-AES256-GCM-SHA384",
-))
 LAB_LIFETIME = datetime.timedelta(days=30)
 
 
@@ -39,6 +41,11 @@ def server_context(certificate: Path | Literal["lab"], key: Path | None, host: s
             f"the certificate cannot be used: {error}", file=str(certificate),
             hint="the file must hold the chain in PEM; `key` names the private key's file if it is another") from error
     return context
+
+
+def iq_files(tls: IqTls | None) -> TlsFiles | None:
+    """What a configuration says about TLS on Iq."""
+    return TlsFiles(tls.ca, tls.certificate, tls.key, tls.peers) if tls is not None else None
 
 
 def _load_lab_certificate(context: ssl.SSLContext, host: str) -> None:

@@ -158,7 +158,7 @@ class MediaSection(Section):
         self.media, port, self.proto, formats = fields
         self.formats = formats.rstrip()
         port, slash, count = port.partition("/")
-        if not (_is_port(port) and (not slash or _is_port(count))):
+        if not (is_port(port) and (not slash or is_port(count))):
             raise ValueError(f"'{fields[1]}' is not a port of 0 to {MAX_PORT}")
         self.port = int(port)
         self.port_count = int(count) if slash else 1
@@ -251,7 +251,8 @@ def parse_sdp_untrusted(data: bytes) -> Sdp:
     return Sdp(Section(session), media, ending, tail)
 
 
-def _is_port(text: str) -> bool:
+def is_port(text: str) -> bool:
+    """Whether `text` is a number of 0..65535."""
     return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) <= MAX_PORT
 
 

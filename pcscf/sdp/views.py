@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pcscf.sdp.lines import MediaSection, Sdp
+from pcscf.sdp.lines import MediaSection, Sdp, is_port
 
 # Octets of each hash; MD2 and MD5 must not be used (RFC 8122 §5). The order is that of strength.
 HASH_OCTETS = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
@@ -46,6 +46,14 @@ def connection_host(sdp: Sdp, section: MediaSection) -> str | None:
 def connection_value(address: str) -> str:
     """The value of a c= line for an IPv4 or IPv6 address (RFC 8866 §5.7)."""
     return f"IN {'IP6' if ':' in address else 'IP4'} {address}"
+
+
+def rtcp_value(section: MediaSection) -> tuple[str, int] | None:
+    """(host, port) of a=rtcp, host "" where it is that of the medium (RFC 3605 §2.1); None: no a=rtcp that can be used."""
+    fields = (section.value("rtcp") or "").split()
+    if len(fields) not in {1, 4} or not is_port(fields[0]) or int(fields[0]) == 0:
+        return None
+    return (fields[3] if len(fields) == 4 else ""), int(fields[0])
 
 
 def parse_fingerprint(value: str) -> tuple[str, str] | None:

@@ -1,7 +1,7 @@
 """SIP messages: a start line, header lines exactly as received, a body (RFC 3261 §7).
 
-A message keeps its header lines as text and beside them their keys (long names in lower case), so that a line nobody
-changed leaves byte-equal, and finding a field is one search through a short list. Values are unfolded when asked for.
+A message is a layout, which says where each field stands, and its header lines as text, so that a line nobody changed leaves
+byte-equal. Values are unfolded when asked for.
 Text is UTF-8 with surrogateescape: octets that are not UTF-8 survive.
 """
 
@@ -12,7 +12,6 @@ from itertools import chain
 from typing import Any, Final, Generic, Self, TypeVar
 
 from pcscf.errors import MalformedMessage
-from pcscf.sip import grammar
 from pcscf.sip.headers import (
     NameAddr,
     Via,
@@ -26,57 +25,20 @@ from pcscf.sip.headers import (
     value_of_line,
     via_of_line,
 )
+from pcscf.sip.layout import KEYS, Layout, layout_of
 from pcscf.sip.status import REASON_PHRASES
 from pcscf.sip.uri import Uri, parse_uri
 
 SIP_VERSION: Final = "SIP/2.0"
 
-COMPACT_FORMS: Final = {
-    "a": "accept-contact",
-    "b": "referred-by",
-    "c": "content-type",
-    "d": "request-disposition",
-    "e": "content-encoding",
-    "f": "from",
-    "i": "call-id",
-    "j": "reject-contact",
-    "k": "supported",
-    "l": "content-length",
-    "m": "contact",
-    "n": "identity-info",
-    "o": "event",
-    "r": "refer-to",
-    "s": "subject",
-    "t": "to",
-    "u": "allow-events",
-    "v": "via",
-    "x": "session-expires",
-    "y": "identity",
-}
-
-_MAX_KNOWN_NAMES: Final = 4096
-_MAX_KNOWN_NAME_LENGTH: Final = 48
 _READ_ONCE: Final = {"via": "top_via", "from": "from_tag", "to": "to_tag", "cseq": "cseq", "call-id": "call_id"}
 """Key of a field → the attribute that keeps what was read of it."""
 
+_COPIED: Final = ("from", "to", "call-id", "cseq")
+_COPIED_TO_100: Final = (*_COPIED, "timestamp")
+_TOP: Final = (0,)
+
 _T = TypeVar("_T")
-
-
-class _Keys(dict[str, str]):
-    """Header name as written → its key. Remembers a bounded number of spellings; names from the network fill it."""
-
-    def __missing__(self, name: str) -> str:
-        match = grammar.header_name.fullmatch(name)
-        if match is None:
-            raise MalformedMessage(f"not a header field name: {name[:80]!r}")
-        key = match[1].lower()
-        key = COMPACT_FORMS.get(key, key)
-        if len(self) < _MAX_KNOWN_NAMES and len(name) <= _MAX_KNOWN_NAME_LENGTH:
-            self[name] = key
-        return key
-
-
-KEYS: Final = _Keys()
 
 
 def _line(name: str, value: str) -> str:
@@ -102,14 +64,16 @@ class _ReadOnce(Generic[_T]):
 
 
 class Message:
-    """What requests and responses share. `name` arguments are long forms in any case; "Via" finds "v" too.
+    """What requests and responses share. `name` arguments are long forms in any case; "Via" finds "v" too."""
 
-    keys: per header line its long name in lower case. Only to be looked at.
-    """
+    layout: Layout
+    _lines: list[str]
+    body: bytes
+    version: str
 
     def __init__(self, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", version: str = SIP_VERSION) -> None:
         self._lines = [_line(name, value) for name, value in headers]
-        self.keys = [KEYS[line[: line.index(":")]] for line in self._lines]
+        self.layout = layout_of(tuple([line[: line.index(":")] for line in self._lines]))
         self.body = body
         self.version = version
 
@@ -130,42 +94,24 @@ class Message:
         pairs = [line.partition(":") for line in self._lines]
         return tuple([(name, value) for name, _, value in pairs])
 
-    # --- reading
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Per header line its long name in lower case."""
+        return self.layout.keys
 
-    def _places(self, key: str) -> list[int]:
-        """Indexes of the lines with that key."""
-        keys = self.keys
-        count = keys.count(key)
-        if not count:
-            return []
-        place = keys.index(key)
-        places = [place]
-        while len(places) < count:
-            place = keys.index(key, place + 1)
-            places.append(place)
-        return places
+    # --- reading
 
     def get(self, name: str) -> str | None:
         """Value of the first line of that name, unfolded and trimmed."""
-        key = KEYS[name]
-        keys = self.keys
-        if key not in keys:
-            return None
-        value = self._lines[keys.index(key)].partition(":")[2]
-        return unfold(value) if "\n" in value else value.strip(" \t")
+        places = self.layout.places.get(KEYS[name])
+        return None if places is None else value_of_line(self._lines[places[0]])
 
     def lines_of(self, name: str) -> list[str]:
         """The lines of that name, names included, exactly as received."""
-        key = KEYS[name]
-        return self._lines_of(key) if key in self.keys else []
-
-    def _lines_of(self, key: str) -> list[str]:
-        keys = self.keys
-        place = keys.index(key)
-        end = place + keys.count(key)
-        if keys[place:end].count(key) < end - place:
-            return [self._lines[each] for each in self._places(key)]
-        return self._lines[place:end]
+        places, lines = self.layout.places.get(KEYS[name]), self._lines
+        if places is None:
+            return []
+        return [lines[places[0]]] if len(places) == 1 else [lines[place] for place in places]
 
     def get_all(self, name: str) -> list[str]:
         """One value per line, unfolded and trimmed."""
@@ -173,31 +119,21 @@ class Message:
 
     def values(self, name: str) -> list[str]:
         """The comma-separated elements of all lines in order; commas within quotes and <> do not split."""
-        key = KEYS[name]
-        keys = self.keys
-        if key not in keys:
+        places = self.layout.places.get(KEYS[name])
+        if places is None:
             return []
-        if keys.count(key) == 1:
-            return list(elements_of_line(self._lines[keys.index(key)]))
-        return list(chain.from_iterable(map(elements_of_line, self._lines_of(key))))
+        if len(places) == 1:
+            return list(elements_of_line(self._lines[places[0]]))
+        return list(chain.from_iterable([elements_of_line(self._lines[place]) for place in places]))
 
     def __contains__(self, name: str) -> bool:
-        return KEYS[name] in self.keys
+        return KEYS[name] in self.layout.places
 
     # --- changing
 
     def set(self, name: str, value: str) -> None:
         """One line of that name: the first keeps its place and spelling, the others go. Appended if there was none."""
-        key = KEYS[name]
-        keys = self.keys
-        if keys.count(key) != 1:
-            self.set_values(name, [value])
-            return
-        place = keys.index(key)
-        lines = self._lines
-        lines[place] = _line(lines[place].partition(":")[0], value)
-        if key in _READ_ONCE:
-            self._changed(key)
+        self.set_values(name, (value,))
 
     def add(self, name: str, value: str) -> None:
         """A new line at the end."""
@@ -205,57 +141,63 @@ class Message:
 
     def prepend(self, name: str, value: str) -> None:
         """A new line before the first of that name; where there is none, after the Via lines, or at the top."""
-        key = KEYS[name]
-        keys = self.keys
-        place = 0
-        if key in keys:
-            place = keys.index(key)
-        elif "via" in keys:
-            place = len(keys) - keys[::-1].index("via")
+        key, places = KEYS[name], self.layout.places
+        place = places[key][0] if key in places else places["via"][-1] + 1 if "via" in places else 0
         self._insert(place, key, _line(name, value))
 
-    def _insert(self, index: int, key: str, line: str) -> None:
-        self._lines.insert(index, line)
-        self.keys.insert(index, key)
+    def _insert(self, place: int, key: str, line: str) -> None:
+        self._lines.insert(place, line)
+        self.layout = self.layout.with_line(place, key)
         if key in _READ_ONCE:
             self._changed(key)
 
     def remove(self, name: str) -> None:
         """All lines of that name."""
         key = KEYS[name]
-        for place in reversed(self._places(key)):
-            del self._lines[place], self.keys[place]
-        self._changed(key)
+        if key in self.layout.places:
+            self._remove(self.layout.places[key])
+            self._changed(key)
+
+    def remove_all(self, keys: frozenset[str]) -> None:
+        """All lines whose key is one of these. Of no use for the fields that are read once."""
+        places = self.layout.places_of(keys)
+        if places:
+            self._remove(places)
+
+    def _remove(self, places: tuple[int, ...]) -> None:
+        self.layout = self.layout.without(places)
+        for place in reversed(places):
+            del self._lines[place]
 
     def remove_first_value(self, name: str) -> None:
         """Without the first element (Via, Route …); the rest of its line stays as it came, an emptied line goes."""
-        key = KEYS[name]
-        keys, lines = self.keys, self._lines
-        if key not in keys:
+        key, lines = KEYS[name], self._lines
+        places = self.layout.places.get(key)
+        if places is None:
             return
-        index = keys.index(key)
-        line = lines[index]
+        place = places[0]
+        line = lines[place]
         if "," not in line or end_of_element(line, colon := line.index(":") + 1) == len(line):
-            del lines[index], keys[index]
+            self._remove((place,))
         else:
-            lines[index] = line[:colon] + line[end_of_element(line, colon) + 1 :]
+            lines[place] = line[:colon] + line[end_of_element(line, colon) + 1 :]
         if key in _READ_ONCE:
             self._changed(key)
 
     def set_values(self, name: str, values: Sequence[str]) -> None:
         """One line per value at the place of the first of that name and spelled so, or at the end; [] removes all."""
-        key = KEYS[name]
-        keys, lines = self.keys, self._lines
-        count = keys.count(key)
-        place = end = len(keys)
-        if count:
-            place = keys.index(key)
-            end = place + 1
-            name = lines[place].partition(":")[0]
-            for extra in reversed(self._places(key)[1:]) if count > 1 else ():
-                del lines[extra], keys[extra]
-        lines[place:end] = [_line(name, value) for value in values]
-        keys[place:end] = [key] * len(values)
+        key, lines = KEYS[name], self._lines
+        places = self.layout.places.get(key)
+        if places is None:
+            lines += [_line(name, value) for value in values]
+        else:
+            first, *others = places
+            name = lines[first].partition(":")[0]
+            for place in reversed(others):
+                del lines[place]
+            lines[first : first + 1] = [_line(name, value) for value in values]
+        if len(values) != (0 if places is None else len(places)):
+            self.layout = self.layout.with_count(key, len(values))
         if key in _READ_ONCE:
             self._changed(key)
 
@@ -264,38 +206,36 @@ class Message:
 
         Raises ValueError if there is none.
         """
-        key = KEYS[name]
-        index = self.keys.index(key)
-        line = self._lines[index]
-        self._lines[index] = line[: line.index(":") + 1] + value
-        self._changed(key)
+        self.rewrite_first_line(name, lambda line: f"{line.partition(':')[0]}:{value}")
+        self._changed(KEYS[name])
 
     def rewrite_first_line(self, name: str, rewrite: Callable[[str], str]) -> None:
         """Puts what `rewrite` makes of the first line of that name, as received, in its place.
 
         Raises ValueError if there is none. Of no use for the fields that are read once.
         """
-        place = self.keys.index(KEYS[name])
-        self._lines[place] = rewrite(self._lines[place])
+        places = self.layout.places.get(KEYS[name])
+        if places is None:
+            raise ValueError(f"there is no {name}")
+        self._lines[places[0]] = rewrite(self._lines[places[0]])
 
     def prepend_via(self, value: str, via: Via) -> None:
         """A new Via line on top; `via` is what `value` says."""
-        keys = self.keys
-        place = keys.index("via") if "via" in keys else 0
+        place = self.layout.places.get("via", _TOP)[0]
         self._lines.insert(place, f"Via: {value}")
-        keys.insert(place, "via")
+        self.layout = self.layout.with_line(place, "via")
         self.top_via = via
 
     def replace_top_via(self, raw: str, via: Via) -> None:
         """Puts `raw` right of the colon of the first Via line; `via` is what its first element says now."""
-        place = self.keys.index("via")
+        place = self.layout.places["via"][0]
         self._lines[place] = f"{self._lines[place].partition(':')[0]}:{raw}"
         self.top_via = via
 
     def first_line(self, name: str) -> str | None:
         """What stands right of the colon in the first line of that name, exactly as received."""
-        key = KEYS[name]
-        return self._lines[self.keys.index(key)].partition(":")[2] if key in self.keys else None
+        places = self.layout.places.get(KEYS[name])
+        return None if places is None else self._lines[places[0]].partition(":")[2]
 
     def set_body(self, body: bytes, content_type: str | None = None) -> None:
         """Replaces the body and corrects Content-Length; sets Content-Type if given."""
@@ -306,18 +246,16 @@ class Message:
 
     def copy_lines(self, source: Message, *names: str) -> None:
         """Appends the lines of these names from `source`, exactly as received, in the order of `names`."""
-        lines = source._lines
         for name in names:
-            key = KEYS[name]
-            for place in source._places(key):
-                self._insert(len(self.keys), key, lines[place])
+            for line in source.lines_of(name):
+                self._insert(len(self._lines), KEYS[name], line)
 
     # --- mandatory fields, read once
 
     def _first_line(self, key: str) -> str:
         """The first line of that key, "" when there is none."""
-        keys = self.keys
-        return self._lines[keys.index(key)] if key in keys else ""
+        places = self.layout.places.get(key)
+        return "" if places is None else self._lines[places[0]]
 
     @_ReadOnce
     def call_id(self) -> str:
@@ -354,23 +292,18 @@ class Message:
         """Raises MalformedMessage."""
         return via_of_line(self._first_line("via"))
 
-    def first_lines(self) -> dict[str, str]:
-        """Key → the first line of that name."""
-        return dict(zip(reversed(self.keys), reversed(self._lines), strict=True))
-
-    def read_mandatory(self) -> dict[str, str]:
-        """Reads all of the above at once; gives `first_lines`. Raises MalformedMessage, also for what is missing or empty."""
-        first = self.first_lines()
+    def read_mandatory(self) -> None:
+        """Reads all of the above at once. Raises MalformedMessage, also for what is missing or empty."""
+        lines, places = self._lines, self.layout.places
         try:
-            _ = first["via"], self.top_via
-            self.from_tag = tag_of_line(first["from"])
-            self.to_tag = tag_of_line(first["to"])
-            self.call_id = call_id_of_line(first["call-id"])
-            self.cseq = cseq_of_line(first["cseq"])
+            _ = places["via"], self.top_via
+            self.from_tag = tag_of_line(lines[places["from"][0]])
+            self.to_tag = tag_of_line(lines[places["to"][0]])
+            self.call_id = call_id_of_line(lines[places["call-id"][0]])
+            self.cseq = cseq_of_line(lines[places["cseq"][0]])
         except KeyError:
-            missing = [key for key in _READ_ONCE if key not in first]
+            missing = [key for key in _READ_ONCE if key not in places]
             raise MalformedMessage(f"missing: {', '.join(missing)}") from None
-        return first
 
     # --- writing
 
@@ -420,7 +353,7 @@ class Request(Message):
         twin.version = self.version
         twin.body = self.body
         twin._lines = self._lines.copy()
-        twin.keys = self.keys.copy()
+        twin.layout = self.layout
         return twin
 
     def __repr__(self) -> str:
@@ -453,34 +386,34 @@ class Response(Message):
         twin.reason = self.reason
         twin.body = self.body
         twin._lines = self._lines.copy()
-        twin.keys = self.keys.copy()
+        twin.layout = self.layout
         return twin
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.get('CSeq')}>"
 
 
-def assemble_request(method: str, uri: str, version: str, lines: list[str], keys: list[str]) -> Request:
-    """For the parser: header lines as received (folding within) with their keys, in step."""
+def assemble_request(method: str, uri: str, version: str, lines: list[str], layout: Layout) -> Request:
+    """For the parser: header lines as received (folding within) and their layout."""
     request = object.__new__(Request)
     request.method = method
     request.uri = uri
     request.version = version
     request.body = b""
     request._lines = lines
-    request.keys = keys
+    request.layout = layout
     return request
 
 
-def assemble_response(version: str, status: int, reason: str, lines: list[str], keys: list[str]) -> Response:
-    """For the parser: header lines as received (folding within) with their keys, in step."""
+def assemble_response(version: str, status: int, reason: str, lines: list[str], layout: Layout) -> Response:
+    """For the parser: header lines as received (folding within) and their layout."""
     response = object.__new__(Response)
     response.version = version
     response.status = status
     response.reason = reason
     response.body = b""
     response._lines = lines
-    response.keys = keys
+    response.layout = layout
     return response
 
 
@@ -491,18 +424,18 @@ def response_to(request: Request, status: int, reason: str = "", *, to_tag: str 
     A 100 carries Timestamp.
     Fields that the request lacks are left out, so that a malformed request can be answered.
     """
-    first = request.first_lines()
     lines = request.lines_of("Via")
     keys = ["via"] * len(lines)
-    for key in ("from", "to", "call-id", "cseq", *(("timestamp",) if status == 100 else ())):
-        if key in first:
-            lines.append(first[key])
+    for key in _COPIED_TO_100 if status == 100 else _COPIED:
+        line = request._first_line(key)
+        if line:
+            lines.append(line)
             keys.append(key)
-    response = assemble_response(SIP_VERSION, status, reason or REASON_PHRASES.get(status, ""), lines, keys)
-    if to_tag and status != 100:
-        _add_to_tag(response, to_tag)
     lines.append("Content-Length: 0")
     keys.append("content-length")
+    response = assemble_response(SIP_VERSION, status, reason or REASON_PHRASES.get(status, ""), lines, layout_of(tuple(keys)))
+    if to_tag and status != 100:
+        _add_to_tag(response, to_tag)
     return response
 
 

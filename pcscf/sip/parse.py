@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
 from typing import Final
@@ -11,7 +10,8 @@ from typing import Final
 from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
 from pcscf.sip import grammar
 from pcscf.sip.headers import KEPT, Via, is_number, parse_via, value_of_line
-from pcscf.sip.message import KEYS, SIP_VERSION, Message, Request, Response, assemble_request, assemble_response
+from pcscf.sip.layout import Layout, layout_of
+from pcscf.sip.message import SIP_VERSION, Message, Request, Response, assemble_request, assemble_response
 
 MAX_MESSAGE: Final = 65536
 MAX_HEADER_LINES: Final = 256
@@ -28,13 +28,6 @@ KNOWN_METHODS: Final = frozenset({
 """Spared the check of their characters; any token is a method."""
 
 KNOWN_SCHEMES: Final = frozenset({"sip", "sips", "tel", "urn"})
-
-_SINGLE: Final = frozenset({
-    "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type", "content-encoding", "expires",
-    "min-expires", "session-expires", "min-se", "event", "refer-to", "referred-by", "replaces", "rseq", "rack", "date",
-    "timestamp", "subject", "user-agent", "p-charging-vector",
-})  # fmt: skip
-
 
 class OversizedMessage(MessageTooLarge, MalformedMessage):
     """Larger than MAX_MESSAGE. Answered with 513; for whoever only asks whether it could be read, malformed."""
@@ -159,33 +152,34 @@ def _parse_head(head: str) -> tuple[Request | Response, int | None]:
         raise MalformedMessage("CR or LF that is not part of a CRLF")
     try:
         start_line = lines.pop(0)
-        keys = _keys_of(lines)
+        layout = _layout_of(lines)
     except MalformedMessage:
         start_line, *lines = grammar.continuation.split(head)
-        keys = _keys_of(lines)
+        layout = _layout_of(lines)
     if len(lines) > MAX_HEADER_LINES:
         raise MalformedMessage(f"more than {MAX_HEADER_LINES} header lines")
     if len(head) > MAX_HEADER_LINE and max(len(start_line), *map(len, lines)) > MAX_HEADER_LINE:
         raise MalformedMessage(f"a line longer than {MAX_HEADER_LINE} characters")
     message: Request | Response
     if start_line[:4].upper() == "SIP/":
-        message = assemble_response(*_status_line(start_line), lines, keys)
+        message = assemble_response(*_status_line(start_line), lines, layout)
     else:
-        message = assemble_request(*_request_line(start_line), lines, keys)
-    if "content-length" not in keys:
+        message = assemble_request(*_request_line(start_line), lines, layout)
+    places = layout.places.get("content-length")
+    if places is None:
         return message, None
-    if keys.count("content-length") > 1:
+    if len(places) > 1:
         raise MalformedMessage("more than one Content-Length")
-    return message, _length_of_line(lines[keys.index("content-length")])
+    return message, _length_of_line(lines[places[0]])
 
 
-def _keys_of(lines: list[str]) -> list[str]:
+def _layout_of(lines: list[str]) -> Layout:
     if not lines:
-        return []
+        return layout_of(())
     names, colons, _ = zip(*map(str.partition, lines, repeat(":")), strict=True)
-    if "" in colons:
+    if not all(colons):
         raise MalformedMessage(f"header line without colon: {lines[colons.index('')][:80]!r}")
-    return list(map(KEYS.__getitem__, names))
+    return layout_of(names)
 
 
 @lru_cache(KEPT)
@@ -248,17 +242,18 @@ def _salvage(head: str) -> Request | None:
     words = start_line.split()
     if len(words) < 2 or words[0].upper().startswith("SIP/") or not grammar.token.fullmatch(words[0]):
         return None
-    lines, keys = [], []
+    lines, names = [], []
     for line in rest[:MAX_HEADER_LINES]:
         name, colon, value = line.partition(":")
         name_match = grammar.header_name.fullmatch(name)
         bare = grammar.folding.sub(" ", value)
         if colon and name_match is not None and "\r" not in bare and "\n" not in bare and len(line) <= MAX_HEADER_LINE:
             lines.append(line)
-            keys.append(KEYS[name])
-    if "via" not in keys:
+            names.append(name)
+    layout = layout_of(tuple(names))
+    if "via" not in layout.places:
         return None
-    return assemble_request(words[0], words[1], SIP_VERSION, lines, keys)
+    return assemble_request(words[0], words[1], SIP_VERSION, lines, layout)
 
 
 def check_request(request: Request) -> None:
@@ -269,11 +264,11 @@ def check_request(request: Request) -> None:
     """
     if request.version != SIP_VERSION:
         _check_version(request.version)
-    first = _check_common(request)
+    _check_common(request)
     if request.cseq[1] != request.method:
         raise MalformedMessage(f"CSeq is for {request.cseq[1][:40]}, the request is {request.method[:40]}")
-    if "max-forwards" in first:
-        _check_hops(first["max-forwards"])
+    for line in request.lines_of("Max-Forwards"):
+        _check_hops(line)
     uri = request.uri_parsed
     if uri.scheme not in KNOWN_SCHEMES:
         raise UnsupportedScheme(f"Request-URI of unknown scheme {uri.scheme[:40]}:")
@@ -313,19 +308,7 @@ def _is_unicast(via: Via) -> bool:
     return not address.is_multicast and str(address) != "255.255.255.255"
 
 
-def _check_repeated(keys: Sequence[str]) -> None:
-    for key in _SINGLE.intersection(keys):
-        if keys.count(key) > 1:
-            raise MalformedMessage(f"more than one {key}")
-
-
-def _check_common(message: Message) -> Mapping[str, str]:
-    """Gives the first line of each name by its key."""
-    first = message.read_mandatory()
-    keys = message.keys
-    if len(first) < len(keys):
-        # Via, Route and Record-Route are what is repeated in nearly every message.
-        usual = keys.count("via") + keys.count("route") + keys.count("record-route")
-        if len(keys) - usual > len(first) - 1 - ("route" in first) - ("record-route" in first):
-            _check_repeated(keys)
-    return first
+def _check_common(message: Message) -> None:
+    message.read_mandatory()
+    if message.layout.repeated:
+        raise MalformedMessage(f"more than one {message.layout.repeated}")

@@ -59,11 +59,12 @@ def story(tale: Callable[[Bed, Ue], Awaitable[None]]) -> None:
     run_virtually(run)
 
 
-def legs(bed: Bed) -> tuple[LegPlan, LegPlan]:
-    """(access, core) of the only context."""
+def legs(bed: Bed, *, rtp: bool | None = None) -> tuple[LegPlan, LegPlan]:
+    """(access, core) of the only context; where its line was of several kinds, that of the first one, or as `rtp` says."""
     [context] = bed.gateway.table.contexts.values()
     plans = bed.gateway.table._plans[context.id]
-    realms = {context.terminations[leg.termination].realm: plan for leg, plan in plans.items()}
+    wanted = next(iter(plans.values())).rtp if rtp is None else rtp
+    realms = {context.terminations[leg.termination].realm: plan for leg, plan in plans.items() if plan.rtp is wanted}
     return realms["access"], realms["core"]
 
 
@@ -222,35 +223,37 @@ def test_a_voice_call_that_turns_into_a_fax_and_back() -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
         ue.invite(AUDIO_OFFER)
         invite = await bed.core.expect("INVITE")
-        assert "m=audio 6000 RTP/AVP 8" in invite.body.decode()
+        assert "m=audio 41000 RTP/AVP 8" in invite.body.decode()
         bed.core.send(answered(invite, body=AUDIO_ANSWER))
         answer = await bed.ue.expect(200)
         ue.in_dialog("ACK", answer)
         await bed.core.expect("ACK")
-        assert not bed.gateway.table.contexts
 
         bed.core.send(from_far(invite, "INVITE", 1, body=PLAIN.replace("bob 1 1", "bob 1 2"), more=CONTACT))
         again = await bed.ue.expect("INVITE")
         seen = again.body.decode().splitlines()
-        assert "m=image 30000 UDP/TLS/UDPTL t38" in seen
+        assert "m=image 30002 UDP/TLS/UDPTL t38" in seen
         assert "a=3ge2ae:applied" in seen
         ue.answer(again, 200, protected("active", more=""))
         done = await bed.core.expect(200)
-        assert "m=image 41000 udptl t38" in done.body.decode()
+        assert "m=image 41002 udptl t38" in done.body.decode()
         bed.core.send(from_far(invite, "ACK", 1))
         await bed.ue.expect("ACK")
-        access, core = legs(bed)
+        voice = legs(bed)
+        assert [(each.rtp, each.receives) for each in voice] == [(True, False)] * 2
+        access, core = legs(bed, rtp=False)
         assert (access.complete, access.tls, core.complete) == (True, TlsRole.SERVER, True)
 
         ue.in_dialog("INVITE", answer, AUDIO_OFFER.replace("alice 1 1", "alice 1 3"))
         back = await bed.core.expect("INVITE")
-        assert "m=audio 6000 RTP/AVP 8" in back.body.decode()
+        assert "m=audio 41000 RTP/AVP 8" in back.body.decode()
         bed.core.send(answered(back, body=AUDIO_ANSWER))
         await bed.ue.expect(200)
         ue.in_dialog("ACK", answer)
         await bed.core.expect("ACK")
         await bed.settle()
-        assert not bed.gateway.table.contexts
+        assert [(each.rtp, each.receives) for each in legs(bed)] == [(True, True)] * 2
+        assert [each.receives for each in legs(bed, rtp=False)] == [False] * 2
         await hang_up(bed, ue, answer)
 
     story(tale)

@@ -76,9 +76,10 @@ def climbs(place: str, *texts: str) -> None:
     run(story, place)
 
 
-def at_the_fax_machine(description: str) -> str:
-    """With the port of the fax machine where the gateway has put its own."""
-    return re.sub(r"m=image [34]\d{4} ", "m=image 20002 ", description)
+def at_the_machine(description: str) -> str:
+    """With the ports of the telephone and of its fax where the gateway has put its own."""
+    ports = {"audio": 20000, "image": 20002}
+    return re.sub(r"m=(audio|image) [34]\d{4} ", lambda match: f"m={match[1]} {ports[match[1]]} ", description)
 
 
 def message_line(description: str) -> str:
@@ -182,7 +183,7 @@ def test_the_last_line_goes_and_the_context_with_it_and_one_comes_again(place: s
 @pytest.mark.parametrize("who", ["caller", "callee"])
 @pytest.mark.parametrize("place", ALL)
 def test_audio_becomes_fax_in_its_slot_and_audio_again(place: str, who: str) -> None:
-    """RFC 3264 §8.3.3: the kind of a line may change. Audio passes as it is, a plain fax goes through the gateway."""
+    """RFC 3264 §8.3.3: the kind of a line may change. Audio has its ports at the gateway again when it comes back."""
     other = "callee" if who == "caller" else "caller"
 
     async def story(play: Play) -> None:
@@ -192,14 +193,18 @@ def test_audio_becomes_fax_in_its_slot_and_audio_again(place: str, who: str) -> 
             callee: 200 (audio)
             caller: ACK
             """)
-        for kind in ("fax", "audio"):
+        ports = [line for line in ladder.description("callee", "INVITE").splitlines() if line.startswith("m=")]
+        for kind in ("fax", "audio", "fax", "audio"):
             await ladder.climb(f"""
                 {who}: INVITE ({kind})
                 {other}: 200 ({kind})
                 {who}: ACK
                 """)
-            body = str(BODIES[kind])
-            assert body[body.index("m="):] in at_the_fax_machine(ladder.description(other, "INVITE"))
+            offer, body = ladder.description(other, "INVITE"), str(BODIES[kind])
+            assert body[body.index("m="):] in at_the_machine(offer)
+        seen_by_callee = offer if other == "callee" else ladder.description("callee", "200")
+        assert ports == [line for line in seen_by_callee.splitlines() if line.startswith("m=")]
+        assert len(play.contexts) == len(play.served)
         await ladder.climb(SESSION_ENDS)
 
     run(story, place)
@@ -259,7 +264,7 @@ def test_audio_beside_messages_becomes_fax_and_the_messages_stay(place: str) -> 
             caller: ACK
             """)
         offer = ladder.description("callee", "INVITE")
-        assert "m=image 20002 udptl t38" in at_the_fax_machine(offer)
+        assert "m=image 20002 udptl t38" in at_the_machine(offer)
         assert (play.contexts, message_line(offer)) == (contexts, line)
         await ladder.climb(SESSION_ENDS)
 

@@ -24,7 +24,7 @@ CORE = {i: StreamMedia("2001:db8::9", 40_000 + i) for i in range(6)}
 MECHANISMS = st.frozensets(st.sampled_from(["msrp-tls", "bfcp-tls", "udptl-dtls"]))
 AGREED = st.builds(Agreed, MECHANISMS, MECHANISMS)
 CAPABILITIES = st.builds(
-    Capabilities, st.frozensets(st.sampled_from(["msrp", "bfcp", "fax"])), st.frozensets(st.sampled_from(["TCP", "UDP"]))
+    Capabilities, st.frozensets(st.sampled_from(["msrp", "bfcp", "fax"])), st.frozensets(st.sampled_from(["TCP", "UDP", "RTP"]))
 )
 KNOBS = st.builds(
     MediumPolicy,
@@ -119,7 +119,7 @@ def _check_sent(plan: MediaPlan, out: Sdp, *, to_ue: bool, is_answer: bool) -> N
         if not line.mapped or line.mode not in LIVE:
             continue
         fingerprints = effective_values(out, section, "fingerprint")
-        assert is_protected(section.proto) == to_ue
+        assert is_protected(section.proto) == (to_ue or line.core_protected)
         assert fingerprints == ((f"sha-256 {OUR_HASH}",) if to_ue else ())
         assert section.port != 0
 
@@ -137,8 +137,9 @@ def _check_roles(plan: MediaPlan) -> None:
             assert access.transport in {"TCP/TLS", "UDP/DTLS"}
         else:
             assert access.tls is None
-        assert core.tls is None
-        assert core.transport in {"TCP", "UDP"}
+        if not line.core_protected:
+            assert core.tls is None
+            assert core.transport in {"TCP", "UDP", "RTP/AVP", "UDP/TLS/RTP/SAVPF"}
         assert not (line.medium == "msrp" and access.tcp == core.tcp == "connect")
 
 

@@ -77,6 +77,16 @@ class _Agent(UserAgent):
         assert request.method == method
         return request, link
 
+    def progress(self, request: Request, body: str, link: Link) -> str:
+        """183 with a description; the tag of the early dialog."""
+        tag = token()
+        response = response_to(request, 183, to_tag=tag)
+        response.copy_lines(request, "Record-Route")
+        response.add("Contact", self.contact(link))
+        response.set_body(body.encode(), SDP_TYPE)
+        self.respond(request, response, link)
+        return tag
+
     def accept(self, request: Request, link: Link, body: str = "", *, tag: str = "") -> Dialog:
         tag = request.to_tag or tag or token()
         response = response_to(request, 200, to_tag=tag)

@@ -28,12 +28,13 @@ class End:
         self.offer = offer
         self.answer = answer
         self.routes: list[str] = []   # of requests outside a dialog
+        self.host = peer.flow.remote[0]   # where it believes to be: a NAT may know better
         self._announced: list[str] = []
         self._numbers = itertools.count(1)
 
     @property
     def contact(self) -> str:
-        host, port = self.peer.flow.remote
+        host, port = _bracketed(self.host), self.peer.flow.remote[1]
         transport = "" if self.peer.flow.transport == "udp" else f";transport={self.peer.flow.transport}"
         return f"<sip:{self.user}@{host}:{port}{transport}>"
 
@@ -42,7 +43,7 @@ class End:
 
     def send(self, request: Request) -> Request:
         """Put our Via on `request` and send it."""
-        host, port = self.peer.flow.remote
+        host, port = _bracketed(self.host), self.peer.flow.remote[1]
         branch = f"z9hG4bK{self.user}{next(self._numbers)}"
         request.prepend("Via", f"SIP/2.0/{self.peer.flow.transport.upper()} {host}:{port};branch={branch};rport")
         self.peer.send(request)
@@ -134,6 +135,10 @@ class End:
 
     def say(self, dialog: Dialog, method: str) -> Request:
         return self.send(dialog.request(method))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 class ProxyCore(Peer):

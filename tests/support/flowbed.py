@@ -33,17 +33,20 @@ from tests.support.virtual import LATENCY
 
 ACCESS = ("203.0.113.1", 5061)
 ACCESS_UDP = ("203.0.113.1", 5060)
+ACCESS_IPV6 = ("2001:db8:7::1", 5061)
 CORE = ("198.51.100.1", 5070)
 REGISTRAR = ("198.51.100.2", 5080)
 
 SOCKETS = {
     "gm-tls": Socket("gm-tls", "access", "tls", ACCESS[0], ACCESS[1], ACCESS[0]),
     "gm-udp": Socket("gm-udp", "access", "udp", ACCESS_UDP[0], ACCESS_UDP[1], ACCESS_UDP[0]),
+    "gm-tls6": Socket("gm-tls6", "access", "tls", ACCESS_IPV6[0], ACCESS_IPV6[1], ACCESS_IPV6[0]),
     "mw-udp": Socket("mw-udp", "core", "udp", CORE[0], CORE[1], CORE[0]),
 }
 INTERFACES = {
     "gm-tls": Interface("gm-tls", Side.ACCESS, "access", "tls", *ACCESS, ("msrp-tls",)),
     "gm-udp": Interface("gm-udp", Side.ACCESS, "access", "udp", *ACCESS_UDP, ()),
+    "gm-tls6": Interface("gm-tls6", Side.ACCESS, "access", "tls", *ACCESS_IPV6, ("msrp-tls",)),
     "mw-udp": Interface("mw-udp", Side.CORE, "core", "udp", *CORE),
 }
 
@@ -177,7 +180,7 @@ class Bed:
             name="pcscf.ims.example", network="visited.example", interfaces=interfaces,
             core_realm="core", core_hop=f"sip:{REGISTRAR[0]}:{REGISTRAR[1]}", policy=lambda *_: self.policy,
             deadlines=self.deadlines, expiry=Expiry(least=1.0, grace=1.0), limits=self.limits,
-            addresses=frozenset({ACCESS, ACCESS_UDP, CORE}))
+            addresses=frozenset({ACCESS, ACCESS_UDP, ACCESS_IPV6, CORE}))
         tokens = Tokens(b"secret", lambda size: next(counter).to_bytes(size, "big"))
         self.ports = Ports(
             sip=self.driver, media=self.gateways, store=self.store, site=site, tokens=tokens,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pcscf.errors import H248Error
 from pcscf.gateway.certificate import Fingerprint
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
+from pcscf.gateway.credentials import Credentials
 from pcscf.gateway.model import Configure, Wanted
 from pcscf.gateway.statistics import Count
 from pcscf.h248.message import (
@@ -32,7 +33,7 @@ RSA_FINGERPRINT = Fingerprint("sha-256", ":".join(f"{octet:02X}" for octet in ra
 CONTROLLER = ("127.0.0.1", 2944)
 ADDRESS = ("127.0.0.2", 2944)
 REALMS = (
-    Realm("access", ("203.0.113.7",), ((30000, 39999),)),
+    Realm("access", ("203.0.113.7", "2001:db8:7::7"), ((30000, 39999),)),
     Realm("core", ("198.51.100.7",), ((41000, 49999),)),
 )
 
@@ -44,9 +45,10 @@ class _Ports:
         self._free = {realm.name: itertools.count(realm.ports[0][0], 2) for realm in REALMS}
 
     def reserve(self, wanted: Wanted) -> tuple[str, int]:
-        if wanted.family == "IP6":
-            raise H248Error(449, "Unsupported or Unknown Parameter or Property Value: no IPv6 address")
-        address = next(each.addresses[0] for each in REALMS if each.name == wanted.realm)
+        addresses = next(each.addresses for each in REALMS if each.name == wanted.realm)
+        address = next((each for each in addresses if (":" in each) == (wanted.family == "IP6")), None)
+        if address is None:
+            raise H248Error(449, "Unsupported or Unknown Parameter or Property Value: no address of that family")
         return address, wanted.port or next(self._free[wanted.realm])
 
     def release(self, local: tuple[str, int]) -> None:
@@ -59,6 +61,15 @@ class _Ports:
         return 0.0
 
 
+class _Certificates:
+    """Fingerprints out of thin air as well."""
+
+    def fingerprints(self, hash_name: str, *, datagram: bool) -> tuple[Fingerprint, ...]:
+        if hash_name != "sha-256":
+            return ()
+        return (FINGERPRINT, RSA_FINGERPRINT) if datagram else (FINGERPRINT,)
+
+
 class MemoryGateway(asyncio.DatagramProtocol):
     """Registers at once and does what it is told, unless `answer` says otherwise.
 
@@ -67,8 +78,7 @@ class MemoryGateway(asyncio.DatagramProtocol):
     """
 
     def __init__(self, first_id: int = 1) -> None:
-        own_dtls = {"sha-256": (FINGERPRINT, RSA_FINGERPRINT)}
-        settings = TableSettings(REALMS, {"sha-256": FINGERPRINT}, first_id, 1000, dtls_fingerprints=own_dtls)
+        settings = TableSettings(REALMS, lambda: cast("Credentials", _Certificates()), first_id, 1000)
         ports = _Ports()
         self.table = ContextTable(settings, ports, ports)
         self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)

@@ -10,7 +10,7 @@ from pcscf.lab.call import Dialog
 from pcscf.sip.flow import Flow
 from pcscf.sip.message import Request, Response
 from tests.support.ends import DOMAIN, End, ProxyCore, path_of
-from tests.support.flowbed import ACCESS, Bed
+from tests.support.flowbed import ACCESS, ACCESS_IPV6, Bed
 from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_ANSWER, PROTECTED_OFFER, UE_FINGERPRINT
 
 
@@ -83,7 +83,10 @@ class Play:
 
 
 def _ue(bed: Bed, user: str, host: str, number: int) -> End:
-    peer = bed.ue if number == 1 else bed.peer(user, Flow("tls", "gm-tls", ACCESS, (host, 40000 + number), number))
+    flow = Flow("tls", "gm-tls", ACCESS, (host, 40000 + number), number)
+    if ":" in host:
+        flow = Flow("tls", "gm-tls6", ACCESS_IPV6, (host, 40000 + number), number)
+    peer = bed.ue if flow == bed.ue.flow else bed.peer(user, flow)
     local = {"192.0.2.10": host, "alice": user, UE_FINGERPRINT: f"{number:02X}{UE_FINGERPRINT[2:]}", "kjh37s": f"{user}9"}
     offer, answer = (_replaced(body, local) for body in (PROTECTED_OFFER, PROTECTED_ANSWER))
     return End(bed, peer, user, offer, answer)
@@ -95,14 +98,16 @@ def _replaced(text: str, words: dict[str, str]) -> str:
     return text
 
 
-async def from_ue(bed: Bed) -> Play:
-    alice = _ue(bed, "alice", "192.0.2.10", 1)
+async def from_ue(bed: Bed, host: str = "192.0.2.10", believed: str = "") -> Play:
+    alice = _ue(bed, "alice", host, 1)
+    alice.host = believed or host
     await alice.register()
     return Play(bed, alice, End(bed, bed.core, "bob", PLAIN_OFFER, PLAIN_ANSWER), f"sip:bob@{DOMAIN}", alice.routes)
 
 
-async def to_ue(bed: Bed) -> Play:
-    alice = _ue(bed, "alice", "192.0.2.10", 1)
+async def to_ue(bed: Bed, host: str = "192.0.2.10", believed: str = "") -> Play:
+    alice = _ue(bed, "alice", host, 1)
+    alice.host = believed or host
     await alice.register()
     (binding,) = bed.store.bindings()
     return Play(bed, End(bed, bed.core, "bob", PLAIN_OFFER, PLAIN_ANSWER), alice, binding.contact, [path_of(binding)])
@@ -117,4 +122,11 @@ async def between_ues(bed: Bed) -> Play:
     return Play(bed, alice, carol, carol.uri, alice.routes)
 
 
-PLACES: dict[str, Callable[[Bed], Any]] = {"from-ue": from_ue, "to-ue": to_ue, "between-ues": between_ues}
+AT_HOME, ROUTER = "10.0.0.7", "203.0.113.99"   # a UE behind a NAT, as it sees itself and as it is seen
+IPV6 = "2001:db8:61::10"
+
+PLACES: dict[str, Callable[[Bed], Any]] = {
+    "from-ue": from_ue, "to-ue": to_ue, "between-ues": between_ues,
+    "from-nat": lambda bed: from_ue(bed, ROUTER, AT_HOME), "to-nat": lambda bed: to_ue(bed, ROUTER, AT_HOME),
+    "from-ipv6": lambda bed: from_ue(bed, IPV6), "to-ipv6": lambda bed: to_ue(bed, IPV6),
+}

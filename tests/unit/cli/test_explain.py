@@ -157,7 +157,12 @@ def test_a_person_sees_rule_reason_and_difference(explain: Any) -> None:
             "0  not in the answer\n   released, rule AA7",
         ),
         (case(**{"in": sdp("m=image 6000 udptl t38")}), "towards the UE speaks UDP; towards the core speaks UDP"),
-        (case(**{"in": sdp("m=audio 6000 RTP/AVP 0")}), "without the gateway"),
+        (case(**{"in": sdp("m=audio 6000 RTP/AVP 0", "a=rtcp-mux")}), "RTP/AVP, RTCP on the same port if that is answered;"),
+        (case(**{"in": sdp("m=audio 6000 RTP/AVP 0", "a=ice-ufrag:x")}), "way: past the gateway\n   without the gateway"),
+        (
+            case(seen_at="203.0.113.9", **{"in": sdp("m=audio 6000 RTP/AVP 0")}),
+            "towards the UE speaks RTP/AVP with who sends first from 203.0.113.9 or 192.0.2.61;",
+        ),
     ],
 )
 def test_a_person_sees_every_outcome(explain: Any, given: Any, told: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from pcscf.cli.gateway import gateway_config
 from pcscf.config.gateway import GatewayFile
 from pcscf.config.load import load_gateway
-from pcscf.gateway.config import GatewayConfig, GatewayLimits, GatewayTimers, Realm
+from pcscf.gateway.config import CertificateSettings, GatewayConfig, GatewayLimits, GatewayTimers, Realm
 
 FILE = """\
 mid: gw1
@@ -37,6 +37,7 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
         "registration={wait: 1, retry: 3, retry_max: 9}",
         "timers={tcp_connect: 4, tls_handshake: 5, graceful_stop: 6, tcp_accept: 7, tls_yield: 0.5}",
         "limits={contexts: 7, write_buffer: 8192}",
+        f"certificates={{files: [{{certificate: {path}}}], renew_after: 60}}",
     ]
     assert gateway_config(load_gateway(path, overrides), parent=42) == GatewayConfig(
         mid="gw1",
@@ -54,6 +55,7 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
             tcp_accept=7, tls_yield=0.5,
         ),
         limits=GatewayLimits(7, 8192),
+        certificates=CertificateSettings(((path, path),), 60, per_stream=False),
     )
 
 

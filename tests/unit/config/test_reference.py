@@ -33,11 +33,14 @@ def test_default_yaml_shows_every_key() -> None:
     shown = keys({**file, "policies": {"N": file["policies"][0]}})
     shown |= {f"listeners.NAME.{key}" for key in file["listeners"]["gm-udp"]}
     shown |= {f"realms.{name.upper()}-NAME.{key}" for name in file["realms"] for key in keys(file["realms"][name])}
+    assert "[{certificate: gw.pem, key: gw.key}]" in text
+    shown |= {f"gateways.embedded.certificates.files.N.{key}" for key in ("certificate", "key")}
     shown |= {f"gateways.embedded.media.NAME.{key}" for key in file["gateways"]["embedded"]["media"]["access"]}
     medium = {f"policies.N.media.{name}." for name in ("msrp", "bfcp", "fax")}
     missing = {row.key for row in rows(Config)} - shown
     missing = {key for key in missing if not any(key.startswith(each) for each in medium)}
     shown_for_msrp = {"policies.N.media.default.sessmatch", "policies.N.media.default.aware"}
     commented = {"name", "visited_network", "listeners.NAME.certificate", "listeners.NAME.key"}
+    commented |= {f"gateways.iq.tls.{key}" for key in ("ca", "certificate", "key", "peers")}
     assert missing - commented - shown_for_msrp == set()
     assert all(f"{key.rpartition('.')[2]}:" in text for key in commented)

@@ -11,9 +11,10 @@ import pytest
 from pcscf.errors import H248Error
 from pcscf.gateway import notify
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.certificate import OFFERED, self_signed, self_signed_rsa
+from pcscf.gateway.certificate import self_signed, self_signed_rsa
 from pcscf.gateway.config import Realm
 from pcscf.gateway.context import ContextTable, TableSettings
+from pcscf.gateway.credentials import Credentials
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.model import Address, Close, Configure, ControllerOrder, Effect, LegKey, LegPlan, TcpRole, Wanted
 from pcscf.gateway.policing import Contract
@@ -68,9 +69,9 @@ class Gateway:
     def __init__(self, *, contexts: int = 10, ports: int = 100) -> None:
         self.ports = FakePorts(ports)
         realms = (Realm("access", ("192.0.2.1", "2001:db8::1")), Realm("core", ("198.51.100.1",)))
-        own = {name: IDENTITY.fingerprint(name) for name in OFFERED}
-        own_dtls = {name: (IDENTITY.fingerprint(name), RSA.fingerprint(name)) for name in OFFERED}
-        self.table = ContextTable(TableSettings(realms, own, 1001, contexts, dtls_fingerprints=own_dtls), self.ports, self.ports)
+        self.credentials = Credentials((IDENTITY, RSA))
+        settings = TableSettings(realms, lambda: self.credentials, 1001, contexts)
+        self.table = ContextTable(settings, self.ports, self.ports)
         self.now = 0.0
         self.plans: dict[LegKey, LegPlan] = {}
         self.effects: list[Effect] = []

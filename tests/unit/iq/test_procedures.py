@@ -138,7 +138,7 @@ def test_bfcp_offerer_is_tls_client_whatever_tcp_does() -> None:
 
 
 def test_one_stream_per_line_numbered_by_its_place() -> None:
-    plan = from_ue("active", "m=audio 4000 RTP/AVP 0\n", BFCP_TLS + protection("actpass"))
+    plan = from_ue("active", "m=audio 4000 RTP/AVP 0\na=ice-ufrag:x\n", BFCP_TLS + protection("actpass"))
     access, core = both(procedures.reserve(plan, REALMS))
     assert [stream.id for stream in streams(access)] == [1, 3]
     assert [stream.id for stream in streams(core)] == [1, 3]
@@ -153,7 +153,8 @@ def test_address_family_follows_the_peer_and_else_the_realm() -> None:
 
 
 def test_a_plan_without_gateway_reserves_nothing() -> None:
-    plan = decide(MediaPolicy(), BOTH, sdp("203.0.113.9", "m=audio 4000 RTP/AVP 0\n"), Direction.OFFER_FROM_UE)
+    offer = sdp("203.0.113.9", "m=audio 4000 RTP/AVP 0\na=ice-ufrag:x\n")
+    plan = decide(MediaPolicy(), BOTH, offer, Direction.OFFER_FROM_UE)
     assert not procedures.needs_gateway(plan)
     with pytest.raises(ValueError, match="no line"):
         procedures.reserve(plan, REALMS)

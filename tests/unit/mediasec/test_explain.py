@@ -16,7 +16,7 @@ from pcscf.mediasec.explain import (
     explain,
     sdp_text,
 )
-from pcscf.mediasec.model import Direction
+from pcscf.mediasec.model import Direction, Origin
 from pcscf.mediasec.plan import decide, settle
 from pcscf.sdp.lines import MAX_MEDIA, Sdp
 from pcscf.sdp.views import connection_host, parse_fingerprint
@@ -78,7 +78,7 @@ def test_the_stand_in_can_do_every_medium_and_shares_no_port() -> None:
     explanation = explain(POLICY, ALL_AGREED, FROM_UE, offer)
     assert [line.rule for line in explanation.plan.lines] == ["A1", "A1", "A12", "A1"]
     assert explanation.sent is not None
-    assert [section.port for section in explanation.sent.media] == [9, CORE_PORTS[1], 5004, CORE_PORTS[3]]
+    assert [section.port for section in explanation.sent.media] == [9, *CORE_PORTS[1:4]]
     assert len(ACCESS_PORTS) >= MAX_MEDIA
     assert len(CORE_PORTS) >= MAX_MEDIA
 
@@ -125,7 +125,13 @@ def test_lines_as_values_of_json() -> None:
         "reason": explanation.plan.lines[0].reason,
         "gateway": {"access": {"tcp": "accept", "tls": "server"}, "core": {"tcp": "connect"}},
     }
-    assert (second["mode"], second["gateway"]) == ("plain", None)
+    assert (second["mode"], second["gateway"]) == ("plain", {"access": {"tcp": None, "tls": None}, "core": {"tcp": None}})
+
+
+def test_the_source_of_datagrams_as_values_of_json() -> None:
+    offer, origin = description(*AUDIO), Origin("203.0.113.9", behind_nat=True)
+    (line,) = as_object(explain(POLICY, ALL_AGREED, FROM_UE, offer, origin=origin))["lines"]
+    assert line["gateway"]["access"] == {"tcp": None, "tls": None, "latched": True, "from": ["203.0.113.9", "192.0.2.61"]}
 
 
 def test_octets_that_are_no_text_can_still_be_shown() -> None:

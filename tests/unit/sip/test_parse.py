@@ -178,7 +178,7 @@ class TestDatagram:
 
     def test_no_header_line_at_all(self) -> None:
         message = parse_datagram_untrusted(b"OPTIONS sip:b SIP/2.0\r\n\r\n")
-        assert message.keys == []
+        assert message.keys == ()
         assert message.to_bytes() == b"OPTIONS sip:b SIP/2.0\r\n\r\n"
 
     def test_an_unreadable_request_can_be_answered(self) -> None:

@@ -1,0 +1,1 @@
+"""The transports of Iq: whole H.248 messages over UDP, TCP and TLS (RFC 3525 Annex D)."""

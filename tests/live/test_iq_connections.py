@@ -1,0 +1,202 @@
+"""Our controller and our gateway over TCP and TLS: one association, whatever becomes of its connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pcscf.errors import GatewayUnavailable
+from pcscf.gateway.config import GatewayConfig, Realm
+from pcscf.gateway.server import Gateway
+from pcscf.h248.codec import decode_untrusted
+from pcscf.h248.message import CommandName, Services, TransactionReply, TransactionRequest
+from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.tpkt import PacketReader, packet
+from pcscf.h248.transaction import H248Timers
+from pcscf.iq.association import Heartbeat
+from pcscf.runtime.iq import Gateways, IqConfig
+from pcscf.transport.model import Kind, TlsFiles
+from tests.support.gatewaybed import FAST, add, on_both_loops
+from tests.support.iqcertificates import Authority
+from tests.unit.iq.plans import answered_by_core, from_ue
+
+HERE = "127.0.0.1"
+MID = "[127.0.0.1]:2945"
+PATIENCE = 5.0
+TIMERS = H248Timers(t_max=2.0)
+
+
+@dataclass
+class Site:
+    """A controller that is not started yet, and what it heard, with the services of each ServiceChange."""
+
+    gateways: Gateways
+    lost: list[str] = field(default_factory=list)
+    heard: list[tuple[bytes, Peer]] = field(default_factory=list)
+
+    def methods(self) -> list[str]:
+        """How the gateway registered, one after the other."""
+        found = []
+        for message, _ in self.heard:
+            for transaction in decode_untrusted(message).transactions:
+                if isinstance(transaction, TransactionRequest):
+                    for command in transaction.actions[0].commands:
+                        found += [each.method for each in command.descriptors if isinstance(each, Services)]
+        return found
+
+    def peers(self) -> list[Peer]:
+        """Where it was heard from."""
+        return list(dict.fromkeys(peer for _, peer in self.heard))
+
+
+@asynccontextmanager
+async def controller(kinds: tuple[Kind, ...], tls: TlsFiles | None = None, *, port: int = 0) -> AsyncIterator[Site]:
+    lost: list[str] = []
+    heard: list[tuple[bytes, Peer]] = []
+    gateways = Gateways(
+        IqConfig((HERE, port), lambda mid, _: mid == MID, kinds=kinds, tls=tls, heartbeat=Heartbeat(0.3, 3), timers=TIMERS),
+        random=Random(7),
+        clock=asyncio.get_running_loop().time,
+        on_bearer_released=lambda *_: None,
+        on_gateway_lost=lost.append,
+        tap=lambda direction, wire, peer: heard.append((wire, peer)) if direction == "in" else None,
+    )
+    await gateways.start()
+    try:
+        yield Site(gateways, lost, heard)
+    finally:
+        await gateways.stop()
+
+
+@asynccontextmanager
+async def gateway(kind: Kind, address: tuple[str, int], tls: TlsFiles | None = None) -> AsyncIterator[Gateway]:
+    realms = (Realm("access", (HERE,), ((42000, 46999),)), Realm("core", (HERE,), ((42000, 46999),)))
+    made = Gateway(GatewayConfig(MID, (address,), realms, transport=kind, tls=tls, timers=FAST, h248=TIMERS))
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.stop()
+        await asyncio.sleep(0.01)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp", "tls"])
+@on_both_loops
+async def test_a_session(kind: Kind, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.issue(HERE) if kind == "tls" else None
+    async with controller((kind,), tls) as site, gateway(kind, site.gateways.address, tls and authority.issue(HERE)) as agw:
+        await site.gateways.wait_registered(PATIENCE)
+        plan = from_ue()
+        media = await site.gateways.reserve(plan)
+        assert media.gateway == MID
+        media = await site.gateways.configure(media, answered_by_core(plan))
+        assert await site.gateways.audit() == [(MID, media.context)]
+        await site.gateways.release(media)
+        assert agw.table.contexts == {}
+        assert isinstance(site.peers()[0], ConnectionPeer) is (kind != "udp")
+        assert len(site.peers()) == 1
+    assert site.methods() == ["Restart", "Forced"]
+
+
+@on_both_loops
+async def test_gateways_of_both_kinds_at_one_controller() -> None:
+    async with controller(("udp", "tcp")) as site, gateway("tcp", site.gateways.address):
+        await site.gateways.wait_registered(PATIENCE)
+        media = await site.gateways.reserve(from_ue())
+        await site.gateways.release(media)
+
+
+@on_both_loops
+async def test_a_broken_connection_is_made_again_and_the_session_stays() -> None:
+    async with controller(("tcp",)) as site, gateway("tcp", site.gateways.address) as agw:
+        await site.gateways.wait_registered(PATIENCE)
+        plan = from_ue()
+        media = await site.gateways.reserve(plan)
+        assert site.gateways._transport is not None
+        site.gateways._transport.disconnect(site.peers()[0])
+        settling = asyncio.ensure_future(site.gateways.configure(media, answered_by_core(plan)))
+        await until(lambda: len(site.peers()) == 2)
+        media = await asyncio.wait_for(settling, PATIENCE)
+        assert site.methods() == ["Restart", "Disconnected"]
+        assert site.lost == []
+        assert list(agw.table.contexts) == [media.context]
+        await site.gateways.release(media)
+
+
+@on_both_loops
+async def test_a_controller_that_comes_back_is_found_again() -> None:
+    async with controller(("tcp",)) as site, gateway("tcp", site.gateways.address) as agw:
+        await site.gateways.wait_registered(PATIENCE)
+        port = site.gateways.address[1]
+        await site.gateways.stop()
+        await until(lambda: not agw.registered.is_set())
+        await asyncio.sleep(0.3)
+        async with controller(("tcp",), port=port) as again:
+            await again.gateways.wait_registered(PATIENCE)
+            media = await again.gateways.reserve(from_ue())
+            await again.gateways.release(media)
+        assert set(again.methods()) <= {"Disconnected", "Failover", "Restart", "Forced"}
+
+
+@on_both_loops
+async def test_a_gateway_without_the_right_certificate_serves_nobody(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with controller(("tls",), authority.issue(HERE)) as site:
+        async with gateway("tls", site.gateways.address, authority.issue("192.0.2.1")) as agw:
+            with pytest.raises(TimeoutError):
+                await site.gateways.wait_registered(0.5)
+            with pytest.raises(GatewayUnavailable):
+                await site.gateways.reserve(from_ue())
+            assert agw.controller is None
+        assert site.heard == []
+
+
+class ScriptedController:
+    """Takes one connection and answers the registration together with whatever is to stand right behind the answer."""
+
+    def __init__(self, behind: str) -> None:
+        self._behind = behind
+        self.replies: asyncio.Queue[TransactionReply] = asyncio.Queue()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        packets = PacketReader()
+        while data := await reader.read(65536):
+            for message in packets.feed_untrusted(data):
+                for transaction in decode_untrusted(message).transactions:
+                    if isinstance(transaction, TransactionReply):
+                        self.replies.put_nowait(transaction)
+                    elif isinstance(transaction, TransactionRequest):
+                        self._answer(writer, transaction)
+        writer.close()
+
+    def _answer(self, writer: asyncio.StreamWriter, request: TransactionRequest) -> None:
+        command = request.actions[0].commands[0]
+        registers = any(isinstance(each, Services) and each.method == "Restart" for each in command.descriptors)
+        settled = "{Services{Version=2}}" if command.name is CommandName.SERVICE_CHANGE else ""
+        reply = f"!/1 [127.0.0.1]:2944\nP={request.id}{{C=-{{{command.name.value}={command.termination}{settled}}}}}"
+        writer.write(packet(reply.encode()) + (packet(self._behind.encode()) if registers else b""))
+
+
+@on_both_loops
+async def test_a_request_right_behind_the_reply_to_the_registration_is_served() -> None:
+    script = ScriptedController(f"!/2 [127.0.0.1]:2944\nT=1{{C=${{{add('access', ours='passive')}}}}}")
+    server = await asyncio.start_server(script.serve, HERE, 0)
+    async with gateway("tcp", server.sockets[0].getsockname()[:2]):
+        async with asyncio.timeout(PATIENCE):
+            reply = await script.replies.get()
+        assert (reply.error, reply.actions[0].commands[0].error) == (None, None)
+    server.close()
+    await asyncio.sleep(0.01)
