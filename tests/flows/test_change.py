@@ -191,6 +191,34 @@ def test_a_plain_offer_of_what_was_protected_is_decided_anew() -> None:
     story(tale)
 
 
+@pytest.mark.parametrize("refusal", [0, 488])
+def test_what_the_ue_made_plain_is_protected_anew_when_the_far_end_offers(refusal: int) -> None:
+    """Towards the UE the gateway gives up plain TCP before it knows the new peer, and takes it back where the UE refuses."""
+
+    async def tale(bed: Bed, ue: Ue) -> None:
+        invite, answer = await establish(bed, ue)
+        plain = PROTECTED_OFFER.replace("TCP/TLS/MSRP", "TCP/MSRP").replace("a=3ge2ae:requested\r\n", "")
+        _, in_clear = await re_invite(bed, ue, answer, plain)
+        assert "m=message 30000 TCP/MSRP" in in_clear.body.decode()
+        bed.core.send(from_far(invite, "UPDATE", 1, body=PLAIN_ANSWER.replace("100 200", "100 201").replace("passive", "actpass")))
+        update = await bed.ue.expect("UPDATE")
+        assert "m=message 30000 TCP/TLS/MSRP" in update.body.decode()
+        if refusal:
+            ue.answer(update, refusal)
+        else:
+            ue.answer(update, 200, PROTECTED_ANSWER)
+        await bed.core.expect(refusal or 200)
+        await bed.settle()
+        [context] = bed.gateway.table.contexts.values()
+        [access] = [each.streams[1] for each in context.terminations.values() if each.realm == "access"]
+        assert access.remote is not None
+        assert (access.local.secure, bool(access.remote.fingerprints)) == (not refusal, not refusal)
+        assert access.address == ("203.0.113.7", 30000)
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
 def test_a_re_invite_can_be_cancelled() -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
         _, answer = await establish(bed, ue)
