@@ -10,7 +10,7 @@ from pcscf.h248.message import ErrorDescriptor
 from pcscf.sip.message import Request, Response
 from tests.flows.test_msrp_originating import establish, hang_up, story
 from tests.support.flowbed import Bed
-from tests.support.parties import PLAIN_ANSWER, PROTECTED_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
+from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
 
 OTHER_CERTIFICATE = PROTECTED_OFFER.replace("A0:A1", "FF:FE")
 MOVED_ANSWER = PLAIN_ANSWER.replace("m=message 40100", "m=message 40300").replace("100 200", "100 201")
@@ -200,7 +200,7 @@ def test_what_the_ue_made_plain_is_protected_anew_when_the_far_end_offers(refusa
         plain = PROTECTED_OFFER.replace("TCP/TLS/MSRP", "TCP/MSRP").replace("a=3ge2ae:requested\r\n", "")
         _, in_clear = await re_invite(bed, ue, answer, plain)
         assert "m=message 30000 TCP/MSRP" in in_clear.body.decode()
-        bed.core.send(from_far(invite, "UPDATE", 1, body=PLAIN_ANSWER.replace("100 200", "100 201").replace("passive", "actpass")))
+        bed.core.send(from_far(invite, "UPDATE", 1, body=PLAIN_OFFER.replace("100 200", "100 201")))
         update = await bed.ue.expect("UPDATE")
         assert "m=message 30000 TCP/TLS/MSRP" in update.body.decode()
         if refusal:
