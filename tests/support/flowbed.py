@@ -158,6 +158,7 @@ class Bed:
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
     mechanisms: tuple[str, ...] = ("msrp-tls",)
+    peer_class: type[Peer] = Peer
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -191,7 +192,7 @@ class Bed:
         self.core = self.peer("core", Flow("udp", "mw-udp", CORE, REGISTRAR, 0))
 
     def peer(self, name: str, flow: Flow) -> Peer:
-        peer = Peer(self, name, flow)
+        peer = self.peer_class(self, name, flow)
         self.net.peers[flow.remote] = peer
         return peer
 
