@@ -9,6 +9,9 @@ from bench.measure import Figure, micros_of
 from bench.messages import ANSWER, FINGERPRINT, IN_DIALOG, INVITE, OFFER, RESERVE, RESERVED
 from pcscf.config.policy import MediaPolicy
 from pcscf.h248.codec import decode_untrusted, encode_compact
+from pcscf.h248.message import TransactionReply, TransactionRequest
+from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.transaction import Event, H248Timers, ReplyReceived, RequestReceived, TransactionMachine
 from pcscf.mediasec.model import Agreed, Direction, StreamMedia
 from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
@@ -96,6 +99,37 @@ def _h248() -> Iterator[Figure]:
     yield Figure("H.248", "decode Add, Add", micros_of(lambda: decode_untrusted(RESERVE)), 20)
     yield Figure("H.248", "encode Add, Add", micros_of(lambda: encode_compact(reserve)), 20)
     yield Figure("H.248", "encode a reply to Add, Add", micros_of(lambda: encode_compact(reserved)), 20)
+    ask, answer = reserve.transactions[-1], reserved.transactions[-1]
+    if not isinstance(ask, TransactionRequest) or not isinstance(answer, TransactionReply):
+        raise TypeError("not a request and its reply")
+    yield Figure("H.248", "a transaction with Add, Add, both ends, datagrams", _transaction(ask, answer, ("192.0.2.1", 2944)))
+    connected = ConnectionPeer("192.0.2.1", 2944)
+    yield Figure("H.248", "a transaction with Add, Add, both ends, a connection", _transaction(ask, answer, connected))
+
+
+def _transaction(ask: TransactionRequest, answer: TransactionReply, peer: Peer) -> float:
+    """From the request to its reply, with codec, duplicates and confirmations. 100 a second are remembered for LONG-TIMER."""
+    controller, gateway = (TransactionMachine(f"[192.0.2.{number}]:2944", timers=H248Timers(), first_id=1) for number in (1, 2))
+    now = 0.0
+
+    def carry(one: TransactionMachine, other: TransactionMachine) -> list[Event]:
+        for data, _ in one.take_output():
+            other.receive(data, peer, now)
+        return other.take_events()
+
+    def life() -> None:
+        nonlocal now
+        now += 0.01
+        controller.request(peer, ask.actions, now)
+        for event in carry(controller, gateway):
+            if isinstance(event, RequestReceived):
+                gateway.reply(event.handle, answer.actions, now)
+        if not any(isinstance(event, ReplyReceived) for event in carry(gateway, controller)):
+            raise RuntimeError("the transaction did not end")
+        controller.handle_timer(now)
+        gateway.handle_timer(now)
+
+    return micros_of(life)
 
 
 def _request(data: bytes) -> Request:

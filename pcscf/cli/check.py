@@ -61,7 +61,7 @@ def _realm(realm: Realm) -> str:
 def _gateways(config: Config) -> str:
     iq = config.gateways.iq
     embedded = "an embedded gateway" if config.gateways.embedded.enabled else "no embedded gateway"
-    allowed = ", ".join(config.gateways.allow) or "nobody else"
+    allowed = ", ".join((*(known.mid for known in config.gateways.known), *config.gateways.allow)) or "nobody else"
     transports = ", ".join(iq.transport)
     return f"gateways: Iq at {Endpoint(iq.address, iq.port)} ({transports}); {embedded}; {allowed} may register"
 

@@ -37,7 +37,8 @@ FLOW_PATIENCE = 15.0
 MIN_WIDTH = 120
 
 COLOURS = {
-    "SIP": "", "Iq": "yellow", "TLS": "green", "DTLS": "green", "TCP": "dim", "MSRP": "cyan", "BFCP": "cyan", "T.38": "cyan",
+    "SIP": "", "Iq": "yellow", "TLS": "green", "DTLS": "green", "TCP": "dim", "UDP": "dim",
+    "MSRP": "cyan", "BFCP": "cyan", "T.38": "cyan",
 }
 
 
@@ -162,7 +163,7 @@ class _Stage:
             iq = probe.getsockname()[1]
         ports = [f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")]
         policy = [f"policies.0.match.identity=sip:{STRICT}@{DOMAIN}", "policies.0.media.msrp.downgrade=refuse"]
-        policy.append("realms.access.mechanisms=[msrp-tls, bfcp-tls]")
+        policy.append("realms.access.mechanisms=[msrp-tls, bfcp-tls, udptl-dtls]")
         settings = [*ports, *policy, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{self._core}", "timers.shutdown=1"]
         capture: list[str] = []
         if self._pcap is not None:

@@ -57,7 +57,7 @@ def run(
     config = gateway_config(read, parent=int(os.environ.get(EMBEDDED_PARENT) or 0))
     with ExitStack() as open_files:
         tracing = open_files.enter_context(closing(TraceWriter(trace, GATEWAY))).tap_gateway if trace is not None else None
-        capturing = open_files.enter_context(closing(PcapWriter(pcap))).stream if pcap is not None else None
+        capturing = open_files.enter_context(closing(PcapWriter(pcap))) if pcap is not None else None
 
         serve(run_gateway(config, trace=tracing, capture=capturing, beside=lambda gateway: _served(gateway, read.http)))
 

@@ -17,7 +17,6 @@ Medium: TypeAlias = Literal["msrp", "bfcp", "t38"]
 MEDIA: dict[Medium, tuple[str, str]] = {   # in the clear, protected
     "msrp": ("TCP/MSRP", "TCP/TLS/MSRP"), "bfcp": ("TCP/BFCP", "TCP/TLS/BFCP"), "t38": ("udptl", "UDP/TLS/UDPTL"),
 }
-CARRIED_BLIND: frozenset[Medium] = frozenset({"msrp", "bfcp"})   # what the gateway passes on without ending its protection
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +146,8 @@ def protected_to_edge(name: str, caller: str, callee: str, medium: Medium) -> Cl
             _plain_in_core(evidence, f"{name}-plain", f"{caller}, in the core, called with {plain} in the clear", call, plain),
             _offered_protection(
                 evidence, f"{name}-offered", f"{callee} was offered {secure} with 3ge2ae:applied", "ue", call, secure),
-            _tls(evidence, f"{name}-tls", f"{callee}'s media ran over TLS, both certificates compared with the SDP",
-                 [callee], call),
+            _tls(evidence, f"{name}-tls", f"{callee}'s media ran over {'DTLS' if secure.startswith('UDP') else 'TLS'}, "
+                 "both certificates compared with the SDP", [callee], call),
             *_texts(evidence, f"{name}-text", caller, callee, call),
         ]
 
@@ -166,7 +165,7 @@ def end_to_end(name: str, caller: str, callee: str, medium: Medium) -> Claims:
         met = [_octets(str((each.get("tls") or {}).get("fingerprint", ""))) for each in media]
         offered = evidence.offered("ue", call) if call else []
         ended = [*evidence.gateway("tls-established", call), *evidence.gateway("tls-failed", call)]
-        tcp = [*evidence.gateway("tcp-accepted", call), *evidence.gateway("tcp-connected", call)]
+        carried = _carried(evidence, call)
         return [
             Check(f"{name}-offered", f"{callee} was offered {secure} with {caller}'s own certificate, and no word of the edge",
                   bool(offered) and all(
@@ -175,14 +174,20 @@ def end_to_end(name: str, caller: str, callee: str, medium: Medium) -> Claims:
                   ", ".join(str(line.get("proto")) for line in offered) or "no offer"),
             Check(f"{name}-met", "the two met each other's certificate, and none of the gateway's",
                   all(own) and own[0] != own[1] and met == own[::-1], ", ".join(short_fingerprint(each) for each in met if each)),
-            Check(f"{name}-unread", "the gateway ended no TLS" + (
-                      ": it passed on octets that it could not read" if medium in CARRIED_BLIND else ""),
-                  bool(call) and bool(met[0]) and not ended and (medium not in CARRIED_BLIND or len(tcp) == 2),
-                  f"{len(tcp)} TCP connections, {len(ended)} of TLS"),
+            Check(f"{name}-unread", "the gateway ended no TLS: it passed on octets that it could not read",
+                  bool(call) and bool(met[0]) and not ended and len(carried) == 2, ", ".join(carried) or "nothing passed"),
             *_texts(evidence, f"{name}-text", caller, callee, call),
         ]
 
     return claims
+
+
+def _carried(evidence: Evidence, call: str) -> list[str]:
+    """What the gateway passed on, side by side of it: connections, or datagrams, which are told of when they are over."""
+    tcp = [*evidence.gateway("tcp-accepted", call), *evidence.gateway("tcp-connected", call)]
+    over = [event for event in evidence.gateway("closed", call) if _fact(event, "transport") == "UDP"]
+    return [*["a TCP connection" for _ in tcp],
+            *[f"{_fact(event, 'octets')} octets over UDP" for event in over if _fact(event, "octets") not in {"", "0"}]]
 
 
 def two_ues(evidence: Evidence) -> list[Check]:

@@ -112,7 +112,8 @@ SCENES = (
     ),
     _end_to_end("9  MSRP protected by the ends themselves: the gateway carries what it cannot read", "judy", "walter", "msrp"),
     _to_edge("10  A floor request: plain BFCP as far as the gateway, TLS behind it", "peggy", "oscar", "bfcp"),
-    _end_to_end("11  A fax (T.38 over DTLS), protected by the ends themselves", "trent", "sybil", "t38"),
+    _to_edge("11  A fax (T.38): plain udptl as far as the gateway, DTLS behind it", "trent", "sybil", "t38"),
+    _end_to_end("12  A fax over DTLS, protected by the ends themselves: the gateway carries it unread", "victor", "wendy", "t38"),
 )
 
 USERS = tuple(actor.name for scene in SCENES for actor in scene.cast if actor.kind == "ue")

@@ -137,12 +137,13 @@ def _gateways(config: Config) -> Iterator[Finding]:
     gateways = config.gateways
     embedded = gateways.embedded
     path: tuple[str | int, ...] = ("gateways", "embedded")
+    yield from _known_gateways(config)
     if not embedded.enabled:
-        if not gateways.allow:
+        if not gateways.allow and not gateways.known:
             yield Finding(
                 ("gateways",),
-                "no gateway could ever register: there is no embedded one, and `allow` is empty",
-                "write `embedded: true`, or list the gateways' addresses in `allow`",
+                "no gateway could ever register: there is no embedded one, and `allow` and `known` are empty",
+                "write `embedded: true`, or list the gateways in `known`, or their addresses in `allow`",
             )
         return
     if embedded.address and ip_address(embedded.address).version != ip_address(gateways.iq.address).version:
@@ -162,3 +163,28 @@ def _gateways(config: Config) -> Iterator[Finding]:
                 f"realm {name} listens on every address, so its media addresses must be named",
                 f"add `{name}: {{addresses: […], ports: FIRST-LAST}}`",
             )
+
+
+def _known_gateways(config: Config) -> Iterator[Finding]:
+    gateways = config.gateways
+    family = ip_address(gateways.iq.address).version
+    seen = {gateways.embedded_mid.lower(): "the embedded gateway"} if gateways.embedded.enabled else {}
+    for number, known in enumerate(gateways.known):
+        path: tuple[str | int, ...] = ("gateways", "known", number)
+        if known.mid.lower() in seen:
+            yield Finding(
+                (*path, "mid"), f"{known.mid} is {seen[known.mid.lower()]} already", "give every gateway an mId of its own"
+            )
+        seen[known.mid.lower()] = f"gateways.known.{number}"
+        if ip_address(known.address.host).version != family:
+            yield Finding(
+                (*path, "address"), f"cannot be reached from Iq at {gateways.iq.address}", "use addresses of the same family"
+            )
+        for realm in known.realms:
+            if realm not in config.realms:
+                yield Finding((*path, "realms"), f"there is no realm {realm!r}", f"realms are: {', '.join(config.realms)}")
+    successor = gateways.successor
+    if successor is not None and tuple(successor) == (gateways.iq.address, gateways.iq.port):
+        yield Finding(("gateways", "successor"), "is our own Iq address", "name another controller, or remove it")
+    if gateways.known and not gateways.embedded.enabled and all(known.drain for known in gateways.known) and not gateways.allow:
+        yield Finding(("gateways", "known"), "every gateway is drained: no session could begin", "leave one with `drain: false`")

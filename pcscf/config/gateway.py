@@ -24,6 +24,7 @@ from pcscf.config.values import (
     OneOrMore,
     Port,
     Ports,
+    Profile,
     Seconds,
     Word,
     fault,
@@ -203,7 +204,7 @@ class GatewayFile(Block):
     """Controllers in order of preference, ADDRESS:PORT (port 2944 when left out); nobody else is answered."""
     realms: Annotated[Mapping[Name, MediaRealm], Field(min_length=1)]
     """Media addresses and ports per realm, named as on Iq (`ipdc/realm`); the first is the default."""
-    profile: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}/[1-9][0-9]?$")] = "iqprofile/1"
+    profile: Profile = "iqprofile/1"
     """Profile named in the registration, NAME/VERSION."""
     min_hash: HashName = "sha-256"
     """Weakest hash that counts in a fingerprint, whatever a controller asks for."""

@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from pcscf.config.fleet import KnownGateway, Supervision
 from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, OwnCertificates, StreamLimits, StreamTimers
 from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.rules import PolicyRule
@@ -24,6 +25,7 @@ from pcscf.config.values import (
     Domain,
     File,
     Hop,
+    HostPort,
     Listed,
     LogLevel,
     Mid,
@@ -32,6 +34,7 @@ from pcscf.config.values import (
     Peer,
     Port,
     PortRange,
+    Profile,
     Seconds,
     Transport,
     fault,
@@ -186,6 +189,9 @@ class Heartbeat(Block):
     """An idle gateway is audited this often."""
     lost_after: Annotated[int, Field(ge=1, le=100)] = 3
     """Unanswered audits in a row after which the gateway counts as lost and its sessions are released."""
+    silence: Seconds = 30.0
+    """A gateway that hears nothing from us for so long asks whether we are there (H.248.14), and then looks for another
+    controller."""
 
 
 class Embedded(Block):
@@ -222,12 +228,23 @@ class Gateways(Block):
     iq: Iq = own_default(Iq)
     allow: Listed[Peer] = ()
     """Who may register: addresses, networks, mIds (easily forged over UDP: prefer addresses). Empty: only the embedded
-    gateway."""
+    gateway and those of `known`."""
+    known: Listed[KnownGateway] = ()
+    """Gateways of their own, with what is to be known about each."""
+    profiles: Listed[Profile] = ()
+    """Profiles that may be named in a registration, NAME/VERSION; none: any. Another one is refused with H.248 error 459."""
+    successor: HostPort | None = None
+    """Another controller, ADDRESS:PORT: a clean stop hands the gateways over to it."""
+    attempt: Seconds = 1.5
+    """A gateway that has not answered a reservation within this time is passed over where another one can serve."""
+    patience: Annotated[float, Field(ge=0, le=60)] = 0.0
+    """How long a new session waits for a gateway when none can serve it; 0: 503 at once."""
     embedded: Annotated[Embedded, BeforeValidator(_embedded, json_schema_input_type=bool | Embedded)] = Field(
         default_factory=lambda: Embedded(enabled=False)
     )
     """A gateway of our own as a child process: true, false, or a mapping."""
     heartbeat: Heartbeat = own_default(Heartbeat)
+    supervision: Supervision = own_default(Supervision)
     timers: IqTimers = own_default(IqTimers)
 
     @model_validator(mode="after")
@@ -254,6 +271,9 @@ class Gateways(Block):
     def admits(self, mid: str, address: str) -> bool:
         """Whether a gateway with this mId, heard from this address, may register. Fails closed."""
         source = ip_address(address)
+        for known in self.known:
+            if known.mid.lower() == mid.lower():
+                return source == ip_address(known.address.host)
         if self.embedded.enabled and source == ip_address(self.embedded_address):
             return True
         for entry in self.allow:

@@ -219,6 +219,7 @@ Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False), Word("s
 Ports = Annotated[InstanceOf[PortRange], BeforeValidator(_port_range, json_schema_input_type=str), Word("FIRST-LAST")]
 Hop = Annotated[InstanceOf[NextHop], BeforeValidator(_next_hop, json_schema_input_type=str), Word("SIP URI")]
 HostPort = Annotated[InstanceOf[Endpoint], BeforeValidator(_endpoint, json_schema_input_type=str), Word("ADDRESS:PORT")]
+Profile = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}/[1-9][0-9]?$"), Word("NAME/VERSION")]
 File = Annotated[InstanceOf[Path], BeforeValidator(_file, json_schema_input_type=str), Word("file")]
 Certificate = Annotated[
     InstanceOf[Path] | Literal["lab"] | None,

@@ -1,18 +1,26 @@
-"""What a capture gets: the octets of media connections without TLS, for an operator who asked for them (`--pcap`).
+"""What a capture gets: the octets of media without TLS and DTLS, for an operator who asked for them (`--pcap`).
 
-What runs under TLS towards a UE is not told, neither as it was nor decrypted: it stands there as the partner sends it on.
+What runs under TLS or DTLS towards a UE is not told, neither as it was nor decrypted: it stands there as the partner sends it on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from pcscf.gateway.endpoint import PlainEndpoint
 from pcscf.gateway.model import Address
 
-Capture: TypeAlias = Callable[[Literal["in", "out"], bytes, Address, Address], None]
-"""(direction, octets, our end of the connection, the peer's)."""
+Direction: TypeAlias = Literal["in", "out"]
+
+
+class Capture(Protocol):
+    """Where it is written. local: our end, remote: the peer's."""
+
+    def stream(self, direction: Direction, data: bytes, local: Address, remote: Address) -> None:
+        """The next octets of a TCP connection."""
+
+    def datagram(self, direction: Direction, data: bytes, local: Address, remote: Address) -> None:
+        """One UDP datagram."""
 
 
 class CapturedEndpoint(PlainEndpoint):
@@ -28,9 +36,9 @@ class CapturedEndpoint(PlainEndpoint):
 
     def receive_data(self, data: bytes | memoryview) -> None:
         octets = bytes(data)
-        self._capture("in", octets, self._local, self._remote)
+        self._capture.stream("in", octets, self._local, self._remote)
         super().receive_data(octets)
 
     def send(self, data: bytes) -> None:
-        self._capture("out", data, self._local, self._remote)
+        self._capture.stream("out", data, self._local, self._remote)
         super().send(data)

@@ -23,6 +23,7 @@ RSA_BITS: Final = 2048
 
 _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha-1": hashes.SHA1(),  # noqa: S303 - only used where the operator asks for it (`min_hash`), for old RCS fleets
+    "sha-224": hashes.SHA224(),
     "sha-256": hashes.SHA256(),
     "sha-384": hashes.SHA384(),
     "sha-512": hashes.SHA512(),
@@ -30,7 +31,7 @@ _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
 STRENGTH: Final = tuple(_DIGESTS)
 """Hash names of RFC 8122 §5 that can be verified, weakest first. MD5 and MD2 must not be used (§5)."""
 
-OFFERED: Final = STRENGTH[1:]
+OFFERED: Final = STRENGTH[STRENGTH.index("sha-256"):]
 """Hash names for which the gateway states a fingerprint of its own certificate."""
 
 

@@ -87,6 +87,11 @@ class Editor:
             known.local = self._resolved(wish, known)
         if given.remote is not None:
             known.remote = remote
+        # A description that does not name the association says nothing of it.
+        known.tls_ids = (
+            (wish.tls_id if wish is not None else "") or known.tls_ids[0],
+            (remote.tls_id if remote is not None else "") or known.tls_ids[1],
+        )
         if remote is not None and remote.is_new and before is not None:
             # Its TLS role is said anew as well: EstBNC of this command, or server (RFC 8856 §8).
             known.generation += 1
@@ -151,6 +156,8 @@ class Editor:
                         stream.tls_client = True
                     case items.SignalAction.RELEASE:
                         stream.remote = None
+                        stream.tls_client = False
+                        stream.generation += 1
                     case items.SignalAction.LATCH:
                         stream.latch = _latch(stream.latch, signal)
         return asked

@@ -17,6 +17,7 @@ from pcscf.gateway.change import Editor
 from pcscf.gateway.config import Realm
 from pcscf.gateway.credentials import Credentials
 from pcscf.gateway.description import CHOOSE
+from pcscf.gateway.limits import check_limit
 from pcscf.gateway.model import (
     Close,
     Configure,
@@ -353,6 +354,7 @@ class ContextTable:
             elif isinstance(descriptor, Media):
                 for one in descriptor.termination_state or ():
                     items.check_property(one)
+                    check_limit(one)
         for descriptor in command.descriptors:
             if isinstance(descriptor, Events):
                 self.root_events = descriptor

@@ -16,6 +16,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from pcscf.gateway.capture import Direction
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
 from pcscf.gateway.endpoint import Established, Failed, TlsRole
@@ -60,6 +61,7 @@ class DatagramLeg:
         self._peer: _Source | None = None  # of DTLS
         self._partner: DatagramLeg | None = None
         self._passes = False
+        self._captured = relay.capture is not None
         self._retransmission: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._ended = False
@@ -157,6 +159,8 @@ class DatagramLeg:
                 return
             except OSError:
                 continue  # what an ICMP message said of something sent earlier
+            if self._captured and not self.plan.secure:
+                self._write_down("in", buffer[:size], flow.index, source)
             if self._policer is not None and self.established and not self._policer.admits(size, now):
                 self.count.policed += 1
                 self.count.dropped += 1
@@ -168,6 +172,11 @@ class DatagramLeg:
                 self.count.dropped += 1
             if not self._flows:
                 return
+
+    def _write_down(self, direction: Direction, datagram: memoryview | bytes, index: int, peer: _Source) -> None:
+        host, port = self.plan.local
+        if self._relay.capture is not None:
+            self._relay.capture.datagram(direction, bytes(datagram), (host, port + index), (peer[0], peer[1]))
 
     def _admits(self, flow: _Flow, source: _Source) -> bool:
         """Whether a datagram may come from there: filter, latching, or else the address that the controller gave."""
@@ -217,6 +226,8 @@ class DatagramLeg:
             flow = self._flows[index] if index < len(self._flows) else None
             if flow is None or flow.target is None or not _sent(flow.socket, datagram, flow.target):
                 return False
+            if self._captured:
+                self._write_down("out", datagram, index, flow.target)
         self._last_sent = self._relay.loop.time()
         self.count.datagrams_sent += 1
         self.count.sent += len(datagram)
@@ -290,6 +301,7 @@ class DatagramLeg:
         self._note(
             "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
             version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
+            own=self._endpoint.shown if self._endpoint is not None else "",
         )  # fmt: skip
 
     # --- ends --------------------------------------------------------------------------------------------------------

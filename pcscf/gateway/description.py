@@ -21,7 +21,7 @@ from pcscf.record import record
 MAX_LINES: Final = 64
 REMEMBERED: Final = 1024
 """Descriptions that are not read again when they come again. What a controller asks for is the same in all its calls, but for
-the paths of MSRP."""
+the paths of MSRP and the names of DTLS associations."""
 MAX_REMEMBERED: Final = 2048
 """Characters of the longest description that is remembered."""
 CHOOSE: Final = "$"
@@ -38,9 +38,9 @@ _TRANSPORTS: Final = TCP_TRANSPORTS | TLS_TRANSPORTS | UDP_TRANSPORTS
 SETUP_VALUES: Final = frozenset({"", "active", "passive", "actpass", "holdconn"})
 
 _VALUE = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
-_OCTETS: Final = {"sha-1": 20, "sha-256": 32, "sha-384": 48, "sha-512": 64}
+_OCTETS: Final = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 _CONNECTION, _MEDIA, _FINGERPRINT, _SETUP, _PATH = "c=", "m=", "a=fingerprint:", "a=setup:", "a=path:"
-_RTCP, _RTCP_MUX = "a=rtcp:", "a=rtcp-mux"
+_RTCP, _RTCP_MUX, _TLS_ID = "a=rtcp:", "a=rtcp-mux", "a=tls-id:"
 _CHOOSE_AUTHORITY: Final = "$:$"
 _MSRP_PATH = re.compile(r"msrps?://[^\s/;]+(?:/[^\s;]*)?;[^\s]+(?: msrps?://[^\s/;]+(?:/[^\s;]*)?;[^\s]+)*", re.IGNORECASE)
 
@@ -52,7 +52,8 @@ class Description:
     secure: whether TLS or DTLS that ends here runs on it. fingerprints: the complete ones whose hash can be verified;
     `wanted`: hash names requested with `$`. path: of MSRP, "" where the stream is not to be read as MSRP; host and port of its
     first URI may be `$`. datagram: UDP. rtp: with a port for RTCP beside it. rtcp: what a=rtcp (RFC 3605) says, address ""
-    where it is that of the medium; None without it. rtcp_mux: RFC 5761.
+    where it is that of the medium; None without it. rtcp_mux: RFC 5761. tls_id: the DTLS association that it speaks of
+    (RFC 8842 §4), "" where it does not say.
     """
 
     lines: tuple[str, ...]
@@ -70,6 +71,7 @@ class Description:
     rtp: bool = False
     rtcp: tuple[str, int] | None = None
     rtcp_mux: bool = False
+    tls_id: str = ""
 
     @property
     def rtcp_target(self) -> tuple[str, int] | None:
@@ -78,7 +80,7 @@ class Description:
         if target is None or not self.rtp:
             return None
         host, port = self.rtcp if self.rtcp is not None else ("", target[1] + 1)
-        return host or target[0], port
+        return (host or target[0], port) if port < 65536 else None
 
     @property
     def chooses(self) -> bool:
@@ -106,7 +108,8 @@ def parse_description_untrusted(text: str) -> Description:
 
     Raises H248Error: 474 what is not SDP, 515 a transport that the gateway does not serve, 449 a hash it does not know.
     """
-    return _read(text) if len(text) > MAX_REMEMBERED or _PATH in text else _remembered(text)
+    unique = len(text) > MAX_REMEMBERED or _PATH in text or _TLS_ID in text
+    return _read(text) if unique else _remembered(text)
 
 
 def _read(text: str) -> Description:
@@ -117,6 +120,7 @@ def _read(text: str) -> Description:
     stated: list[str] = []
     path = ""
     rtcp: tuple[str, int] | None = None
+    tls_id = ""
     for line in lines:
         if line.startswith(_MEDIA):
             media.append(line)
@@ -130,6 +134,8 @@ def _read(text: str) -> Description:
             path = line[len(_PATH):].strip()
         elif line.startswith(_RTCP) and CHOOSE not in line:
             rtcp = _rtcp(line)
+        elif line.startswith(_TLS_ID):
+            tls_id = line[len(_TLS_ID):].strip()
     if len(media) != 1:
         raise H248Error(474, f"{len(media)} m= lines where one is expected")
     kind, port, transport = _media(media[0])
@@ -151,7 +157,7 @@ def _read(text: str) -> Description:
     return Description(
         tuple(lines), family, address, kind, port, transport, known in TLS_TRANSPORTS or known in DTLS_TRANSPORTS, setup,
         tuple(fingerprints), tuple(wanted), path, known in UDP_TRANSPORTS, known in RTP_TRANSPORTS, rtcp,
-        _RTCP_MUX in lines,
+        _RTCP_MUX in lines, tls_id,
     )  # fmt: skip
 
 
@@ -177,7 +183,7 @@ def resolve(
         after = tuple([f"{_PATH}{path}" if one.startswith(_PATH) else one for one in after])
     return Description(
         (*before, line, *after), family, address, wish.media, str(port), wish.transport, wish.secure, wish.setup,
-        (*wish.fingerprints, *own), (), path, wish.datagram, wish.rtp, None, wish.rtcp_mux,
+        (*wish.fingerprints, *own), (), path, wish.datagram, wish.rtp, None, wish.rtcp_mux, wish.tls_id,
     )  # fmt: skip
 
 

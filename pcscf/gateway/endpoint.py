@@ -189,6 +189,12 @@ class Authenticated:
         """The handshake is complete and the peer's certificate matched; nothing has failed since."""
         return self._done and self._connection is not None
 
+    @property
+    def shown(self) -> str:
+        """The fingerprint of the certificate of ours that the peer saw; "" while it saw none."""
+        certificate = self._connection.get_certificate() if self._done and self._connection is not None else None
+        return f"sha-256 {certificate.digest('sha256').decode()}" if certificate is not None else ""
+
     def judge(self, certificate: crypto.X509) -> bool:
         """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?
 

@@ -74,6 +74,8 @@ class Leg:
             self._ended = False
             if old.local != plan.local:
                 self._relay.ports.release(old.local)
+            elif plan.remote is None:
+                self._relay.ports.listen(plan.local)   # as before the first connection: an early SYN shall find a listener
         self.plan = plan
         if plan.contract != old.contract:
             self._police()

@@ -57,13 +57,14 @@ class LegPlan:
     remote: None while unknown; fingerprints: those of the strongest usable hash of the Remote descriptor.
     receives/sends: whether application bytes may come from, or go to, the peer (stream mode).
     triggers: how many times EstBNC asked to connect now. partner: the leg of the same stream on the other termination.
-    generation: how many times a=connection:new asked for another connection.
+    generation: how many times a=connection:new asked for another connection, or RelBNC ended one.
     contract: how much the peer may send (tman), None for as much as it likes.
     own_path, peer_path: a=path of Local and of Remote; "" while unknown, and both where the gateway does not read MSRP.
 
     datagram: UDP, and `secure` means DTLS. rtp: there is a second port, for RTCP; rtcp: where RTCP goes, None while
     unknown or where it shares the port of RTP (rtcp_mux). latch: 0 to send to `remote`, else to where datagrams come
-    from; it grows when the controller wants a new source to be taken. credentials: what we show where it is `secure`.
+    from; it grows when the controller wants a new source to be taken. credentials: what we show where it is `secure`. tls_ids:
+    a=tls-id as last said in Local and in Remote.
     """
 
     local: Address
@@ -88,6 +89,7 @@ class LegPlan:
     rtcp_mux: bool = False
     latch: int = 0
     credentials: Credentials | None = None
+    tls_ids: tuple[str, str] = ("", "")
 
     @property
     def kind(self) -> Kind:
@@ -108,10 +110,10 @@ class LegPlan:
 
     @property
     def association(self) -> tuple[object, ...]:
-        """What a connection depends on: when this changes, the connection is replaced (RFC 7345 §4.5)."""
+        """What a connection depends on: when this changes, the connection is replaced (RFC 7345 §4.5, RFC 8842 §3.1)."""
         return (
             self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation, self.aware,
-            self.credentials,
+            self.credentials, self.tls_ids,
         )  # fmt: skip
 
 
@@ -193,11 +195,12 @@ class Stream:
     properties: dict[str, Property] = field(default_factory=dict)
     latch: int = 0
     credentials: Credentials | None = None
+    tls_ids: tuple[str, str] = ("", "")
 
     def copy(self) -> Stream:
         """One to try a change on."""
         return Stream(self.id, self.local, self.address, self.remote, self.mode, self.tls_client, self.triggers,
-                      self.generation, self.tcp, self.properties, self.latch, self.credentials)  # fmt: skip
+                      self.generation, self.tcp, self.properties, self.latch, self.credentials, self.tls_ids)  # fmt: skip
 
 
 @dataclass(slots=True)

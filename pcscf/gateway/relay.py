@@ -127,8 +127,9 @@ class Relay:
         if self._trace is not None:
             shown = leg.plan.credentials if leg.plan.kind == "tls" else None
             own = shown.fingerprints("sha-256", datagram=False) if shown is not None else ()
-            local = {"local": spell(leg.plan.local), "own": " ".join(map(str, own))}
-            known = {name: value for name, value in {**local, **facts}.items() if value}
+            transport = "UDP" if leg.plan.datagram else ""
+            ours = {"local": spell(leg.plan.local), "own": " ".join(map(str, own)), "transport": transport}
+            known = {name: value for name, value in {**ours, **facts}.items() if value}
             self._trace(GatewayTraceEvent(time.time(), kind, leg.key.context, leg.key.termination, text, known))
 
 

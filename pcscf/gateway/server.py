@@ -24,10 +24,11 @@ from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificates import Certificates
 from pcscf.gateway.config import GatewayConfig
 from pcscf.gateway.context import ContextTable, TableSettings
+from pcscf.gateway.limits import adopted
 from pcscf.gateway.model import ControllerOrder, LegKey
 from pcscf.gateway.relay import Relay
 from pcscf.gateway.trace import Trace
-from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Services
+from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Property, Services
 from pcscf.h248.mid import address_of_mid
 from pcscf.h248.transaction import (
     MessageError,
@@ -86,6 +87,7 @@ class Gateway:
         self._transport: Transport | None = None
         self._controllers: tuple[Peer, ...] = ()
         self._is_leaving = False
+        self._adopted: dict[str, Property] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         self._waiting: dict[int, _Waiting] = {}
@@ -242,6 +244,9 @@ class Gateway:
         replies, effects = self.table.execute(request.actions, now)
         self.relay.apply(effects)
         self.machine.reply(request.handle, replies, now)
+        if self.table.root_properties != self._adopted:
+            self._adopted = dict(self.table.root_properties)
+            self.machine.set_timers(*adopted(self.config.h248, self._adopted))
         for effect in effects:
             if isinstance(effect, ControllerOrder):
                 self._flush()

@@ -138,6 +138,7 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         rtcp_mux=rtcp_mux,
         latch=stream.latch,
         credentials=stream.credentials,
+        tls_ids=stream.tls_ids,
     )
 
 

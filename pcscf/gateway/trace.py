@@ -16,7 +16,7 @@ class GatewayTraceEvent:
     """time: wall clock, seconds since the epoch; text: one sentence for a person.
 
     facts, where they apply: "version", "cipher", "fingerprint" (the peer's), "expected" (what Remote gave), "own"
-    (ours), "alert", "local" and "remote" ("address port"), "cause", "octets".
+    (ours), "alert", "local" and "remote" ("address port"), "transport" ("UDP" where it is not TCP), "cause", "octets".
     """
 
     time: float

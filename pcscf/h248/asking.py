@@ -67,7 +67,7 @@ class Asking:
     ) -> None:
         if not 0 <= prefix_bits < 32 or prefix >> prefix_bits:
             raise ValueError(f"a prefix of {prefix_bits} bits cannot be {prefix}")
-        self._timers = timers
+        self.timers = timers
         self._agenda = agenda
         self._outbox = outbox
         self._events = events
@@ -84,14 +84,14 @@ class Asking:
         tid = self._new_id()
         request = TransactionRequest(tid, actions)
         data = self._with_confirmation(request, peer)
-        asked = Asked(tid, peer, actions, data, self._timers.repeat)
+        asked = Asked(tid, peer, actions, data, self.timers.repeat)
         self._asked[tid] = asked
         if len(data) > most_octets(peer):
             self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
             return tid
         if peer not in self._peers:
             self._remember(peer)
-        asked.deadline = now + self._timers.t_max
+        asked.deadline = now + self.timers.t_max
         self._send(asked, now)
         return tid
 
@@ -151,19 +151,19 @@ class Asking:
         if asked is None or asked.peer != peer:
             return
         asked.pendings += 1
-        if asked.pendings > self._timers.pending_limit:
-            self._fail(asked, f"still pending after {self._timers.pending_limit} Pendings")
+        if asked.pendings > self.timers.pending_limit:
+            self._fail(asked, f"still pending after {self.timers.pending_limit} Pendings")
             return
-        asked.deadline = now + self._timers.t_max
-        asked.interval = self._timers.pending_repeat
+        asked.deadline = now + self.timers.t_max
+        asked.interval = self.timers.pending_repeat
         self._repeat_at(asked, now + asked.interval)
 
     # --- timers
 
     def due(self, asked: Asked, now: float) -> None:
         if now >= asked.deadline:
-            self._fail(asked, f"no reply to {asked.sends} sendings within {self._timers.t_max:g} s")
-        elif asked.sends >= self._timers.max_sends:
+            self._fail(asked, f"no reply to {asked.sends} sendings within {self.timers.t_max:g} s")
+        elif asked.sends >= self.timers.max_sends:
             self._fail(asked, f"no reply to {asked.sends} sendings")
         else:
             self._send(asked, now)
@@ -194,14 +194,14 @@ class Asking:
         return self._encode((request,), peer)
 
     def _send_anew(self, asked: Asked, now: float) -> None:
-        asked.interval = self._timers.repeat
+        asked.interval = self.timers.repeat
         self._send(asked, now)
 
     def _send(self, asked: Asked, now: float) -> None:
         asked.sends += 1
         self._outbox.output.append((asked.data, asked.peer))
         spread = (asked.tid * 2654435761 & 0xFFFF) / 0x10000
-        timers, interval = self._timers, asked.interval
+        timers, interval = self.timers, asked.interval
         if interval < timers.repeat_max:
             asked.interval = min(2 * interval, timers.repeat_max)
         self._repeat_at(asked, now + interval * (1 + timers.jitter * spread))
@@ -219,7 +219,7 @@ class Asking:
         confirmations = self._confirmations.get(peer)
         if confirmations is None:
             confirmations = self._confirmations[peer] = Confirmations(peer)
-            self._agenda.schedule(confirmations, now + self._timers.ack_delay)
+            self._agenda.schedule(confirmations, now + self.timers.ack_delay)
         confirmations.tids.append(tid)
         if len(confirmations.tids) >= MAX_ACKS:
             self.flush(confirmations)

@@ -119,18 +119,19 @@ _ITEM_ALIASES: Final = {
     OVERLOAD: ("mgoverload", "overload"),
     CONGESTION: ("mgcongestion",),
 }
-_ITEMS: Final = (
+ITEMS: Final = (
     TCP_ESTABLISH, TCP_RELEASE, TLS_ESTABLISH, TLS_RELEASE, DTLS_ESTABLISH, DTLS_RELEASE, TCP_CHANGE, TLS_CHANGE, DTLS_CHANGE,
     CAUSE, HANGING_TERMINATION, INACTIVITY, MEDIA_STOPPED, OVERLOAD, CONGESTION, REALM, LATCH, DSCP, SOURCE_ADDRESS_FILTER,
     SOURCE_ADDRESS_MASK, SOURCE_PORT_FILTER, SOURCE_PORT_RANGE, POLICING, SUSTAINED_RATE, PEAK_RATE, BURST_SIZE,
     OCTETS_SENT, OCTETS_RECEIVED, DURATION,
     MG_PROVISIONAL_TIMER, MG_PENDING_LIMIT, MGC_PROVISIONAL_TIMER, MGC_PENDING_LIMIT, MG_EXECUTION_TIME, MGC_EXECUTION_TIME,
 )  # fmt: skip
+"""Every item by its name; what each is for stands in `pcscf.h248.profile`."""
 
 _PACKAGE_OF: Final = {spelling.lower(): package.name for package in PACKAGES for spelling in (package.name, *package.aliases)}
 _CANONICAL: Final = {
     f"{name.partition('/')[0]}/{item}".lower(): name
-    for name in _ITEMS
+    for name in ITEMS
     for item in (name.partition("/")[2], *_ITEM_ALIASES.get(name, ()))
 }
 

@@ -56,7 +56,7 @@ class Served(Timed):
 
 class Serving:
     def __init__(self, timers: H248Timers, agenda: Agenda, outbox: Outbox, events: list[Event]) -> None:
-        self._timers = timers
+        self.timers = timers
         self._agenda = agenda
         self._outbox = outbox
         self._events = events
@@ -75,9 +75,9 @@ class Serving:
         if restart:
             self._forget((mid, peer[0]))
         handle = RequestHandle(peer, mid, request.id, message.version)
-        served = Served(handle, now + self._timers.long_timer, restart)
+        served = Served(handle, now + self.timers.long_timer, restart)
         self._store(served)
-        self._agenda.schedule(served, min(now + self._timers.provisional, served.expires))
+        self._agenda.schedule(served, min(now + self.timers.provisional, served.expires))
         self._events.append(RequestReceived(handle, message.mid, peer, request.actions))
 
     def reply(self, handle: RequestHandle, answer: tuple[Action, ...] | ErrorDescriptor, now: float) -> None:
@@ -90,11 +90,11 @@ class Serving:
             too_large = ErrorDescriptor(533, "Response Exceeds Maximum Transport PDU Size")
             data = self._outbox.encode((reply_to(handle.tid, too_large, immediate=after_pending),), handle.version)
         served.data = data
-        served.expires = now + self._timers.long_timer
+        served.expires = now + self.timers.long_timer
         self._outbox.put(data, served.peer)
         if after_pending and not isinstance(served.peer, ConnectionPeer):
-            served.repeat_until = now + self._timers.t_max
-            served.interval = self._timers.repeat
+            served.repeat_until = now + self.timers.t_max
+            served.interval = self.timers.repeat
             self._agenda.schedule(served, now + served.interval)
         else:
             self._agenda.schedule(served, served.expires)
@@ -123,7 +123,7 @@ class Serving:
             self._agenda.schedule(served, served.expires)
         elif now < served.repeat_until:
             self._outbox.put(served.data, served.peer)
-            served.interval = min(2 * served.interval, self._timers.repeat_max)
+            served.interval = min(2 * served.interval, self.timers.repeat_max)
             self._agenda.schedule(served, now + served.interval)
         else:
             self._agenda.schedule(served, served.expires)
@@ -137,7 +137,7 @@ class Serving:
             return
         if served.data:
             self._outbox.put(served.data, peer)
-        elif served.pendings < self._timers.pending_limit:
+        elif served.pendings < self.timers.pending_limit:
             self._send_pending(served, now)
         else:
             self.reply(served.handle, ErrorDescriptor(506, "Number of TransactionPendings Exceeded"), now)
@@ -145,7 +145,7 @@ class Serving:
     def _send_pending(self, served: Served, now: float) -> None:
         """The peer goes on asking from here on, and so its duplicates have to be known for longer."""
         served.pendings += 1
-        served.expires = now + self._timers.long_timer
+        served.expires = now + self.timers.long_timer
         pending = TransactionPending(served.handle.tid)
         self._outbox.put(self._outbox.encode((pending,), served.handle.version), served.peer)
 

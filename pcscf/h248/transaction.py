@@ -106,6 +106,11 @@ class TransactionMachine:
         if self._outbox.set_version(peer, version):
             self._asking.encode_again(peer)
 
+    def set_timers(self, asking: H248Timers, serving: H248Timers) -> None:
+        """Other timers from now on: for what we ask, and for what others ask."""
+        self._asking.timers = asking
+        self._serving.timers = serving
+
     def receive(self, data: bytes, peer: Peer, now: float) -> None:
         """One message. Never raises: what cannot be read is answered with an error and reported."""
         try:

@@ -1,19 +1,34 @@
 """The controller's view of its gateways: registered, leaving or lost (RFC 3525 §7.2.8, §11; TS 29.334 §5.12).
 
-A machine without I/O. It says which ServiceChange gets which reply, when a gateway has to be audited, and which gateway
-a new session should use. Strangers change nothing.
+A machine without I/O. It says which ServiceChange gets which reply, and when a gateway has to be audited. Strangers change
+nothing. Which gateway a new session uses is said in `selection`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from typing import Final, TypeAlias
 
 from pcscf.h248.message import ErrorDescriptor, Services
 from pcscf.h248.mid import address_of_mid
 from pcscf.h248.peer import ConnectionPeer
+from pcscf.iq.overload import Throttle
+from pcscf.iq.states import (
+    REGISTRATIONS,
+    TRANSITIONS,
+    AssociationEvent,
+    Change,
+    GatewayState,
+    Leaving,
+    Lost,
+    Registered,
+    Restarted,
+    Resumed,
+    Updated,
+    change_of,
+)
 
 Peer: TypeAlias = tuple[str, int]
 Admits: TypeAlias = Callable[[str, str], bool]
@@ -23,152 +38,121 @@ VERSION: Final = 2
 """The version of H.248 that is spoken once an association stands (TS 29.334 §2)."""
 MAX_GATEWAYS: Final = 256
 MAX_DELAY: Final = 86_400
-BUSY_PAUSE: Final = 5.0
-"""Seconds for which a gateway that was full or busy comes after all the others."""
+_NOT_REGISTERED: Final = ErrorDescriptor(505, "Command Received before ServiceChange Reply")
 _NEVER: Final = float("inf")
-
-
-class GatewayState(Enum):
-    """ABSENT: never came, or took its leave. REGISTERED: serves. LEAVING: no new sessions. LOST: does not answer."""
-
-    ABSENT = auto()
-    REGISTERED = auto()
-    LEAVING = auto()
-    LOST = auto()
-
-
-class Change(Enum):
-    """What can happen to an association. RESUME: it comes back with its contexts."""
-
-    RESTART = auto()
-    RESUME = auto()
-    GRACEFUL = auto()
-    CANCEL_GRACEFUL = auto()
-    FORCED = auto()
-    SILENCE = auto()
-    DELAY_OVER = auto()
+_REGISTERED: Final = GatewayState.REGISTERED
+_LEAVING: Final = GatewayState.LEAVING
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
-    """A gateway came for the first time, or took back its leave."""
+class Traits:
+    """What is configured about a gateway.
 
-    gateway: str
+    weight  its share of the sessions beside the others
+    realms  those it serves, in lower case; None: those it tells, or any
+    drains  it gets no new sessions from the start
+    """
 
-
-@dataclass(frozen=True, slots=True)
-class Restarted:
-    """A gateway came anew: `contexts` of before are gone."""
-
-    gateway: str
-    contexts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Resumed:
-    """A gateway came back with its contexts; whose they are has to be audited."""
-
-    gateway: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leaving:
-    """A gateway wants no new sessions and goes after `delay` seconds (0: it does not say)."""
-
-    gateway: str
-    delay: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A gateway is gone, and `contexts` with it."""
-
-    gateway: str
-    contexts: tuple[int, ...]
-    why: str
-
-
-AssociationEvent: TypeAlias = Registered | Restarted | Resumed | Leaving | Lost
-
-S, C = GatewayState, Change
-_REGISTERED: Final = S.REGISTERED
-_LEAVING: Final = S.LEAVING
-TRANSITIONS: Final[dict[tuple[GatewayState, Change], tuple[GatewayState, type[AssociationEvent] | None]]] = {
-    (S.ABSENT, C.RESTART): (S.REGISTERED, Registered),
-    (S.REGISTERED, C.RESTART): (S.REGISTERED, Restarted),
-    (S.LEAVING, C.RESTART): (S.REGISTERED, Restarted),
-    (S.LOST, C.RESTART): (S.REGISTERED, Restarted),
-    (S.ABSENT, C.RESUME): (S.REGISTERED, Resumed),
-    (S.REGISTERED, C.RESUME): (S.REGISTERED, Resumed),
-    (S.LEAVING, C.RESUME): (S.REGISTERED, Resumed),
-    (S.LOST, C.RESUME): (S.REGISTERED, Resumed),
-    (S.REGISTERED, C.GRACEFUL): (S.LEAVING, Leaving),
-    (S.LEAVING, C.GRACEFUL): (S.LEAVING, None),
-    (S.REGISTERED, C.CANCEL_GRACEFUL): (S.REGISTERED, None),
-    (S.LEAVING, C.CANCEL_GRACEFUL): (S.REGISTERED, Registered),
-    (S.REGISTERED, C.FORCED): (S.ABSENT, Lost),
-    (S.LEAVING, C.FORCED): (S.ABSENT, Lost),
-    (S.LOST, C.FORCED): (S.ABSENT, None),
-    (S.REGISTERED, C.SILENCE): (S.LOST, Lost),
-    (S.LEAVING, C.SILENCE): (S.LOST, Lost),
-    (S.LEAVING, C.DELAY_OVER): (S.ABSENT, Lost),
-}
-"""What is not here is refused with error 505: the gateway must register first."""
-
-METHODS: Final = {
-    "restart": C.RESTART,
-    "disconnected": C.RESUME,
-    "failover": C.RESUME,
-    "handoff": C.RESUME,
-    "graceful": C.GRACEFUL,
-    "forced": C.FORCED,
-}
-CANCEL_GRACEFUL_REASON: Final = "918"
+    weight: int = 1
+    realms: frozenset[str] | None = None
+    drains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Seconds of silence before an audit, and how many audits in a row may stay without a sign of life."""
+    """Seconds of silence before an audit, and how many audits in a row may stay without a sign of life.
+
+    compare: seconds between two comparisons of a gateway's contexts with ours. silence: seconds without a message from here
+    after which a gateway shall ask (it/ito, the profile's inactivity timer).
+    """
 
     interval: float = 10.0
     lost_after: int = 3
+    compare: float = 300.0
+    silence: float = 30.0
 
 
 @dataclass(slots=True)
 class Gateway:
     """One gateway. Times are monotonic seconds.
 
-    contexts     those of our sessions, with their two terminations
-    releasing    those whose Subtract is under way
-    is_compared  an audit of all contexts is under way
+    contexts       those of our sessions, with their two terminations
+    releasing      those whose Subtract is under way
+    reserving      how many reservations are under way
+    is_compared    an audit of all contexts is under way
+    is_suspect     it left something unanswered, and was not heard since
+    is_drained     an operator wants no new sessions here, whatever the gateway says
+    serves_at      when it begins to serve (a Restart can have a delay)
+    realms         those it has, by configuration or, where it `tells_realms`, as it told; None: not known
+    without_realms those it refused
+    packages       those it told, by their canonical names; None: not known
+    counts         what became of what it was asked for, and what it reported, since we know it
     """
 
     mid: str
     peer: Peer
     state: GatewayState = GatewayState.ABSENT
+    weight: int = 1
+    realms: frozenset[str] | None = None
+    is_drained: bool = False
     audit_at: float = 0.0
+    compare_at: float = 0.0
     unanswered: int = 0
     leaves_at: float | None = None
+    serves_at: float = 0.0
     busy_until: float = 0.0
+    is_suspect: bool = False
     contexts: dict[int, tuple[str, str]] = field(default_factory=dict)
     releasing: set[int] = field(default_factory=set)
+    reserving: int = 0
     is_compared: bool = False
+    tells_realms: bool = True
+    without_realms: set[str] = field(default_factory=set)
+    packages: frozenset[str] | None = None
+    throttle: Throttle = field(default_factory=Throttle)
+    counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_associated(self) -> bool:
         return self.state is _REGISTERED or self.state is _LEAVING
 
+    @property
+    def load(self) -> int:
+        """Sessions that it has or is about to get."""
+        return len(self.contexts) + self.reserving
+
+    def begin_anew(self) -> None:
+        """A registration: what was observed of the gateway before may be wrong now."""
+        self.leaves_at, self.serves_at, self.busy_until, self.is_suspect = None, 0.0, 0.0, False
+        self.without_realms, self.throttle = set(), Throttle()
+
 
 class Association:
-    """The table of gateways, by mId in any case. `profiles`: NAME/VERSION accepted, in lower case; empty: any."""
+    """The table of gateways, by mId in any case.
 
-    def __init__(self, admits: Admits, *, heartbeat: Heartbeat, profiles: frozenset[str] = frozenset()) -> None:
+    profiles   NAME/VERSION accepted, in lower case; empty: any
+    traits     what is configured, by mId in lower case
+    successor  mId of the controller that gateways are sent to when they register (RFC 3525 §7.2.8); "": they may stay
+    """
+
+    def __init__(
+        self,
+        admits: Admits,
+        *,
+        heartbeat: Heartbeat,
+        profiles: frozenset[str] = frozenset(),
+        traits: Mapping[str, Traits] | None = None,
+    ) -> None:
+        self.successor = ""
         self._admits = admits
         self._heartbeat = heartbeat
         self._profiles = profiles
+        self._traits = traits or {}
+        self._drained = {mid for mid, each in self._traits.items() if each.drains}
         self._gateways: dict[str, Gateway] = {}
         self._events: list[AssociationEvent] = []
         self._due: list[Gateway] = []
+        self._compare: list[Gateway] = []
         self._soonest = _NEVER
 
     def __iter__(self) -> Iterator[Gateway]:
@@ -192,7 +176,7 @@ class Association:
             return ErrorDescriptor(504, "Command Received from unauthorised entity")
         gateway = self.gateway(mid)
         if gateway is None or gateway.peer[0] != peer[0]:
-            return ErrorDescriptor(505, "Command Received before ServiceChange Reply")
+            return _NOT_REGISTERED
         self.alive(gateway, now)
         return gateway
 
@@ -201,51 +185,75 @@ class Association:
         key = mid.lower()
         gateway = self._gateways.get(key)
         if gateway is None:
-            gateway = self._gateways[key] = Gateway(mid, ("", 0), GatewayState.LOST)
+            gateway = self._new(mid, ("", 0))
+            gateway.state = GatewayState.LOST
         gateway.contexts[context] = terminations
 
     def alive(self, gateway: Gateway, now: float) -> None:
         """A sign of life."""
         gateway.unanswered = 0
+        gateway.is_suspect = False
         gateway.audit_at = self._wake_by(now + self._heartbeat.interval)
+
+    def suspect(self, gateway: Gateway, now: float) -> None:
+        """It left a reservation unanswered: others come first, and an audit asks whether it is still there."""
+        gateway.is_suspect = True
+        gateway.audit_at = self._wake_by(min(gateway.audit_at, now))
+
+    def died(self, mid: str) -> None:
+        """The process of that gateway has ended: nobody needs to wait for its silence."""
+        gateway = self._gateways.get(mid.lower())
+        if gateway is not None:
+            self._apply(gateway, Change.DEATH, "the gateway's process died")
+
+    def drain(self, mid: str, *, drained: bool) -> Gateway | None:
+        """Give a gateway no new sessions, or give it some again; it may come back in between. None: it never came."""
+        key = mid.lower()
+        (self._drained.add if drained else self._drained.discard)(key)
+        gateway = self._gateways.get(key)
+        if gateway is not None:
+            gateway.is_drained = drained
+        return gateway
+
+    def move(self, gateway: Gateway, change: Change) -> None:
+        """MOVING, MOVED or STAYING: the gateway is handed to another controller."""
+        self._apply(gateway, change, "the gateway was handed to another controller")
 
     def service_change(self, mid: str, peer: Peer, services: Services, now: float) -> Services | ErrorDescriptor:
         """A ServiceChange on ROOT: the Services or the error to reply."""
         if not self._admits(mid, peer[0]):
             return ErrorDescriptor(402, "Unauthorized")
         gateway = self._gateways.get(mid.lower())
-        change = METHODS.get(services.method.lower())
+        change = change_of(services)
         if change is None:
             return ErrorDescriptor(449, f"Unsupported or Unknown Parameter or Property Value: {services.method[:32]}")
-        if change is C.RESTART and services.reason.startswith(CANCEL_GRACEFUL_REASON):
-            change = C.CANCEL_GRACEFUL
-        registers = change in {C.RESTART, C.RESUME}
+        registers = change in REGISTRATIONS
         if registers and (refused := self._refusal(services)):
             return refused
+        if registers and self.successor:
+            return Services(mgc_id_to_try=self.successor)
         if gateway is None:
             if not registers:
-                return ErrorDescriptor(505, "Command Received before ServiceChange Reply")
+                return _NOT_REGISTERED
             if len(self._gateways) >= MAX_GATEWAYS and not self._forget_one():
                 return ErrorDescriptor(510, "Insufficient resources")
-            gateway = self._gateways[mid.lower()] = Gateway(mid, peer)
+            gateway = self._new(mid, peer)
         elif not registers and gateway.peer[0] != peer[0]:
-            return ErrorDescriptor(505, "Command Received before ServiceChange Reply")
+            return _NOT_REGISTERED
         if not self._apply(gateway, change, "the gateway left service", delay=services.delay or 0):
-            return ErrorDescriptor(505, "Command Received before ServiceChange Reply")
+            return _NOT_REGISTERED
         if registers:
             gateway.peer = self._requests_go_to(mid, peer, services.address)
-            gateway.busy_until, gateway.leaves_at = 0.0, None
-        elif change is C.GRACEFUL:
+            gateway.begin_anew()
+            gateway.compare_at = self._wake_by(now + self._heartbeat.compare)
+            if services.delay:
+                gateway.serves_at = now + min(services.delay, MAX_DELAY)
+        elif change is Change.GRACEFUL:
             gateway.leaves_at = self._wake_by(now + min(services.delay, MAX_DELAY)) if services.delay else None
+        elif change is Change.CANCEL_GRACEFUL:
+            gateway.leaves_at = None
         self.alive(gateway, now)
         return Services(version=VERSION, profile=services.profile) if registers else Services()
-
-    def candidates(self, now: float) -> list[Gateway]:
-        """The gateways for a new session, best first: those that were busy last, then by number of sessions."""
-        able = [gateway for gateway in self._gateways.values() if gateway.state is _REGISTERED]
-        if len(able) > 1:
-            able.sort(key=lambda gateway: (gateway.busy_until > now, len(gateway.contexts)))
-        return able
 
     @property
     def soonest(self) -> float:
@@ -253,7 +261,7 @@ class Association:
         return self._soonest
 
     def next_timer(self) -> float | None:
-        times = [gateway.audit_at for gateway in self._gateways.values() if gateway.is_associated]
+        times = [min(each.audit_at, each.compare_at) for each in self._gateways.values() if each.is_associated]
         times += [gateway.leaves_at for gateway in self._gateways.values() if gateway.leaves_at is not None]
         self._soonest = min(times, default=_NEVER)
         return self._soonest if times else None
@@ -264,12 +272,15 @@ class Association:
         for gateway in self._gateways.values():
             if gateway.leaves_at is not None and gateway.leaves_at <= now:
                 gateway.leaves_at = None
-                self._apply(gateway, C.DELAY_OVER, "the gateway left service")
+                self._apply(gateway, Change.DELAY_OVER, "the gateway left service")
+            if gateway.is_associated and gateway.compare_at <= now:
+                gateway.compare_at = now + self._heartbeat.compare
+                self._compare.append(gateway)
             if not gateway.is_associated or gateway.audit_at > now:
                 continue
             if gateway.unanswered >= self._heartbeat.lost_after:
                 silence = self._heartbeat.interval * (gateway.unanswered + 1)
-                self._apply(gateway, C.SILENCE, f"the gateway has been silent for {silence:g} s")
+                self._apply(gateway, Change.SILENCE, f"the gateway has been silent for {silence:g} s")
                 continue
             gateway.unanswered += 1
             gateway.audit_at = now + self._heartbeat.interval
@@ -279,6 +290,11 @@ class Association:
     def take_audits(self) -> list[Gateway]:
         """The gateways whose ROOT must be audited now."""
         due, self._due = self._due, []
+        return due
+
+    def take_comparisons(self) -> list[Gateway]:
+        """The gateways whose contexts must be compared with ours now."""
+        due, self._compare = self._compare, []
         return due
 
     def take_events(self) -> list[AssociationEvent]:
@@ -304,9 +320,17 @@ class Association:
             self._events.append(Restarted(gateway.mid, contexts) if event is Restarted else lost)
         elif event is Leaving:
             self._events.append(Leaving(gateway.mid, delay))
-        elif event is Registered or event is Resumed:
+        elif event is Registered or event is Resumed or event is Updated:
             self._events.append(event(gateway.mid))
         return True
+
+    def _new(self, mid: str, peer: Peer) -> Gateway:
+        key = mid.lower()
+        traits = self._traits.get(key, Traits())
+        gateway = Gateway(mid, peer, weight=traits.weight, realms=traits.realms, is_drained=key in self._drained)
+        gateway.tells_realms = traits.realms is None
+        self._gateways[key] = gateway
+        return gateway
 
     def _refusal(self, services: Services) -> ErrorDescriptor | None:
         if services.version is not None and services.version < VERSION:

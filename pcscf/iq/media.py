@@ -12,6 +12,7 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
+from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Leg, LinePlan, MediaPlan, StreamMedia
 from pcscf.record import record
 from pcscf.sdp.lines import MAX_MEDIA
@@ -35,7 +36,8 @@ class Media:
     access, core                          the gateway's address, port and fingerprints
     access_setup, core_setup              the a=setup that Local has told the gateway
     tls_clients, core_tls_clients         lines where the gateway was told to be the TLS or DTLS client, on either side
-    connections                           which connection of its line the gateway was told to make, where it is not the first
+    connections                           which connection of its line the gateway was told to make, where it is not the first; 0:
+                                          the line has become another kind of port
     kinds                                 of which kind the port is
     latched                               for which peer latching was asked on the access side: its address, and its sources
     """
@@ -56,15 +58,31 @@ class Media:
 
     def place(self, line: LinePlan) -> int:
         """Where the line's stream stands, or will stand."""
-        index, leg = line.index, line.access
-        kind = self.kinds.get(index)
-        if kind is None or leg is None or kind == kind_of(leg.transport):
-            return index
-        return index + _BEYOND[kind_of(leg.transport)]
+        index, kind = line.index, self.kinds.get(line.index)
+        wanted = _kind_of_line(line)
+        return index if wanted is None or kind in (None, wanted) else index + _BEYOND[wanted]
 
     def renews(self, line: LinePlan) -> bool:
         """Whether the plan wants another connection of the line than the gateway was told to make."""
         return line.connection != self.connections.get(self.place(line), 1)
+
+    def ended(self, plan: MediaPlan) -> dict[int, int]:
+        """Places whose connection a settled plan has ended, not told to the gateway yet: what `connections` shall say of them.
+
+        A line was closed, or has become another kind of port.
+        """
+        if not plan.settled:
+            return {}
+        places = {self.place(line): line for line in plan.lines}
+        found = {place: line.connection for place, line in places.items() if line.access is None and place in self.kinds}
+        found |= {place: 0 for place in self.kinds if place not in places}
+        return {place: number for place, number in found.items() if number != self.connections.get(place, 1)}
+
+
+def _kind_of_line(line: LinePlan) -> Kind | None:
+    if line.access is not None:
+        return kind_of(line.access.transport)
+    return BY_NAME[line.medium].transport if line.medium is not None else None
 
 
 @lru_cache(maxsize=64)
@@ -86,11 +104,11 @@ def line_of(stream: int) -> int:
 
 
 def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
-    """(line, access leg, core leg) of every m-line that uses the gateway; while an answer is open, those that stand."""
-    for line in plan.lines:
+    """(line, access leg, core leg) of every m-line that uses the gateway; while an answer is open, as it stands."""
+    for each in plan.lines:
+        line = each.standing or each
         if line.gateway and line.access is not None and line.core is not None:
-            access, core = line.standing or (line.access, line.core)
-            yield line, access, core
+            yield line, line.access, line.core
 
 
 @lru_cache(maxsize=64)

@@ -16,6 +16,9 @@ MAX_CAUSE: Final = 120
 RELEASED: Final = frozenset({"rel", "cut", "mfl"})
 """Values of Type that end a bearer (Q.1950: released, cut through lost, malfunction); Est and Mod do not."""
 
+GENERAL_CAUSES: Final = frozenset({"NR", "UR", "FT", "FP", "IW", "UN"})
+"""Generalcause: normal release, unavailable resources, failure temporary or permanent, interworking error, unsupported."""
+
 
 @dataclass(frozen=True, slots=True)
 class BearerReleased:
@@ -24,7 +27,7 @@ class BearerReleased:
     stream  StreamID, None where the gateway did not say; `line` is the index of its m-line
     kind    the layer that broke; "" where only a cause was notified
     cause   the gateway's words, printable, at most MAX_CAUSE characters
-    normal  a peer closed the connection; nothing failed (Generalcause NR)
+    general Generalcause in upper case: NR, UR, FT, FP, IW, UN; "" where none was notified
     """
 
     context: int
@@ -32,7 +35,7 @@ class BearerReleased:
     stream: int | None
     kind: Layer
     cause: str
-    normal: bool = False
+    general: str = ""
 
     @property
     def line(self) -> int | None:
@@ -47,7 +50,28 @@ class TerminationHeartbeat:
     termination: str
 
 
-Notification: TypeAlias = BearerReleased | TerminationHeartbeat
+@dataclass(frozen=True, slots=True)
+class MediaStopped:
+    """No media crossed a termination for as long as was asked (H.248.40)."""
+
+    context: int
+    termination: str
+
+
+Notification: TypeAlias = BearerReleased | TerminationHeartbeat | MediaStopped
+
+
+@dataclass(frozen=True, slots=True)
+class Overloaded:
+    """A gateway has too much to do (H.248.11)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Congested:
+    """A gateway wants less, by so many per cent; 0: no less than usual (H.248.10)."""
+
+    reduction: int
+
 
 _LAYERS: Final[dict[str, Layer]] = {
     packages.TCP_CHANGE: "tcp",
@@ -59,21 +83,35 @@ _LAYERS: Final[dict[str, Layer]] = {
 def notifications_untrusted(context: int, notify: Command) -> Iterator[Notification]:
     """The events of one Notify; what is not known is passed over. A bearer's release and its cause become one event."""
     causes: dict[int | None, str] = {}
-    normal: set[int | None] = set()
+    general: dict[int | None, str] = {}
     layers: dict[int | None, Layer] = {}
     for event in _observed(notify):
         name = packages.canonical(event.name)
         if name == packages.HANGING_TERMINATION:
             yield TerminationHeartbeat(context, notify.termination)
+        elif name == packages.MEDIA_STOPPED:
+            yield MediaStopped(context, notify.termination)
         elif name == packages.CAUSE:
             causes[_stream(event)] = _cause(event)
-            if same_name(_text(event, packages.GENERAL_CAUSE), packages.CAUSE_NORMAL_RELEASE):
-                normal.add(_stream(event))
+            said = _text(event, packages.GENERAL_CAUSE).upper()
+            general[_stream(event)] = said if said in GENERAL_CAUSES else ""
         elif name in _LAYERS and _text(event, packages.CHANGE_TYPE).lower() in RELEASED:
             layers[_stream(event)] = _LAYERS[name]
     for stream in dict.fromkeys((*layers, *causes)):
         yield BearerReleased(
-            context, notify.termination, stream, layers.get(stream, ""), causes.get(stream, ""), normal=stream in normal)
+            context, notify.termination, stream, layers.get(stream, ""), causes.get(stream, ""), general.get(stream, ""))
+
+
+def load_untrusted(notify: Command) -> Iterator[Overloaded | Congested]:
+    """What a Notify of ROOT says about the gateway's load."""
+    for event in _observed(notify):
+        name = packages.canonical(event.name)
+        if name == packages.OVERLOAD:
+            yield Overloaded()
+        elif name == packages.CONGESTION:
+            text = _text(event, packages.CONGESTION_REDUCTION)
+            if text.isascii() and text.isdigit() and len(text) <= 3:
+                yield Congested(int(text))
 
 
 def _observed(notify: Command) -> Iterator[ObservedEvent]:

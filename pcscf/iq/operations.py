@@ -8,10 +8,12 @@ from typing import Final, TypeAlias
 from pcscf.errors import SipError
 from pcscf.h248.message import Action
 from pcscf.h248.transaction import MessageError, StrangerRefused, SyntaxRefused
-from pcscf.iq.association import AssociationEvent, Gateway
+from pcscf.iq.association import Gateway
 from pcscf.iq.media import Media
-from pcscf.iq.notifications import BearerReleased
-from pcscf.iq.procedures import Realms
+from pcscf.iq.notifications import BearerReleased, MediaStopped
+from pcscf.iq.overload import Urgency
+from pcscf.iq.selection import Needs
+from pcscf.iq.states import AssociationEvent
 from pcscf.mediasec.model import MediaPlan
 from pcscf.record import record
 
@@ -22,9 +24,17 @@ RELEASE_PAUSE_MAX: Final = 64.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """deadline: seconds that an operation may take; profiles: those accepted at registration, empty for any."""
+    """Seconds, and who may register.
+
+    deadline  that an operation may take
+    attempt   that one gateway gets for a reservation while another could be asked
+    patience  that a session waits for a gateway where none can serve it, before `deadline` begins
+    profiles  those accepted at registration, empty for any
+    """
 
     deadline: float = 4.0
+    attempt: float = 1.5
+    patience: float = 0.0
     profiles: frozenset[str] = frozenset()
 
 
@@ -51,13 +61,23 @@ class Released:
     bearer: BearerReleased
 
 
-Event: TypeAlias = Done | Failed | Released | AssociationEvent | SyntaxRefused | StrangerRefused | MessageError
+@record
+class Stopped:
+    """No media crosses a termination of one of our sessions."""
+
+    gateway: str
+    media: MediaStopped
+
+
+Event: TypeAlias = Done | Failed | Released | Stopped | AssociationEvent | SyntaxRefused | StrangerRefused | MessageError
 
 
 @dataclass(slots=True)
 class Reserve:
     plan: MediaPlan
-    realms: Realms
+    actions: tuple[Action, ...]
+    needs: Needs
+    urgency: Urgency
     tried: set[str] = field(default_factory=set)
 
 
@@ -81,11 +101,29 @@ class Audit:
 
 
 @dataclass(slots=True)
+class RollCall:
+    """Some of our contexts, where the gateway cannot tell all of its own in one message. `later`: those to ask for next."""
+
+    wanted: tuple[int, ...]
+    later: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Inventory:
+    """Packages and realms."""
+
+
+@dataclass(slots=True)
+class HandOff:
+    """The gateway shall go to another controller."""
+
+
+@dataclass(slots=True)
 class Advice:
     """A request whose reply, of whatever kind, is only a sign of life."""
 
 
-Purpose: TypeAlias = Reserve | Configure | Release | Audit | Advice
+Purpose: TypeAlias = Reserve | Configure | Release | Audit | RollCall | Inventory | HandOff | Advice
 
 
 @dataclass(slots=True)
@@ -97,5 +135,3 @@ class Asked:
     purpose: Purpose
     operation: int
     repeats: int = 0
-
-

@@ -7,6 +7,10 @@ transactions make a session: `reserve`, `configure`, `release`.
 TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's). The TLS or
 DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the connection.
 a=connection:new in Remote ends the connection that stands and asks for another, whose TLS role is said anew (RFC 4145 §5).
+RelBNC ends the connection of a line that was closed, and a DTLS association whose client the gateway is no more.
+
+A DTLS association goes by its two names, a=tls-id in Local (ours) and in Remote (the peer's): another name asks for another
+association (RFC 8842 §3.1).
 
 A stream is application-agnostic, `TCP -`, unless the gateway shall read it (TS 23.334 §6.2.18): then it is `TCP/MSRP *`, and
 a=path in Local is the gateway's own, of which it chooses host and port (`$:$`), in Remote that of the peer. RTP is named by the
@@ -19,7 +23,7 @@ What does not depend on the peer is made once and shared by all sessions: events
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
@@ -31,34 +35,38 @@ from pcscf.h248.message import (
     Command,
     CommandName,
     ContextId,
+    ContextProperties,
     Event,
-    Events,
     LocalControl,
     Mode,
     Property,
-    Services,
     Signals,
     Stream,
     Value,
 )
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq.media import Latched, Media, is_fresh, is_protected, is_tcp, kind_of, legs, stream_of, told_setup
+from pcscf.iq.media import Kind, Latched, Media, is_fresh, is_protected, is_tcp, kind_of, legs, stream_of, told_setup
+from pcscf.iq.overload import Urgency
+from pcscf.iq.supervision import (
+    ACCESS_EVENTS,
+    CORE_EVENTS,
+    DEFAULT_SUPERVISION,
+    Supervision,
+    Watched,
+    parameter,
+    termination_events,
+)
 from pcscf.mediasec import paths
+from pcscf.mediasec.associations import DTLS
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
 from pcscf.record import record
 
 Family: TypeAlias = Literal["IP4", "IP6"]
 
-ROOT: Final = "ROOT"
 CHOSEN_TERMINATION: Final = "ip/1/$/$"
 """Interface and number are the gateway's choice; the realm is said by ipdc/realm (TS 183 018 §5.17.1.10)."""
 ALL_TERMINATIONS: Final = "*"
-ACCESS_EVENTS, CORE_EVENTS, ROOT_EVENTS = 1, 2, 3
-"""RequestIDs: the same in every context, so that a trace of an observed event tells its side."""
-HANGING_AFTER: Final = 3600
-"""Seconds without a word about a termination after which the gateway asks whether it is still wanted (H.248.36)."""
-
 _ADD: Final = CommandName.ADD
 _MODIFY: Final = CommandName.MODIFY
 _NEW_CONTEXT: Final = ContextId.CHOOSE
@@ -67,6 +75,12 @@ _SEND_RECEIVE: Final = Mode.SEND_RECEIVE
 _PEER_SETUP: Final = {"accept": "active", "connect": "passive"}
 _FILTERS: Final = Property(packages.SOURCE_ADDRESS_FILTER, Value(("ON",)))
 _FILTERS_NOT: Final = Property(packages.SOURCE_ADDRESS_FILTER, Value(("OFF",)))
+_PROPERTIES: Final = {
+    Urgency.NORMAL: None,
+    Urgency.PRIORITY: ContextProperties(priority=10),
+    Urgency.EMERGENCY: ContextProperties(priority=15, emergency=True),
+}
+"""How urgent a context is, as the gateway is told (RFC 3525 §6.1.1: priority 15 is the highest)."""
 _SUBTRACT_ALL: Final = Command(CommandName.SUBTRACT, (ALL_TERMINATIONS,), (Audit(()),), wildcard_response=True)
 
 
@@ -83,12 +97,14 @@ class Realms:
 def needs_gateway(plan: MediaPlan) -> bool:
     """Whether any line of the plan uses the gateway."""
     for line in plan.lines:  # noqa: SIM110 - a generator costs more than the loop
-        if line.gateway:
+        if line.gateway or line.standing is not None:
             return True
     return False
 
 
-def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
+def reserve(
+    plan: MediaPlan, realms: Realms, supervision: Supervision = DEFAULT_SUPERVISION, urgency: Urgency = Urgency.NORMAL
+) -> tuple[Action, ...]:
     """Reserve (and Configure) AGW Connection Point, both sides at once: a new context with two terminations.
 
     The side that offered is configured and open, so that an early connection finds a listener; the other one is
@@ -97,12 +113,15 @@ def reserve(plan: MediaPlan, realms: Realms) -> tuple[Action, ...]:
     lines = list(legs(plan))
     if not lines:
         raise ValueError("no line of the plan uses the gateway")
-    access = _add([(line.index, line, leg) for line, leg, _ in lines], realms.access, realms.access_family, ACCESS_EVENTS)
-    core = _add([(line.index, line, leg) for line, _, leg in lines], realms.core, realms.core_family, CORE_EVENTS)
-    return (Action(_NEW_CONTEXT, (access, core)),)
+    watched = supervision.of([line for line, _, _ in lines])
+    towards_ue: list[_Placed] = [(line.index, line, leg) for line, leg, _ in lines]
+    towards_core: list[_Placed] = [(line.index, line, leg) for line, _, leg in lines]
+    access = _add(towards_ue, realms.access, realms.access_family, ACCESS_EVENTS, watched)
+    core = _add(towards_core, realms.core, realms.core_family, CORE_EVENTS, watched)
+    return (Action(_NEW_CONTEXT, (access, core), _PROPERTIES[urgency]),)
 
 
-def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
+def configure(media: Media, plan: MediaPlan, supervision: Supervision = DEFAULT_SUPERVISION) -> tuple[Action, ...]:
     """Configure AGW Connection Point, both sides: what offer and answer settled, gates open.
 
     A line that has no stream yet (a further offer) gets one. What a line no longer uses is closed, not before the answer is in.
@@ -110,12 +129,16 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
     """
     lines = [(media.place(line), line, access, core) for line, access, core in legs(plan)]
     renewed = frozenset([place for place, line, _, _ in lines if media.renews(line)])
-    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, media.latched)
-    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS)
+    ended = media.ended(plan)
+    watched = supervision.of([line for _, line, _, _ in lines])
+    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, watched, media.latched)
+    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS, watched)
     unused = [place for place in media.access if place not in {each[0] for each in lines}] if plan.settled else []
     commands = (
-        *_modify(media.access_termination, access, [(place, line, leg) for place, line, leg, _ in lines], unused),
-        *_modify(media.core_termination, core, [(place, line, leg) for place, line, _, leg in lines], unused),
+        *_modify(media.access_termination, access, [(place, line, leg) for place, line, leg, _ in lines], unused,
+                 _released(ended, media.access, media.kinds)),
+        *_modify(media.core_termination, core, [(place, line, leg) for place, line, _, leg in lines], unused,
+                 _released(ended, media.core, media.kinds)),
     )
     return (Action(media.context, commands),) if commands else ()
 
@@ -123,32 +146,6 @@ def configure(media: Media, plan: MediaPlan) -> tuple[Action, ...]:
 def release(context: int) -> tuple[Action, ...]:
     """Release AGW Termination, all of a context: one wildcarded response, no statistics."""
     return (Action(context, (_SUBTRACT_ALL,)),)
-
-
-def audit_root() -> tuple[Action, ...]:
-    """The heartbeat that the controller drives: an empty audit of ROOT (TS 29.334 §5.12)."""
-    return (Action(ContextId.NULL, (Command(CommandName.AUDIT_VALUE, (ROOT,), (Audit(()),)),)),)
-
-
-def audit_contexts() -> tuple[Action, ...]:
-    """Audit Value: every termination in every context."""
-    return (Action(ContextId.ALL, (Command(CommandName.AUDIT_VALUE, (ALL_TERMINATIONS,), (Audit(()),)),)),)
-
-
-def watch_controller(silence: float) -> tuple[Action, ...]:
-    """The heartbeat that the gateway drives: Notify after `silence` seconds without a message from here (H.248.14).
-
-    The package is optional in the profile, and so is the command: its refusal changes nothing.
-    """
-    event = Event(packages.INACTIVITY, (_parameter(packages.INACTIVITY_TIMER, round(silence * 100)),))
-    modify = Command(CommandName.MODIFY, (ROOT,), (Events(ROOT_EVENTS, (event,)),), optional=True)
-    return (Action(ContextId.NULL, (modify,)),)
-
-
-def restoration() -> tuple[Action, ...]:
-    """IMS-ALG Restoration: the controller started anew; the gateway shall register again."""
-    services = Services(method="Restart", reason="901 Cold Boot")
-    return (Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, (ROOT,), (services,)),)),)
 
 
 @record
@@ -160,6 +157,7 @@ class _Side:
     tls_clients: frozenset[int]
     renewed: frozenset[int]
     request_id: int
+    watched: Watched
     latched: Mapping[int, Latched] = field(default_factory=dict)
 
     @property
@@ -173,17 +171,19 @@ class _Side:
 _Placed: TypeAlias = tuple[int, LinePlan, Leg]   # place, line, one of its legs
 
 
-def _add(lines: list[_Placed], realm: str, family: Family, request_id: int) -> Command:
+def _add(lines: list[_Placed], realm: str, family: Family, request_id: int, watched: Watched) -> Command:
     streams = tuple([_new_stream(place, line, leg, family, realm) for place, line, leg in lines])
-    events = _events(request_id, tuple([leg.transport for _, _, leg in lines]))
+    events = termination_events(request_id, tuple([leg.transport for _, _, leg in lines]), watched)
     signals = [signal for place, _, leg in lines for signal in (*_establish(place, leg), *_latch(place, leg, None))]
     return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(signals)))
 
 
-def _modify(termination: str, side: _Side, lines: list[_Placed], unused: list[int]) -> tuple[Command, ...]:
-    """One Modify, or nothing."""
+def _modify(
+    termination: str, side: _Side, lines: list[_Placed], unused: list[int], released: list[Event]
+) -> tuple[Command, ...]:
+    """One Modify, or nothing; a second one before it where an association must end before another can be told."""
     streams: list[Stream] = []
-    signals: list[Event] = []
+    signals: list[Event] = released
     has_fresh = False
     for place, line, leg in lines:
         if is_fresh(place, leg, side.streams):
@@ -195,15 +195,26 @@ def _modify(termination: str, side: _Side, lines: list[_Placed], unused: list[in
             signals += (*_establish(place, leg), *_latch(place, leg, None))
         elif leg.peer_address is not None:
             streams.append(_known_stream(place, line, leg, leg.peer_address, side))
-            if place not in side.tls_clients or place in side.renewed:
+            if place not in side.tls_clients or place in side.renewed or leg.tls_id != side.streams[place].tls_id:
                 signals += _establish(place, leg)
             signals += _latch(place, leg, side.latched.get(place))
     streams += [Stream(stream_of(place), _control(_INACTIVE, "")) for place in unused]
     if not streams:
         return ()
     media = MediaDescriptor(tuple(streams))
-    events = (_events(side.request_id, tuple([leg.transport for _, _, leg in lines])),) if has_fresh else ()
-    return (Command(_MODIFY, (termination,), (media, *events, *_signals(signals))),)
+    transports = tuple([leg.transport for _, _, leg in lines])
+    events = (termination_events(side.request_id, transports, side.watched),) if has_fresh else ()
+    change = Command(_MODIFY, (termination,), (media, *events, *_signals(signals)))
+    servers = [_signal(packages.DTLS_RELEASE, stream_of(place)) for place, _, leg in lines
+               if leg.transport == DTLS and leg.tls == "server" and place in side.tls_clients]  # fmt: skip
+    return (Command(_MODIFY, (termination,), _signals(servers)), change) if servers else (change,)
+
+
+def _released(ended: Iterable[int], side: Mapping[int, StreamMedia], kinds: Mapping[int, Kind]) -> list[Event]:
+    """RelBNC for the connections and associations at these places; plain datagrams have none."""
+    names = [(place, packages.TCP_RELEASE if kinds[place] == "TCP" else packages.DTLS_RELEASE) for place in ended]
+    return [_signal(name, stream_of(place)) for place, name in names
+            if name == packages.TCP_RELEASE or side[place].fingerprints]  # fmt: skip
 
 
 def _new_stream(place: int, line: LinePlan, leg: Leg, family: Family, realm: str) -> Stream:
@@ -236,7 +247,7 @@ def _wished(family: Family, line: LinePlan, leg: Leg) -> str:
     if path is not None:
         wished = _wished_agnostic(family, f"{media} $ {transport}/MSRP *", transport, setup)
         return wished + (f"a=path:{path}\r\n" if path else "")
-    wished = _wished_agnostic(family, f"{media} $ {transport} -", transport, setup)
+    wished = _wished_agnostic(family, f"{media} $ {transport} -", transport, setup) + _tls_id(leg.tls_id)
     return wished + f"{packages.RTCP_MUX}\r\n" if leg.rtcp_mux else wished
 
 
@@ -248,20 +259,19 @@ def _wished_agnostic(family: Family, media: str, transport: str, setup: str) -> 
 
 def _known_stream(place: int, line: LinePlan, leg: Leg, peer: tuple[str, int], side: _Side) -> Stream:
     """A stream that the gateway has: its peer, gate open. Local is sent again where it may not be what was told."""
-    told = side.setup.get(place)
+    told, own = side.setup.get(place), side.streams[place]
     setup = told_setup(leg, told)
     local, path = None, _own_path(line, leg)
-    if setup != told or path or kind_of(leg.transport) == "RTP":
-        own = side.streams[place]
+    if setup != told or path or leg.tls_id != own.tls_id or kind_of(leg.transport) == "RTP":
         where = f"c=IN {_family_of(own.address, side.family)} {own.address}"
         local = f"v=0\r\n{where}\r\nm={_media(line)} {own.port} {_format(line, leg)}\r\n{_setup(setup)}"
-        local += _fingerprints(own.fingerprints)
+        local += _fingerprints(own.fingerprints) + _tls_id(leg.tls_id)
         if path:
             local += f"a=path:{paths.placed(path, own.address, own.port)}\r\n"
         if leg.rtcp_mux:
             local += f"{packages.RTCP_MUX}\r\n"
     remote = _remote(line, leg, peer)
-    if place in side.renewed:
+    if place in side.renewed and is_tcp(leg.transport):
         remote += packages.NEW_CONNECTION + "\r\n"
     return Stream(stream_of(place), _filtered(_SEND_RECEIVE, "", leg), local, remote)
 
@@ -278,6 +288,7 @@ def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
         where += f"a=path:{leg.peer_path}\r\n"
     if setup:
         where += f"a=setup:{setup}\r\n"
+    where += _tls_id(leg.peer_tls_id)
     if leg.rtcp is not None:
         where += f"a=rtcp:{leg.rtcp[1]} IN {_family_of(leg.rtcp[0], 'IP4')} {leg.rtcp[0]}\r\n"
     if leg.rtcp_mux == "agreed":
@@ -294,6 +305,10 @@ def _format(line: LinePlan, leg: Leg) -> str:
     return f"{leg.transport}/MSRP *" if line.path_mode == "aware" else f"{leg.transport} -"
 
 
+def _tls_id(value: str) -> str:
+    return f"a=tls-id:{value}\r\n" if value else ""
+
+
 def _setup(value: str) -> str:
     return f"a=setup:{value}\r\n" if value else ""
 
@@ -302,40 +317,19 @@ def _fingerprints(values: tuple[Fingerprint, ...]) -> str:
     return "".join([f"a=fingerprint:{name} {value}\r\n" for name, value in values])
 
 
-@lru_cache(maxsize=64)
-def _events(request_id: int, transports: tuple[str, ...]) -> Events:
-    """What is armed on every termination: released bearers of each layer in use, and the hanging termination."""
-    bearer_changes = dict.fromkeys(name for transport in transports for name in _bearer_changes(transport))
-    released = (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)
-    return Events(
-        request_id,
-        (
-            Event(packages.CAUSE),
-            Event(packages.HANGING_TERMINATION, (_parameter(packages.HANGING_TIMER, HANGING_AFTER),)),
-            *(Event(name, released) for name in bearer_changes),
-        ),
-    )
-
-
-def _bearer_changes(transport: str) -> tuple[str, ...]:
-    if not is_tcp(transport):
-        return (packages.DTLS_CHANGE,) if is_protected(transport) else ()
-    return (packages.TCP_CHANGE, packages.TLS_CHANGE) if is_protected(transport) else (packages.TCP_CHANGE,)
-
-
 def _signals(signals: list[Event]) -> tuple[Signals, ...]:
     return (Signals(tuple(signals)),) if signals else ()
 
 
 def _establish(place: int, leg: Leg) -> tuple[Event, ...]:
     """EstBNC for a stream where the gateway is the TLS or DTLS client."""
-    return (_established(leg.transport, stream_of(place)),) if leg.tls == "client" else ()
+    name = packages.TLS_ESTABLISH if is_tcp(leg.transport) else packages.DTLS_ESTABLISH
+    return (_signal(name, stream_of(place)),) if leg.tls == "client" else ()
 
 
 @lru_cache(maxsize=64)
-def _established(transport: str, stream: int) -> Event:
-    name = packages.TLS_ESTABLISH if is_tcp(transport) else packages.DTLS_ESTABLISH
-    return Event(name, (_parameter(packages.STREAM, stream),))
+def _signal(name: str, stream: int) -> Event:
+    return Event(name, (parameter(packages.STREAM, stream),))
 
 
 def _latch(place: int, leg: Leg, told: Latched | None) -> tuple[Event, ...]:
@@ -350,11 +344,7 @@ def _latch(place: int, leg: Leg, told: Latched | None) -> tuple[Event, ...]:
 
 @lru_cache(maxsize=64)
 def _latching(stream: int, mode: str) -> Event:
-    return Event(packages.LATCH, (_parameter(packages.STREAM, stream), Property(packages.LATCH_MODE, Value((mode,)))))
-
-
-def _parameter(name: str, value: int) -> Property:
-    return Property(name, Value((str(value),)))
+    return Event(packages.LATCH, (parameter(packages.STREAM, stream), Property(packages.LATCH_MODE, Value((mode,)))))
 
 
 def _media(line: LinePlan) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
@@ -16,6 +17,7 @@ from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.iq.media import Media, is_fresh, is_protected, kind_of, legs, stream_of, told_setup
+from pcscf.mediasec.associations import DTLS
 from pcscf.mediasec.model import Fingerprint, Leg, MediaPlan, StreamMedia
 from pcscf.sdp.lines import is_port
 
@@ -109,6 +111,10 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
     sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
     clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
     kinds, latched = media.kinds, media.latched
+    if ended := media.ended(plan):
+        connections = {**connections, **ended}
+        clients -= ended.keys()
+        core_clients -= ended.keys()
     for line, access_leg, core_leg in legs(plan):
         place = media.place(line)
         if media.renews(line):
@@ -117,23 +123,30 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
             core_clients -= {place}
         for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
             if is_fresh(place, leg, streams):
-                streams[place] = _stream_media_untrusted(place, leg, given)
+                streams[place] = replace(_stream_media_untrusted(place, leg, given), tls_id=leg.tls_id)
                 told[place] = told_setup(leg, None)
             elif leg.peer_address is not None:
                 told[place] = told_setup(leg, told.get(place))
+                if leg.tls_id != streams[place].tls_id:
+                    streams[place] = replace(streams[place], tls_id=leg.tls_id)
         if place not in kinds:
             kinds = {**kinds, place: kind_of(access_leg.transport)}
         if access_leg.latched and access_leg.peer_address is not None:
             latched = {**latched, place: (access_leg.peer_address, access_leg.sources)}
-        if access_leg.tls == "client":
-            clients |= {place}
-        if core_leg.tls == "client":
-            core_clients |= {place}
+        clients = _with_role(clients, place, access_leg)
+        core_clients = _with_role(core_clients, place, core_leg)
     (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
         access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, kinds, latched,
     )  # fmt: skip
+
+
+def _with_role(clients: frozenset[int], place: int, leg: Leg) -> frozenset[int]:
+    """The places where the gateway was told to be the client. With TLS the role lasts as long as its connection."""
+    if leg.tls == "client":
+        return clients | {place}
+    return clients - {place} if leg.transport == DTLS and leg.tls == "server" else clients
 
 
 def _locals_of(command: Command) -> dict[int, str]:

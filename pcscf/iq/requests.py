@@ -8,10 +8,21 @@ from typing import Final
 
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Services, same_name
 from pcscf.iq.association import Association, Gateway, Peer
-from pcscf.iq.notifications import MAX_CAUSE, BearerReleased, TerminationHeartbeat, notifications_untrusted
-from pcscf.iq.procedures import ROOT
+from pcscf.iq.notifications import (
+    MAX_CAUSE,
+    BearerReleased,
+    MediaStopped,
+    Notification,
+    Overloaded,
+    TerminationHeartbeat,
+    load_untrusted,
+    notifications_untrusted,
+)
+from pcscf.iq.supervision import ROOT
 
 UNKNOWN_CONTEXT: Final = ErrorDescriptor(411, "The transaction refers to an unknown ContextId")
+NOT_REGISTERED: Final = 505
+"""The error of whoever has no association: a command came before the reply to the registration, or without one."""
 UNSUPPORTED: Final = ErrorDescriptor(443, "Unsupported or unknown command")
 
 
@@ -19,14 +30,16 @@ UNSUPPORTED: Final = ErrorDescriptor(443, "Unsupported or unknown command")
 class Answer:
     """The reply to one request, and what it means for sessions.
 
-    released  connections of our sessions that broke
-    unowned   contexts that the gateway asked about and that have no session
+    released       connections of our sessions that broke, terminations without media
+    unowned        contexts that the gateway asked about and that have no session
+    is_unregistered  it may register, and has not: it believes in an association that we do not have
     """
 
     reply: tuple[Action, ...] | ErrorDescriptor
     gateway: Gateway | None = None
-    released: list[BearerReleased] = field(default_factory=list)
+    released: list[BearerReleased | MediaStopped] = field(default_factory=list)
     unowned: list[int] = field(default_factory=list)
+    is_unregistered: bool = False
 
 
 def answer_untrusted(association: Association, mid: str, peer: Peer, actions: tuple[Action, ...], now: float) -> Answer:
@@ -40,10 +53,12 @@ def answer_untrusted(association: Association, mid: str, peer: Peer, actions: tu
         return Answer((Action(ContextId.NULL, (Command(CommandName.SERVICE_CHANGE, (ROOT,), descriptors),)),))
     gateway = association.heard(mid, peer, now)
     if isinstance(gateway, ErrorDescriptor):
-        return Answer(gateway)
+        return Answer(gateway, is_unregistered=gateway.code == NOT_REGISTERED)
     answer = Answer((), gateway)
     replies = []
     for action in actions:
+        if action.context == ContextId.NULL:
+            _note_load(gateway, action, now)
         reply = _answer_action(gateway, action, answer)
         replies.append(reply)
         if reply.error is not None or any(command.error for command in reply.commands):
@@ -81,11 +96,22 @@ def _answer_action(gateway: Gateway, action: Action, answer: Answer) -> Action:
             if not command.optional:
                 break
     if context in gateway.contexts:
-        answer.released += [event for event in _notified(action) if isinstance(event, BearerReleased)]
+        answer.released += [event for event in _notified(action) if isinstance(event, BearerReleased | MediaStopped)]
     return Action(context, tuple(replies))
 
 
-def _notified(action: Action) -> Iterator[BearerReleased | TerminationHeartbeat]:
+def _note_load(gateway: Gateway, action: Action, now: float) -> None:
+    for command in action.commands:
+        if command.name is CommandName.NOTIFY:
+            for said in load_untrusted(command):
+                if isinstance(said, Overloaded):
+                    gateway.throttle.overloaded(now)
+                else:
+                    gateway.throttle.congested(said.reduction)
+                gateway.counts["overload notified"] += 1
+
+
+def _notified(action: Action) -> Iterator[Notification]:
     for command in action.commands:
         if command.name is CommandName.NOTIFY:
             yield from notifications_untrusted(action.context, command)

@@ -22,7 +22,6 @@ __all__ = [
     "client_media_mechanisms",
     "parse_mechanisms_untrusted",
     "server_list",
-    "strip_option_tags",
     "verify",
 ]
 
@@ -156,12 +155,3 @@ def verify(verify_values: Sequence[str], sent_values: Sequence[str]) -> Verdict:
 
 def _part(mechanisms: list[SecurityMechanism], *, media: bool) -> list[tuple[str, frozenset[tuple[str, str]]]]:
     return [mechanism.compared for mechanism in mechanisms if mechanism.is_media == media]
-
-
-def strip_option_tags(values: Sequence[str]) -> list[str]:
-    """The option tags of Require or Proxy-Require that go on, in order; [] means that the header field goes.
-
-    `values` are option tags or comma-separated lists of them (RFC 3329 §2.3.1).
-    """
-    tags = [tag.strip() for value in values for tag in value.split(",")]
-    return [tag for tag in tags if tag and tag.lower() not in OPTION_TAGS]

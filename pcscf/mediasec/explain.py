@@ -5,7 +5,9 @@ The functions are those that a call runs; only the gateway is a stand-in, with a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from pcscf.config.policy import MediaPolicy
@@ -31,6 +33,7 @@ CORE_ADDRESS = "198.51.100.7"
 ACCESS_PORTS = range(30_000, 31_000, 2)  # by index of the m-line
 CORE_PORTS = range(41_000, 42_000, 2)
 FINGERPRINT = ("sha-256", ":".join(f"{(37 * octet + 11) % 256:02X}" for octet in range(32)))
+ASSOCIATION = "stand-in-association-"
 CAPABILITIES = Capabilities(frozenset(BY_NAME), frozenset({"TCP", "UDP", "RTP"}))
 
 
@@ -57,7 +60,8 @@ def explain(
 
     previous: what the exchange before settled in the same session. origin: where the signalling of the UE comes from.
     """  # fmt: skip
-    plan = decide(policy, agreed, offer, direction, CAPABILITIES, previous=previous, origin=origin)
+    plan = decide(
+        policy, agreed, offer, direction, CAPABILITIES, previous=previous, origin=origin, new_tls_id=_names_after(previous))
     offered_by_ue = direction is Direction.OFFER_FROM_UE
     if answer is None:
         sent = None
@@ -101,6 +105,14 @@ def _line_object(line: LinePlan) -> dict[str, Any]:
     }
 
 
+def _names_after(previous: MediaPlan | None) -> Callable[[], str]:
+    """Names of DTLS associations, none of which the exchange before has: numbered, so that the same case explains the same."""
+    legs = [leg for line in previous.lines for leg in (line.access, line.core) if leg is not None] if previous else []
+    last = max((int(leg.tls_id.removeprefix(ASSOCIATION)) for leg in legs if leg.tls_id), default=0)
+    numbers = count(last + 1)
+    return lambda: f"{ASSOCIATION}{next(numbers):04}"
+
+
 def _latched(leg: Leg) -> dict[str, Any]:
     return {"latched": True, "from": list(leg.sources)} if leg.latched else {}
 
@@ -115,11 +127,11 @@ def _access_side(line: LinePlan) -> StreamMedia:
     port = ACCESS_PORTS[line.index]
     if not line.mapped:
         return StreamMedia(ACCESS_ADDRESS, port)
-    return StreamMedia(ACCESS_ADDRESS, port, (FINGERPRINT,), f"stand-in-association-{line.index:04}")
+    return StreamMedia(ACCESS_ADDRESS, port, (FINGERPRINT,))
 
 
 def _core_side(line: LinePlan) -> StreamMedia:
     port = CORE_PORTS[line.index]
     if not line.core_protected:
         return StreamMedia(CORE_ADDRESS, port)
-    return StreamMedia(CORE_ADDRESS, port, (FINGERPRINT,), f"stand-in-association-{len(CORE_PORTS) + line.index:04}")
+    return StreamMedia(CORE_ADDRESS, port, (FINGERPRINT,))

@@ -100,6 +100,8 @@ class Leg:
     path               the a=path of MSRP that we send to this side where the gateway maps the paths of frames; "$:$" stands for
                        the gateway's address; "": not known yet, or none
     peer_path          what the peer sent; "" likewise
+    tls_id             the a=tls-id that names our end of the DTLS association (RFC 8842 §4); "": no DTLS ends here
+    peer_tls_id        what the peer sent; "": not known yet, or none
     rtcp               of RTP: where the peer wants its RTCP, where it said so (RFC 3605); None: on the port after that of RTP
     rtcp_mux           of RTP: RTCP shares its port (RFC 5761) – "offered", the gateway is ready for it; "agreed"; "": it does not
     latched            the peer is where its datagrams come from, whatever `peer_address` says (H.248.37)
@@ -119,6 +121,8 @@ class Leg:
     rtcp_mux: RtcpMux = ""
     latched: bool = False
     sources: tuple[str, ...] = ()
+    tls_id: str = ""
+    peer_tls_id: str = ""
 
     def with_paths(self, path: str, peer_path: str) -> Leg:
         """The same leg with the a=path of either side."""
@@ -138,9 +142,10 @@ class LinePlan:
                and the gateway maps the paths of frames; "" not MSRP
     mapped     the UE sees the protected transport, which ends at the gateway; the core the plain one, unless `core_protected`
     min_hash   weakest hash that counts in the answer's fingerprints
-    connection the number of the line's connection in the session, from 1; a further exchange that replaces it counts on
+    connection the number of the line's connection in the session, from 1; a further exchange that replaces or closes it, or
+               opens the line again, counts on
     renewal    a=connection of a further offer on a line that has a connection, "" where it is missing; None: no such offer
-    standing   (access, core) of that connection: they hold until the answer decides (RFC 4145 §5)
+    standing   the line as the exchange before left it, while it uses the gateway: it holds until the answer decides (RFC 3264 §8)
     core_protected  the core sees the protected transport too, with another TLS or DTLS that the gateway ends as well
     kind       media field on Iq of a line that is of none of our media
     """
@@ -158,7 +163,7 @@ class LinePlan:
     min_hash: str = "sha-256"
     connection: int = 1
     renewal: str | None = None
-    standing: tuple[Leg, Leg] | None = None
+    standing: LinePlan | None = None
     core_protected: bool = False
     kind: str = "application"
 
@@ -202,8 +207,8 @@ class MediaPlan:
 class StreamMedia:
     """What the gateway gave for one side of one line: `port` is 1..65535, `fingerprints` empty on a plain side.
 
-    tls_id: the token that names the DTLS association (RFC 8842 §4), 20..255 characters drawn at random by the caller;
-    "" where the side speaks no DTLS. rtcp: the port of RTCP; 0: it is the one after `port`, if there is any.
+    tls_id: what the gateway was told last of our name of the DTLS association; "" where the side speaks no DTLS. rtcp: the port
+    of RTCP; 0: it is the one after `port`, if there is any.
     """
 
     address: str

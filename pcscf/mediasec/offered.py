@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
-from pcscf.mediasec import legs, paths
+from pcscf.mediasec import associations, legs, paths
 from pcscf.mediasec.mechanisms import MSRP, Medium
 from pcscf.mediasec.model import (
     PROTECTED,
@@ -19,7 +20,7 @@ from pcscf.mediasec.model import (
     PathMode,
 )
 from pcscf.sdp.lines import MediaSection, Sdp
-from pcscf.sdp.views import connection, effective_values, path_uris, usable_fingerprints
+from pcscf.sdp.views import connection, effective_values, path_uris, tls_id, usable_fingerprints
 
 _CAPABILITY_ATTRIBUTES = frozenset({"tcap", "acap", "pcfg", "csup", "creq"})  # RFC 5939 §3; acfg answers them
 
@@ -41,6 +42,7 @@ class Situation:
     from_ue: bool
     capabilities: Capabilities
     previous: MediaPlan | None
+    new_tls_id: Callable[[], str]
 
 
 class OfferedLine:
@@ -133,8 +135,10 @@ class OfferedLine:
 
     def without_gateway(self, mode: Mode, rule: str, reason: str) -> LinePlan:
         """A line that the gateway has no part in."""
-        connection = self.before.connection if self.before is not None else 1
-        return LinePlan(self.index, mode, rule, reason, self.medium.name, connection=connection)
+        before = self.before
+        connection = before.connection if before is not None else 1
+        standing = before if before is not None and before.gateway else None
+        return LinePlan(self.index, mode, rule, reason, self.medium.name, connection=connection, standing=standing)
 
     def ended_at_gateway(
         self, mode: Mode, rule: str, reason: str, fingerprints: tuple[Fingerprint, ...] = ()
@@ -187,15 +191,15 @@ class OfferedLine:
             LinePlan(self.index, mode, rule, reason, medium.name, True, access, core, path_mode))
 
     def _beside_standing(self, line: LinePlan) -> LinePlan:
-        """The line with the connection that it has already, where a=connection decides what becomes of it (RFC 4145 §5)."""
+        """The line beside what it is now, until the answer decides; where a=connection has a say (RFC 4145 §5), with that."""
         before = self.before
-        if not self.medium.connection or before is None:
+        if before is None:
             return line
         as_before = (before.mapped, before.core_protected) == (line.mapped, line.core_protected)
         if before.access is None or before.core is None or not as_before:
             return replace(line, connection=before.connection + 1)   # it was closed, or protected otherwise
-        return replace(line, connection=before.connection, renewal=connection(self.situation.offer, self.section),
-                       standing=(before.access, before.core))  # fmt: skip
+        renewal = connection(self.situation.offer, self.section) if self.medium.connection else None
+        return replace(line, connection=before.connection, renewal=renewal, standing=before)
 
     def _offered_setup(self) -> str:
         if not self.secure and self.medium.transport == "UDP":
@@ -221,4 +225,9 @@ class OfferedLine:
         # With CEMA the answer may still ask for it.
         if path_mode == "aware" or (path_mode == "agnostic" and self.mappable and not self.knobs.sessmatch):
             near, far = paths.with_offer(near, far, self.section, mapped=access_protected, moved=path_mode == "aware")
+        if medium.transport == "UDP" and (protects_near or protects_far):
+            before = (self.before.access, self.before.core) if self.before is not None else (None, None)
+            stood = before if from_ue else (before[1], before[0])
+            theirs = setup, tls_id(self.situation.offer, self.section)
+            near, far = associations.with_offer(near, far, stood, theirs, self.situation.new_tls_id)
         return (near, far) if from_ue else (far, near)

@@ -32,6 +32,7 @@ Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from pcscf.config.policy import MediaPolicy
@@ -107,14 +108,17 @@ def decide(
     *,
     previous: MediaPlan | None = None,
     origin: Origin = NOWHERE,
+    new_tls_id: Callable[[], str] = str,
 ) -> MediaPlan:
     """Decide about every m-line of an offer. `origin`: where the signalling of the UE comes from.
 
     `previous` is the settled plan of the exchange before, of either direction: a line protected there stays protected
     when the core offers it plain again, or when the UE repeats it with the same certificate but without asking.
+    `new_tls_id` gives the name of a new DTLS association, another one each time: 20 to 255 characters with at least 120 bits of
+    chance in them (RFC 8842 §4); "": associations have no names.
     """
     from_ue = direction is _FROM_UE
-    situation = Situation(policy, agreed, offer, from_ue, capabilities, previous)
+    situation = Situation(policy, agreed, offer, from_ue, capabilities, previous, new_tls_id)
     lines: list[LinePlan] = []
     downgraded: list[int] = []
     refusals: list[str] = []
@@ -210,7 +214,8 @@ def _unused(one: OfferedLine) -> LinePlan:
     if before is None:
         return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name)
     return LinePlan(one.index, Mode.UNUSED, rule, "the line is not in use", one.medium.name, mapped=before.mapped,
-                    connection=before.connection, core_protected=before.core_protected)  # fmt: skip
+                    connection=before.connection, core_protected=before.core_protected,
+                    standing=before if before.gateway else None)  # fmt: skip
 
 
 def _from_ue_plain(one: OfferedLine) -> LinePlan:

@@ -25,8 +25,8 @@ _NONE: tuple[str, ...] = ()
 _FROM_ALL = frozenset({_E2AE})
 # The gateway does no ICE: with candidates left in, the ends would go round it.
 _FROM_ANCHORED = _FROM_ALL | {"candidate", "remote-candidates", "ice-ufrag", "ice-pwd", "ice-options"}
-# So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006.
-_FROM_ANCHORED |= {"source-filter", "altc", "ccap"}
+# So they would with other addresses of the line: RFC 4570, RFC 6947, RFC 7006; RFC 3605, which RTP gets anew.
+_FROM_ANCHORED |= {"source-filter", "altc", "ccap", "rtcp"}
 # Capability lines (RFC 5939 §3) would offer the transport that the other side must not see.
 _CAPABILITIES = frozenset({"tcap", "acap", "pcfg", "acfg", "csup", "creq"})
 _FROM_MAPPED = _FROM_ANCHORED | _CAPABILITIES | {"fingerprint", "setup", "tls-id", "crypto"}
@@ -125,8 +125,11 @@ class _Rewriter:
 
     def _withhold_wishes(self) -> None:
         """3ge2ae as a capability (RFC 5939 §3.4): a configuration that needs it then names what is not there, and is none."""
-        for index, section in enumerate((self.edited.session, *self.edited.media)):
-            wishes = [value for value in section.values("acap") if _WISH.match(value)] if "acap" in section.places else []
+        for index, source in enumerate((self.source.session, *self.source.media)):
+            if not source.has("acap") or index > len(self.edited.media):
+                continue
+            section = self.edited.media[index - 1] if index else self.edited.session
+            wishes = [value for value in section.values("acap") if _WISH.match(value)]
             if wishes:
                 edited = self._editable()
                 (edited.media[index - 1] if index else edited.session).remove_values("acap", wishes)
@@ -175,8 +178,8 @@ class _Rewriter:
         if leg.transport.startswith("UDP"):
             changes["connection"] = _NONE  # RFC 8842 §5.1
             # An answer names the association only to an offer that did (RFC 8842 §5.3).
-            if protected and ours.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
-                changes["tls-id"] = (ours.tls_id,)
+            if protected and leg.tls_id and (not self.is_answer or self.offered[line.index].has_tls_id):
+                changes["tls-id"] = (leg.tls_id,)
 
     def _move_path(
         self, line: LinePlan, section: MediaSection, address: str, port: int, changes: dict[str, Sequence[str]]
@@ -215,7 +218,8 @@ class _Rewriter:
         # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6).
         closed = line.mode not in LIVE and (line.medium is not None or line.mode is not Mode.UNUSED)
         offered = self.offered[line.index]
-        if closed and self.is_answer and section.media.lower() != offered.media.lower():
+        if closed and self.is_answer and (section.port != 0 or section.media.lower() != offered.media.lower()):
+            # Whoever wrote it meant a line in use: what it says of itself is for nobody any more.
             self._editable().media[line.index] = _closed(offered)
             return
         removals = _removals(section, _FROM_UNPROTECTED if closed or _is_bare(line) else _FROM_ALL)

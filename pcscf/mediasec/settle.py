@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pcscf.mediasec import datagrams, legs, paths
+from pcscf.mediasec import associations, datagrams, legs, paths
 from pcscf.mediasec.mechanisms import BY_NAME, Medium, medium_of
 from pcscf.mediasec.model import LIVE, Direction, Leg, LinePlan, MediaPlan, Mode, OfferedMedia
 from pcscf.sdp.lines import MediaSection, Sdp
 from pcscf.sdp.offer import SETUP_COMPLEMENT
-from pcscf.sdp.views import connection, effective_values, usable_fingerprints
+from pcscf.sdp.views import connection, effective_values, tls_id, usable_fingerprints
 
 _FROM_UE: Final = Direction.OFFER_FROM_UE
 
@@ -45,8 +45,8 @@ def settle(plan: MediaPlan, answer: Sdp) -> MediaPlan:
             live = live or settled.mode in LIVE
             if settled.mode not in LIVE:
                 ended.append(settled.reason)
-        if section is not None and settled.standing is not None:
-            settled = _kept_or_renewed(settled, connection(answer, section))
+        if settled.standing is not None:
+            settled = _after(settled, settled.standing, answer, section)
         lines.append(datagrams.with_sources(settled, plan.sources))
     over = bool(ended) and not live
     return MediaPlan(
@@ -76,18 +76,23 @@ def _of_another_medium(line: LinePlan, section: MediaSection, *, from_ue: bool) 
 
 
 def _ended(line: LinePlan, mode: Mode, rule: str, reason: str) -> LinePlan:
+    """A line that its answer closed, and with it the connection that it had before the offer, if it had one."""
+    ended = line.connection if line.standing is None else line.connection + 1
     return LinePlan(
-        line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped, connection=line.connection,
+        line.index, mode, rule, reason, line.medium, path_mode=line.path_mode, mapped=line.mapped, connection=ended,
         core_protected=line.core_protected,
     )  # fmt: skip
 
 
 def _settled(
-    line: LinePlan, rule: str, reason: str, near: Leg, far: Leg, section: MediaSection, *, from_ue: bool
+    line: LinePlan, rule: str, reason: str, near: Leg, far: Leg, answer: Sdp, section: MediaSection, *, from_ue: bool
 ) -> LinePlan:
+    before, beyond = (line.access, line.core) if from_ue else (line.core, line.access)
     if line.path_mode == "aware":
-        offered = (line.access, line.core) if from_ue else (line.core, line.access)
-        near, far = paths.with_answer(near, far, offered, section, mapped=line.mapped)
+        near, far = paths.with_answer(near, far, (before, beyond), section, mapped=line.mapped)
+    if far.transport == associations.DTLS and beyond is not None:
+        stood = None if line.standing is None else line.standing.core if from_ue else line.standing.access
+        far = associations.with_answer(far, beyond, stood, tls_id(answer, section))
     access, core = (near, far) if from_ue else (far, near)
     return LinePlan(
         line.index, line.mode, rule, reason, line.medium, True, access, core, line.path_mode, line.mapped, line.min_hash,
@@ -95,23 +100,33 @@ def _settled(
     )  # fmt: skip
 
 
-def _kept_or_renewed(line: LinePlan, answered: str) -> LinePlan:
-    """The line with the connection that the exchange leaves it: the one that stands, or the next one (RFC 4145 §5).
+def _after(line: LinePlan, standing: LinePlan, answer: Sdp, section: MediaSection | None) -> LinePlan:
+    """The line with the connection that the exchange leaves it.
+
+    One that leaves the gateway ends the connection that it had there. Where a=connection has a say, see `_kept_or_renewed`;
+    otherwise what follows from the legs stands in them.
+    """
+    if section is None or line.access is None or line.core is None:
+        return replace(line, connection=line.connection + 1, standing=None)
+    if line.renewal is None or standing.access is None or standing.core is None:
+        return replace(line, standing=None)
+    return _kept_or_renewed(line, (line.access, line.core), (standing.access, standing.core), connection(answer, section))
+
+
+def _kept_or_renewed(line: LinePlan, fresh: tuple[Leg, Leg], standing: tuple[Leg, Leg], answered: str) -> LinePlan:
+    """The line with the connection that stands, or the next one (RFC 4145 §5).
 
     The answer's a=connection decides. Where a side does not say, the connection is kept as long as both ends and their
     certificates are: a refresh by a UE without the attribute must not cost the connection.
     """
-    standing = line.standing
-    if standing is None or line.access is None or line.core is None:
-        return line
     access, core = standing
     says = {line.renewal, answered}
     stands = access.tcp is not None and core.tcp is not None   # not so after holdconn
-    agreed = says == {"existing"} or (_same_peer(access, line.access) and _same_peer(core, line.core))
+    agreed = says == {"existing"} or (_same_peer(access, fresh[0]) and _same_peer(core, fresh[1]))
     if "new" in says or not stands or not agreed:
         return replace(line, connection=line.connection + 1, renewal=None, standing=None)
     # What this exchange says of addresses and roles holds for nothing; only our own a=setup goes into the answer.
-    return replace(line, access=replace(access, setup=line.access.setup), core=replace(core, setup=line.core.setup),
+    return replace(line, access=replace(access, setup=fresh[0].setup), core=replace(core, setup=fresh[1].setup),
                    renewal=None, standing=None)  # fmt: skip
 
 
@@ -130,10 +145,10 @@ def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from
         if unreachable := datagrams.unreachable(answer, section):
             return _ended(line, Mode.RELEASED, rule, f"the {'core' if from_ue else 'UE'} answered, but {unreachable}")
         near, far = datagrams.answered_rtp_legs(near, far, answer, section)
-        return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
+        return _settled(line, rule, line.reason, near, far, answer, section, from_ue=from_ue)
     if line.mode is Mode.PASS or line.medium is None:
         near, far = legs.answered_transparent_legs(near, far, answer, section, line.path_mode)
-        return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
+        return _settled(line, rule, line.reason, near, far, answer, section, from_ue=from_ue)
     medium = BY_NAME[line.medium]
     answered = "active"
     if medium.transport == "TCP":
@@ -145,7 +160,7 @@ def _settle_unmapped(line: LinePlan, answer: Sdp, section: MediaSection, *, from
     address = legs.peer_address(answer, section, line.path_mode)
     near = legs.answered_near_leg(medium, near, answered)
     far = legs.answered_far_leg(medium, far, answered, (address, ()))
-    return _settled(line, rule, line.reason, near, far, section, from_ue=from_ue)
+    return _settled(line, rule, line.reason, near, far, answer, section, from_ue=from_ue)
 
 
 def _without_cema(line: LinePlan, near: Leg, section: MediaSection, answered: str) -> LinePlan:
@@ -188,7 +203,7 @@ def _answer_of_core(line: LinePlan, answer: Sdp, section: MediaSection) -> LineP
     stray = (stated and not protected) or effective_values(answer, section, "3ge2ae")
     far = legs.answered_far_leg(medium, far, answered, (legs.peer_address(answer, section, line.path_mode), fingerprints))
     near = legs.answered_near_leg(medium, near, answered)
-    return _settled(line, "AA4" if stray else "AA1", line.reason, near, far, section, from_ue=True)
+    return _settled(line, "AA4" if stray else "AA1", line.reason, near, far, answer, section, from_ue=True)
 
 
 def _answer_of_ue(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePlan:
@@ -210,7 +225,7 @@ def _answer_of_ue(line: LinePlan, answer: Sdp, section: MediaSection) -> LinePla
     address = legs.peer_address(answer, section, line.path_mode)
     far = legs.answered_far_leg(medium, far, role, (address, fingerprints))
     near = legs.answered_near_leg(medium, near, role)
-    return _settled(line, "CA1", line.reason, near, far, section, from_ue=False)
+    return _settled(line, "CA1", line.reason, near, far, answer, section, from_ue=False)
 
 
 def _legs_of(line: LinePlan, near: Leg | None, far: Leg | None) -> tuple[Medium, Leg, Leg]:

@@ -17,6 +17,7 @@ MAX_TEXT_LINES = 4
 # Who is at the other end where the address says nothing: by who writes, and by protocol where that matters.
 _USUAL_PEER = {"ue": "pcscf", "ue2": "pcscf", "pcscf": "core", "core": "pcscf", "party": "core", "agw": "pcscf"}
 _USUAL_PEER_BY_PROTO = {("pcscf", "Iq"): "agw", ("agw", "TLS"): "ue", ("ue", "TLS"): "agw", ("ue2", "TLS"): "agw",
+                        ("agw", "DTLS"): "ue", ("ue", "DTLS"): "agw", ("ue2", "DTLS"): "agw",
                         **{(end, proto): "agw" for end in ("ue", "ue2", "party") for proto in ("MSRP", "BFCP", "T.38")}}
 _KNOWN_AT_BOTH_ENDS = frozenset({"MSRP", "BFCP"})   # by the same id
 _HANDSHAKES = frozenset({"TLS", "DTLS"})

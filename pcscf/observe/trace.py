@@ -141,9 +141,10 @@ class TraceWriter:
     def tap_gateway(self, event: GatewayEvent) -> None:
         """What a gateway tells about the connections of its media side."""
         facts = {name: _spell(value) if name in {"local", "remote"} else value for name, value in event.facts.items()}
+        bare, secure = ("UDP", "DTLS") if facts.get("transport") == "UDP" else ("TCP", "TLS")
         self.write(TraceEvent(
             event.time, GATEWAY, facts.get("remote", ""), "out" if event.kind == "tcp-connected" else "in",
-            "TLS" if event.kind.startswith("tls") else "TCP", context_key(event.context), event.text,
+            secure if event.kind.startswith("tls") else bare, context_key(event.context), event.text,
             {"kind": event.kind, "termination": event.termination, **facts},
         ))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pcscf.errors import DialogUnknown
-from pcscf.procedures.forward import destination_towards, is_of, next_hop_uri
+from pcscf.procedures.forward import destination_towards, is_of
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.session import Session
 from pcscf.procedures.site import Side
-from pcscf.sip.dialog import Dialog
+from pcscf.sip.dialog import Dialog, OwnRoute
 from pcscf.sip.flow import Destination, Flow, Hop
+from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Request, Response
 
 
@@ -41,11 +42,16 @@ async def steer(ports: Ports, session: Session, dialog: Dialog, onward: Request,
     """
     if source is Side.CORE:
         return await destination_towards(ports, session, Side.ACCESS, onward)
-    from_caller = source is session.caller
-    routes = (dialog.routes_to_callee if from_caller else dialog.routes_to_caller)(is_of(ports, session))
+    return await _along(ports, dialog, onward, is_of(ports, session), from_caller=source is session.caller)
+
+
+async def _along(ports: Ports, dialog: Dialog, onward: Request, is_own: OwnRoute, *, from_caller: bool) -> Hop:
+    """Where a request goes on to along the routes of its dialog, which it gets instead of its own."""
+    routes = (dialog.routes_to_callee if from_caller else dialog.routes_to_caller)(is_own)
     onward.set_values("Route", routes)
     target = (dialog.callee if from_caller else dialog.caller).target
-    return await ports.sip.locate(next_hop_uri(onward) if routes else target or onward.uri, ports.site.core_realm)
+    next_uri = parse_name_addr(routes[0]).uri if routes else target or onward.uri
+    return await ports.sip.locate(next_uri, ports.site.core_realm)
 
 
 OPENS_DIALOG = frozenset({"SUBSCRIBE", "REFER"})
@@ -93,9 +99,6 @@ async def follow(ports: Ports, token: str, request: Request, onward: Request) ->
     dialog = remembered(ports, token, request)
     if dialog is None or request.method == "INVITE":
         raise DialogUnknown("no dialog of ours goes by these routes")
-    from_caller = dialog.sender(request) is dialog.caller
-    routes = (dialog.routes_to_callee if from_caller else dialog.routes_to_caller)(
-        lambda uri: uri.user == token and ports.site.is_our_uri(uri))
-    onward.set_values("Route", routes)
-    target = (dialog.callee if from_caller else dialog.caller).target
-    return await ports.sip.locate(next_hop_uri(onward) if routes else target or onward.uri, ports.site.core_realm)
+    return await _along(
+        ports, dialog, onward, lambda route: ports.site.named_by(route) == token,
+        from_caller=dialog.sender(request) is dialog.caller)

@@ -15,7 +15,6 @@ from pcscf.sip.flow import Destination
 from pcscf.sip.headers import parse_name_addr, quote, value_of_line
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
-from pcscf.sip.uri import Uri
 
 DEFAULT_MAX_FORWARDS = 70
 
@@ -51,10 +50,10 @@ def arrive(ports: Ports, request: Request) -> Arrival:
     named: str | None = None
     ours = 0
     for route in routes:
-        uri = parse_name_addr(route).uri_parsed
-        if not ports.site.is_our_uri(uri) or (named is not None and uri.user != named):
+        name = ports.site.named_by(route)
+        if name is None or (named is not None and name != named):
             break
-        named = uri.user
+        named = name
         ours += 1
     if ours == len(routes):
         onward.remove("Route")
@@ -72,9 +71,9 @@ def next_hop_uri(request: Request) -> str:
     return parse_name_addr(routes[0]).uri if routes else request.uri
 
 
-def is_of(ports: Ports, session: Session) -> Callable[[Uri], bool]:
-    """Whether a Record-Route URI is the one of this half-call: the other half-call may have put its own beside it."""
-    return lambda uri: uri.user == session.token and ports.site.is_our_uri(uri)
+def is_of(ports: Ports, session: Session) -> Callable[[str], bool]:
+    """Whether a Record-Route is the one of this half-call: the other half-call may have put its own beside it."""
+    return lambda route: ports.site.named_by(route) == session.token
 
 
 async def destination_towards(ports: Ports, session: Session, side: Side, request: Request) -> Destination:

@@ -32,7 +32,7 @@ KEEPS_SESSION = frozenset({401, 407})   # a challenged BYE is repeated by its se
 async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, source: Side, flow: Flow) -> None:
     """One request inside a session. Raises SipError for what is refused before it is sent on."""
     ports, request = calls.ports, server.request
-    key = f"{arrival.token} {source.value} {request.cseq[0]}"
+    key = f"{arrival.token} {source} {request.cseq[0]}"
     invitation = Invitation(server)
     try:
         async with calls.mailbox(arrival.token):

@@ -15,6 +15,7 @@ from pcscf.errors import (
     SipError,
     TemporarilyUnavailable,
 )
+from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import needs_gateway
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls, Invitation
@@ -28,6 +29,7 @@ from pcscf.procedures.session import Session, State, carrier
 from pcscf.procedures.site import Side
 from pcscf.procedures.timer import observe_timer
 from pcscf.procedures.token import TokenKind
+from pcscf.procedures.urgency import urgency_of
 from pcscf.sdp.lines import parse_sdp_untrusted
 from pcscf.sip.body import put_description
 from pcscf.sip.dialog import Dialog
@@ -55,18 +57,21 @@ async def invite(
         offer = parse_sdp_untrusted(found.sdp)
         plan = decide_offer(
             ports, binding.policy, binding.agreed, request, caller, offer, previous=None, origin=binding.origin)
-    if ports.store.session_count() >= ports.site.limits.sessions:
+    urgency = urgency_of(request, caller)
+    if ports.store.session_count() >= ports.site.limits.sessions and urgency is not Urgency.EMERGENCY:
         raise GatewayUnavailable("no room for another session")
 
     token = ports.tokens.make(TokenKind.SESSION)
     invitation = calls.invitations[token] = Invitation(server)
     server.user = token
     try:
-        media = await ports.media.reserve(plan, realms(ports, binding.flow)) if plan and needs_gateway(plan) else None
+        media = None
+        if plan and needs_gateway(plan):
+            media = await ports.media.reserve(plan, realms(ports, binding.flow), urgency)
         session = Session(
             token=token, binding=binding.token, caller=caller, flow=binding.flow, call_id=request.call_id,
             invite_cseq=request.cseq[0], policy=binding.policy, agreed=binding.agreed, behind_nat=binding.behind_nat,
-            media=media, heard=ports.now())
+            urgency=urgency, media=media, heard=ports.now())
         ports.store.save_session(session)
         if media is not None:
             ports.record("reserved", call=session.call_id, gateway=media.gateway, context=media.context)

@@ -72,7 +72,8 @@ def decide_offer(
     *, previous: MediaPlan | None, origin: Origin,
 ) -> MediaPlan:
     """The plan for an offer, written down with its reasons. Raises MediaNotAcceptable where it is refused."""
-    plan = decide(policy, agreed, offer, DIRECTION[offerer], previous=previous, origin=origin)
+    plan = decide(
+        policy, agreed, offer, DIRECTION[offerer], previous=previous, origin=origin, new_tls_id=ports.tokens.tls_id)
     explain(ports, message, plan)
     for index in plan.downgraded:
         ports.record("downgrade", call=message.call_id, line=index)
@@ -163,7 +164,7 @@ def declined(ports: Ports, session: Session, offerer: Side, received: bytes) -> 
 async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
     """Make the gateway serve `plan`, which needs it. The mailbox is held. Raises GatewayUnavailable, InternalFailure."""
     if session.media is None:
-        session.media = await ports.media.reserve(plan, realms(ports, session.flow))
+        session.media = await ports.media.reserve(plan, realms(ports, session.flow), session.urgency)
         session.told = None
         ports.record("reserved", call=session.call_id, gateway=session.media.gateway, context=session.media.context)
     elif moved(session.told, plan):
@@ -194,9 +195,9 @@ async def serve_standing(ports: Ports, session: Session, tag: str) -> None:
 
 def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
     """Whether the gateway must be told: a line came, or went for good, a connection is to be made anew, or a peer that is known
-    is somewhere else, has another certificate, or wants its RTCP elsewhere.
+    is somewhere else, has another certificate or DTLS association, or wants its RTCP elsewhere.
 
-    A repeated exchange may name other roles; they are those of a connection yet to be made, so what runs is left alone.
+    A repeated exchange may name other roles; they are those of a TCP connection yet to be made, so what runs is left alone.
     """
     if before is None or before is after:
         return before is None
@@ -214,8 +215,9 @@ def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
 
 
 def _whereabouts(leg: Leg) -> tuple[object, ...]:
+    dtls = (leg.tls, leg.tls_id, leg.peer_tls_id) if leg.tls_id else ()
     return (
-        leg.transport, leg.peer_address, leg.peer_fingerprints, leg.rtcp, leg.rtcp_mux, leg.latched, leg.sources)
+        leg.transport, leg.peer_address, leg.peer_fingerprints, leg.rtcp, leg.rtcp_mux, leg.latched, leg.sources, dtls)
 
 
 def realms(ports: Ports, flow: Flow) -> Realms:

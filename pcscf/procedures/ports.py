@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pcscf.iq.media import Media
+from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms
 from pcscf.mediasec.model import MediaPlan
 from pcscf.procedures.binding import Binding
@@ -59,7 +60,7 @@ class SipPort(Protocol):
 class MediaPort(Protocol):
     """The gateways behind Iq. Each call is one H.248 transaction with its own deadline."""
 
-    async def reserve(self, plan: MediaPlan, realms: Realms) -> Media:
+    async def reserve(self, plan: MediaPlan, realms: Realms, urgency: Urgency) -> Media:
         """Both terminations of a new context. Raises GatewayUnavailable or InternalFailure; then nothing is left behind."""
 
     async def configure(self, media: Media, settled: MediaPlan) -> Media:

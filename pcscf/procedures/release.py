@@ -118,7 +118,7 @@ async def _send(calls: Calls, session: Session, request: Request, side: Side) ->
     try:
         destination = await destination_towards(ports, session, side, request)
     except SipError as undeliverable:
-        ports.record("undeliverable", call=session.call_id, method=request.method, side=side.value, why=undeliverable.what)
+        ports.record("undeliverable", call=session.call_id, method=request.method, side=str(side), why=undeliverable.what)
         return None
     branch = ports.tokens.branch(session.token, loop_hash(request))
     if request.method == "ACK":

@@ -138,6 +138,8 @@ class Router:
         here = [binding for binding in ports.store.bindings_on(flow) if binding.is_registered(now)]
         if not here:
             raise NotRegistered("register before you call")
+        if len(here) == 1:
+            return here[0]
         sender = request.get("From") or ""
         for binding in here:
             if registered_identity(sender, binding):

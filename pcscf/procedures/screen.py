@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcscf.errors import BodyNotSupported, MalformedMessage, SecurityAgreementRequired, UnsupportedExtension
-from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, strip_option_tags, verify
+from pcscf.mediasec.agree import OPTION_TAGS, Verdict, server_list, verify
 from pcscf.mediasec.rewrite import without_e2ae
 from pcscf.procedures.binding import Binding
 from pcscf.sip.body import drop_body, edit_descriptions_untrusted
@@ -70,7 +70,7 @@ def strip_agreement_tags(request: Request) -> None:
         if name not in request:
             continue
         tags = request.values(name)
-        kept = strip_option_tags(tags)
+        kept = [tag for tag in tags if tag.lower() not in OPTION_TAGS]
         if len(kept) != len(tags):
             request.set_values(name, [", ".join(kept)] if kept else [])
 

@@ -10,6 +10,7 @@ from enum import Enum
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.iq.media import Media
+from pcscf.iq.overload import Urgency
 from pcscf.mediasec.model import Agreed, MediaPlan, Origin
 from pcscf.mediasec.rewrite import LegSdp
 from pcscf.procedures.site import Side
@@ -66,7 +67,7 @@ class Negotiation:
 
 def carrier(sender: Side, cseq: int, tag: str) -> str:
     """The key of a transaction as one that carries an offer: who sent its request, and the To-tag of its dialog ("": of all)."""
-    return f"{sender.value} {cseq} {tag}"
+    return f"{sender} {cseq} {tag}"
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Session:
     flow          the flow of the access leg
     behind_nat    the UE registered from behind a NAT
     agreed        what UE and network had agreed when the session began: a later registration does not change it
+    urgency       how much it matters, to a gateway that has too much to do
     media         what the session has on a gateway
     told          the plan that the gateway was told last; None while what it has was only reserved
     negotiations  by the transaction that carried the offer: those that are open, and those whose messages may be repeated
@@ -98,6 +100,7 @@ class Session:
     invite_cseq: int
     policy: MediaPolicy
     agreed: Agreed
+    urgency: Urgency = Urgency.NORMAL
     behind_nat: bool = False
     media: Media | None = None
     state: State = State.EARLY

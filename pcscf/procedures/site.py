@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
+from typing import Literal
 
 from pcscf.config.policy import MediaPolicy
+from pcscf.procedures.token import TOKEN
+from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.uri import Uri
 
 
-class Side(Enum):
+class Side(StrEnum):
     ACCESS = "access"
     CORE = "core"
 
@@ -33,9 +36,14 @@ class Interface:
 
     def uri(self, token: str) -> str:
         """Our URI on this interface, for Record-Route and Path."""
+        return f"<sip:{token}@{self.hostport}"
+
+    @property
+    def hostport(self) -> str:
+        """What stands in our URI behind the token."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         transport = "" if self.transport == "udp" else f";transport={self.transport}"
-        return f"<sip:{token}@{host}:{self.port}{transport};lr>"
+        return f"{host}:{self.port}{transport};lr>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Reactions:
+    """What becomes of a session when the gateway reports that nothing failed: "log" leaves it, "release" ends it.
+
+    closed  an end closed a connection; silent: no media crossed the gateway for as long as it was told to wait
+    """
+
+    closed: Literal["log", "release"] = "log"
+    silent: Literal["log", "release"] = "release"
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Our place in the network.
 
@@ -78,7 +97,8 @@ class Site:
     network    the visited network, for P-Visited-Network-ID and orig-ioi
     core_hop   URI of the next hop towards the core
     policy     (interface, identity, user agent) -> the block of media rules that applies
-    is_ours    whether host and port are an address of ours
+    addresses  those that are ours
+    core       the interface whose address stands in what the core sees: UDP where there is one, for it says nothing of transport
     """
 
     name: str
@@ -91,19 +111,29 @@ class Site:
     expiry: Expiry = field(default_factory=Expiry)
     limits: Limits = field(default_factory=Limits)
     addresses: frozenset[tuple[str, int]] = frozenset()
+    reactions: Reactions = field(default_factory=Reactions)
+    core: Interface = field(init=False)
+    _ends: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        ours = [each for each in self.interfaces.values() if each.side is Side.CORE]
+        object.__setattr__(self, "core", next((each for each in ours if each.transport == "udp"), ours[0]))
+        object.__setattr__(self, "_ends", frozenset(each.hostport for each in self.interfaces.values()))
 
     def is_ours(self, host: str, port: int) -> bool:
         return (host, port) in self.addresses
 
     def is_our_uri(self, uri: Uri) -> bool:
         """Whether a SIP URI names one of our listeners."""
-        return self.is_ours(uri.host, uri.port or (5061 if uri.scheme == "sips" else 5060))
+        return (uri.host, uri.port or (5061 if uri.scheme == "sips" else 5060)) in self.addresses
+
+    def named_by(self, route: str) -> str | None:
+        """What stands before the @ of a Route, Record-Route or Path that is ours; None: it is not. Raises MalformedMessage."""
+        start, _, end = route.partition("@")
+        if end in self._ends and start.startswith("<sip:") and TOKEN.fullmatch(start, 5):
+            return start[5:]   # as we wrote it
+        uri = parse_name_addr(route).uri_parsed
+        return uri.user if self.is_our_uri(uri) else None
 
     def interface(self, listener: str) -> Interface:
         return self.interfaces[listener]
-
-    @property
-    def core(self) -> Interface:
-        """The interface whose address stands in what the core sees: UDP where there is one, for it says nothing of transport."""
-        ours = [each for each in self.interfaces.values() if each.side is Side.CORE]
-        return next((each for each in ours if each.transport == "udp"), ours[0])

@@ -21,6 +21,7 @@ RANDOM_OCTETS = 10
 SEAL_OCTETS = 8
 TOKEN = re.compile(r"[A-Za-z0-9]{2}[A-Za-z0-9_-]{24}")   # kind, worker, and 18 octets in base64 without padding
 HASH_LENGTH = 12
+STEERING = frozenset({"route", "proxy-require", "proxy-authorization"})
 
 
 class TokenKind(Enum):
@@ -64,16 +65,19 @@ class Tokens:
         """A To-tag for a response of our own (RFC 3261 §19.3)."""
         return self._random(8).hex()
 
+    def tls_id(self) -> str:
+        """The name of a DTLS association of ours: 32 characters, 128 bits of chance (RFC 8842 §4)."""
+        return self._random(16).hex()
+
     def _seal(self, head: str, octets: bytes) -> bytes:
         return blake2s(head.encode() + octets, key=self._key, digest_size=SEAL_OCTETS).digest()
 
 
 def loop_hash(request: Request) -> str:
     """Hash of all that steers a request (RFC 3261 §16.6 step 8): the same again means a loop, another means a spiral."""
-    steering = [request.uri, request.from_tag, request.to_tag, request.call_id, str(request.cseq[0])]
-    for name in ("Route", "Proxy-Require", "Proxy-Authorization"):
-        steering += request.lines_of(name)
-    return blake2s("\n".join(steering).encode("utf-8", "surrogateescape"), digest_size=HASH_LENGTH // 2).hexdigest()
+    steering = "\n".join((
+        request.uri, request.from_tag, request.to_tag, request.call_id, str(request.cseq[0]), *request.lines_with(STEERING)))
+    return blake2s(steering.encode("utf-8", "surrogateescape"), digest_size=HASH_LENGTH // 2).hexdigest()
 
 
 def has_looped(request: Request, steering: str, is_ours: Callable[[str, int], bool]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pcscf.errors import GatewayUnavailable, MediaNotAcceptable, RequestTimeout, SipError
-from pcscf.iq.notifications import BearerReleased
+from collections.abc import Iterable
+
+from pcscf.errors import GatewayUnavailable, MediaNotAcceptable, RequestTimeout, SipError, TemporarilyUnavailable
+from pcscf.iq.notifications import BearerReleased, MediaStopped
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.register import forget
 from pcscf.procedures.release import release
@@ -11,31 +13,51 @@ from pcscf.procedures.session import State
 from pcscf.procedures.timer import has_expired
 
 
-def bearer_released(calls: Calls, gateway: str, bearer: BearerReleased) -> None:
-    """A connection of a stream is gone (TS 23.334 §8, IP Bearer Released).
+def outcome(bearer: BearerReleased) -> SipError | None:
+    """What the end of a connection means for its session, by layer and Generalcause; None: an end closed it, and nothing failed.
 
-    Protection that failed ends the session at once (RFC 4975 §14.4), and so does a connection that broke or could not be made.
-    What an end closed itself is its own business: its BYE is on the way, or it will offer anew.
+        any layer    NR              nothing: the BYE of that end is on the way, or it will offer anew
+        TLS, DTLS    FT, UR          503: the handshake or the connection broke off, or there was no room for it
+        TLS, DTLS    any other       488: there is no protection (RFC 4975 §14.4, TS 33.328 §6)
+        any other    any other       503
     """
+    if bearer.general == "NR":
+        return None
+    if bearer.kind in ("tls", "dtls") and bearer.general not in ("FT", "UR"):
+        return MediaNotAcceptable(f"e2ae failure: {bearer.cause or f'{bearer.kind.upper()} failed'}")
+    return GatewayUnavailable(f"media failure: {bearer.cause or 'the connection failed'}")
+
+
+def bearer_released(calls: Calls, gateway: str, bearer: BearerReleased) -> None:
+    """A connection of a stream is gone (TS 23.334 §8, IP Bearer Released); `outcome` says what becomes of its session."""
     session = calls.ports.store.session_in(gateway, bearer.context)
     if session is None:
         return
-    calls.ports.record("bearer-released", call=session.call_id, layer=bearer.kind, line=bearer.line, why=bearer.cause)
-    if bearer.normal:
+    calls.ports.record(
+        "bearer-released", call=session.call_id, layer=bearer.kind, line=bearer.line, general=bearer.general, why=bearer.cause)
+    error = outcome(bearer)
+    if error is None and calls.ports.site.reactions.closed == "release":
+        error = TemporarilyUnavailable(f"media ended: {bearer.cause or 'a connection was closed'}")
+    if error is not None:
+        calls.start(release(calls, session.token, error))
+
+
+def media_stopped(calls: Calls, gateway: str, stopped: MediaStopped) -> None:
+    """No media for as long as is allowed (TS 23.334 §8, Media Inactivity Notification)."""
+    session = calls.ports.store.session_in(gateway, stopped.context)
+    if session is None:
         return
-    if bearer.kind == "tls":
-        error: SipError = MediaNotAcceptable(f"e2ae failure: {bearer.cause or 'TLS failed'}")
-    else:
-        error = GatewayUnavailable(f"media failure: {bearer.cause or 'the connection failed'}")
-    calls.start(release(calls, session.token, error))
+    calls.ports.record("media-stopped", call=session.call_id, termination=stopped.termination)
+    if calls.ports.site.reactions.silent == "release":
+        calls.start(release(calls, session.token, RequestTimeout("no media crossed the gateway for too long")))
 
 
-def gateway_lost(calls: Calls, gateway: str) -> None:
-    """A gateway is gone, or started anew and has none of its contexts: so are its sessions (RFC 3525 §7.2.8)."""
-    calls.ports.record("gateway-lost", gateway=gateway)
-    for session in calls.ports.store.sessions():
-        if session.media is not None and session.media.gateway == gateway:
-            calls.start(release(calls, session.token, GatewayUnavailable("the media gateway was lost")))
+def contexts_lost(calls: Calls, gateway: str, contexts: Iterable[int], why: str) -> None:
+    """A gateway is gone, or started anew without these contexts: so are their sessions, and no others (RFC 3525 §7.2.8)."""
+    lost = [session for context in contexts if (session := calls.ports.store.session_in(gateway, context)) is not None]
+    calls.ports.record("gateway-lost", gateway=gateway, why=why, sessions=len(lost))
+    for session in lost:
+        calls.start(release(calls, session.token, GatewayUnavailable(f"the media gateway was lost: {why}")))
 
 
 def expire(calls: Calls) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, SipError, TemporarilyUnavailable
-from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.notifications import BearerReleased, MediaStopped
 from pcscf.observe.trace import address_text
 from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
@@ -23,6 +23,7 @@ from pcscf.procedures.router import Router
 from pcscf.procedures.session import State
 from pcscf.procedures.token import Tokens
 from pcscf.runtime import settings
+from pcscf.runtime.control import Control
 from pcscf.runtime.driver import Driver, Waits
 from pcscf.runtime.embedded import EmbeddedGateway
 from pcscf.runtime.iq import Gateways
@@ -69,8 +70,10 @@ class Pcscf:
         self._driver = Driver(self._net, self._layer, Resolver(), self._wheel.later, waits)
         self._gateways = Gateways(
             settings.iq(config), random=SystemRandom(), clock=loop.time, on_bearer_released=self._bearer_released,
-            on_gateway_lost=self._gateway_lost, tap=taps.iq(lambda: self._gateways.address))
+            on_contexts_lost=self._contexts_lost, on_media_stopped=self._media_stopped,
+            tap=taps.iq(lambda: self._gateways.address))
         self._embedded: EmbeddedGateway | None = None
+        self._control = Control(self._gateways, config)
         self._taps = taps
         self._now = loop.time
         self._calls: Calls | None = None
@@ -109,12 +112,16 @@ class Pcscf:
             raise ConfigError(
                 f"Iq cannot open {config.iq.address}:{config.iq.port}: {error.strerror}",
                 hint="set gateways.iq.address and gateways.iq.port to what is free") from error
+        await self._control.start()
+        self._gateways.adopt(each.media for each in self._store.sessions() if each.media is not None)
         if config.gateways.embedded.enabled:
             await self._start_embedded()
         self._announce_ready(bound)
 
     async def _start_embedded(self) -> None:
-        self._embedded = settings.embedded(self._config, self._gateways.address, self._taps.files.arguments)
+        mid = self._config.gateways.embedded_mid
+        self._embedded = settings.embedded(
+            self._config, self._gateways.address, self._taps.files.arguments, on_death=lambda: self._gateways.died(mid))
         await self._embedded.start()
         try:
             await self._gateways.wait_registered(GATEWAY_PATIENCE)
@@ -135,10 +142,15 @@ class Pcscf:
                 gc.collect()   # whatever errors have left; while there is work it would take too long
 
     async def close(self) -> None:
+        await self._control.stop()
+        successor = self._config.gateways.successor
+        successor_mid = f"[{successor.host}]:{successor.port}" if successor is not None else ""
+        self._gateways.stand_down(successor_mid)
         if self._calls is not None:
             await self._release_all(self._calls)
         if self._embedded is not None:
             await self._embedded.stop()
+        await self._gateways.send_away(successor_mid)
         await self._gateways.stop()
         await self._driver.stop()
         await self._net.close()
@@ -168,9 +180,13 @@ class Pcscf:
         if self._calls is not None:
             watch.bearer_released(self._calls, gateway, bearer)
 
-    def _gateway_lost(self, gateway: str) -> None:
+    def _media_stopped(self, gateway: str, stopped: MediaStopped) -> None:
         if self._calls is not None:
-            watch.gateway_lost(self._calls, gateway)
+            watch.media_stopped(self._calls, gateway, stopped)
+
+    def _contexts_lost(self, gateway: str, contexts: tuple[int, ...], why: str) -> None:
+        if self._calls is not None:
+            watch.contexts_lost(self._calls, gateway, contexts, why)
 
     @staticmethod
     def _announce_ready(bound: dict[str, Socket]) -> None:

@@ -15,7 +15,7 @@ import signal
 import stat
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -86,6 +86,7 @@ class EmbeddedGateway:
     """`content`: the gateway's file. `folder`: where file and record are kept; by default the runtime folder of this user.
 
     arguments: what else `pcscf gateway` is told when it is started; one that is taken over keeps what it was told.
+    on_death: called in the moment in which it is found dead.
     """
 
     def __init__(
@@ -95,12 +96,14 @@ class EmbeddedGateway:
         restart: RestartPolicy,
         arguments: Sequence[str] = (),
         folder: Path | None = None,
+        on_death: Callable[[], None] = lambda: None,
     ) -> None:
         self._text = json.dumps(content, indent=1)
         self._restart = restart
         self._leave = float(content.get("timers", {}).get("graceful_stop", 1.0)) + PATIENCE
         self._arguments = arguments
         self._folder = folder
+        self._on_death = on_death
         name = hashlib.sha256(f"{content['mid']} {content['controllers']}".encode()).hexdigest()[:16]
         self._names = f"gateway-{name}.json", f"gateway-{name}.record"
         self._process: _Process | None = None
@@ -114,7 +117,7 @@ class EmbeddedGateway:
 
     async def start(self) -> None:
         """Take over the gateway that a parent before us left, or start one. Raises ConfigError when neither is possible."""
-        folder = self._folder = self._folder or _runtime_folder()
+        folder = self._folder = self._folder or runtime_folder()
         file, record = (folder / name for name in self._names)
         found = _recorded(record)
         if found is not None:
@@ -155,6 +158,7 @@ class EmbeddedGateway:
             status = await process.wait()
             if self._is_stopping.is_set():
                 return
+            self._on_death()
             deaths = deaths + 1 if loop.time() - started < self._restart.at_most else 1
             pause = self._restart.pause(deaths)
             log.warning("gateway died", pid=process.pid, status=status, restart_in=pause)
@@ -173,7 +177,7 @@ class EmbeddedGateway:
                 await process.end(self._leave)
 
     async def _spawn(self) -> _Process:
-        folder = self._folder or _runtime_folder()
+        folder = self._folder or runtime_folder()
         file, record = (folder / name for name in self._names)
         child = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pcscf", "gateway", str(file), *self._arguments),
@@ -257,7 +261,7 @@ def _born(pid: int) -> str | None:
     return fields[19] if len(fields) > 19 and fields[0] not in {"Z", "X"} else None
 
 
-def _runtime_folder() -> Path:
+def runtime_folder() -> Path:
     """A folder that only this user can write. Raises ConfigError."""
     base = os.environ.get("RUNTIME_DIRECTORY") or os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     folder = Path(base.partition(":")[0]) / f"pcscf-{os.getuid()}"

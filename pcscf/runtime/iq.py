@@ -6,7 +6,7 @@ The trace tap sits at the transports, so what it shows is what was on the wire.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final, Literal, TypeAlias
@@ -16,12 +16,16 @@ import structlog
 from pcscf.errors import GatewayUnavailable, SipError
 from pcscf.h248.mid import mid_of_address
 from pcscf.h248.transaction import H248Timers, MessageError, StrangerRefused, SyntaxRefused
-from pcscf.iq.association import Admits, AssociationEvent, GatewayState, Heartbeat, Lost, Peer, Restarted
+from pcscf.iq.association import Admits, Heartbeat, Peer, Traits
 from pcscf.iq.controller import Controller
 from pcscf.iq.media import Media
-from pcscf.iq.notifications import BearerReleased
-from pcscf.iq.operations import Done, Failed, Limits, Released
+from pcscf.iq.notifications import BearerReleased, MediaStopped
+from pcscf.iq.operations import Done, Failed, Limits, Released, Stopped
+from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms
+from pcscf.iq.states import AssociationEvent, GatewayState, Lost, Restarted
+from pcscf.iq.status import GatewayStatus, status_of
+from pcscf.iq.supervision import Supervision
 from pcscf.mediasec.model import MediaPlan
 from pcscf.transport.ends import open_controller
 from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
@@ -44,6 +48,7 @@ class IqConfig:
     admits   (mId, address) -> whether that gateway may register
     mid      our mId; "" makes it from the bound address
     restore  gateways at known addresses that are told when we start anew
+    traits   what is configured about gateways, by mId in lower case
     """
 
     bind: Peer
@@ -54,6 +59,8 @@ class IqConfig:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     limits: Limits = field(default_factory=Limits)
     restore: tuple[Peer, ...] = ()
+    traits: Mapping[str, Traits] = field(default_factory=dict)
+    supervision: Supervision = field(default_factory=Supervision)
     kinds: tuple[Kind, ...] = ("udp",)
     tls: TlsFiles | None = None
 
@@ -62,7 +69,8 @@ class Gateways:
     """The gateways behind Iq.
 
     on_bearer_released(mid, context, what)  a connection of a session broke
-    on_gateway_lost(mid)                    a gateway is gone or came anew: no context there stands any more
+    on_media_stopped(mid, what)             no media crosses a termination of a session
+    on_contexts_lost(mid, contexts, why)    a gateway is gone or came anew, and these contexts with it
     """
 
     def __init__(
@@ -72,14 +80,16 @@ class Gateways:
         random: Random,
         clock: Callable[[], float],
         on_bearer_released: Callable[[str, int, BearerReleased], None],
-        on_gateway_lost: Callable[[str], None],
+        on_contexts_lost: Callable[[str, tuple[int, ...], str], None],
+        on_media_stopped: Callable[[str, MediaStopped], None] = lambda _mid, _what: None,
         tap: Tap | None = None,
     ) -> None:
         self._config = config
         self._random = random
         self._clock = clock
         self._on_bearer_released = on_bearer_released
-        self._on_gateway_lost = on_gateway_lost
+        self._on_contexts_lost = on_contexts_lost
+        self._on_media_stopped = on_media_stopped
         self._tap = tap
         self._controller: Controller | None = None
         self._transport: Transport | None = None
@@ -115,6 +125,8 @@ class Gateways:
             heartbeat=config.heartbeat,
             limits=config.limits,
             first_id=self._random.randrange(1, LAST_FIRST_ID),
+            supervision=config.supervision,
+            traits=config.traits,
         )
         for peer in config.restore:
             self._controller.restore(peer, self._clock())
@@ -140,10 +152,12 @@ class Gateways:
         async with asyncio.timeout(timeout):
             await self._is_served.wait()
 
-    async def reserve(self, plan: MediaPlan, realms: Realms | None = None) -> Media:
+    async def reserve(
+        self, plan: MediaPlan, realms: Realms | None = None, urgency: Urgency = Urgency.NORMAL
+    ) -> Media:
         """Both terminations of a new context. Raises GatewayUnavailable or InternalFailure; then nothing stays."""
         controller = self._running()
-        operation = controller.reserve(plan, self._clock(), realms)
+        operation = controller.reserve(plan, self._clock(), realms, urgency)
         future = self._future(operation)
         try:
             done = await future
@@ -180,6 +194,43 @@ class Gateways:
         """What sessions of before own, so that a gateway that comes back keeps it."""
         for each in media:
             self._running().adopt(each)
+
+    def status(self) -> list[GatewayStatus]:
+        """How the gateways are now."""
+        return status_of(self._controller.association, self._clock()) if self._controller is not None else []
+
+    def died(self, mid: str) -> None:
+        """The process of that gateway has ended."""
+        if self._controller is not None:
+            self._controller.died(mid, self._clock())
+            self._pump()
+
+    def drain(self, mid: str, *, drained: bool) -> bool:
+        """Give a gateway no new sessions, or give it some again. False: no gateway of that name ever came."""
+        return self._running().association.drain(mid, drained=drained) is not None
+
+    async def hand_off(self, mid: str, controller: str) -> None:
+        """Send a gateway to the controller of this mId; sessions that it still has are lost. Raises as `configure`."""
+        await self._end_of(self._running().hand_off(mid, controller, self._clock()))
+
+    async def order_registration(self, mid: str) -> None:
+        """A gateway shall register anew and keeps its sessions. Raises as `configure`."""
+        await self._end_of(self._running().order_registration(mid, self._clock()))
+
+    def stand_down(self, successor: str) -> None:
+        """From now on gateways that register are sent to the controller of this mId; "": they may stay."""
+        if self._controller is not None:
+            self._controller.association.successor = successor
+
+    async def send_away(self, successor: str) -> None:
+        """We end: every gateway goes to `successor`, or is told that it has no controller any more (""). Never raises."""
+        if self._controller is None:
+            return
+        controller, now = self._controller, self._clock()
+        mids = [each.mid for each in controller.association if each.is_associated]
+        operations = [
+            controller.hand_off(mid, successor, now) if successor else controller.dismiss(mid, now) for mid in mids]
+        await asyncio.gather(*(self._end_of(each) for each in operations), return_exceptions=True)
 
     def receive(self, data: bytes, peer: Peer) -> None:
         """One message."""
@@ -241,6 +292,8 @@ class Gateways:
                 self._end(event)
             elif isinstance(event, Released):
                 self._on_bearer_released(event.gateway, event.bearer.context, event.bearer)
+            elif isinstance(event, Stopped):
+                self._on_media_stopped(event.gateway, event.media)
             elif isinstance(event, StrangerRefused):
                 log.warning("iq stranger refused", peer=event.peer, mid=event.mid, why=event.error.text)
                 transport.disconnect(event.peer)
@@ -252,7 +305,8 @@ class Gateways:
     def _changed(self, event: AssociationEvent) -> None:
         log.info("gateway " + type(event).__name__.lower(), gateway=event.gateway)
         if isinstance(event, Lost) or (isinstance(event, Restarted) and event.contexts):
-            self._on_gateway_lost(event.gateway)
+            why = event.why if isinstance(event, Lost) else "the gateway started anew"
+            self._on_contexts_lost(event.gateway, event.contexts, why)
         if self.registered:
             self._is_served.set()
         else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pcscf.config.fleet import KnownGateway
 from pcscf.config.model import AccessRealm, Config
 from pcscf.config.policy import MediaPolicy
 from pcscf.config.resolve import resolve
 from pcscf.config.values import Endpoint, NextHop
 from pcscf.h248.transaction import H248Timers
-from pcscf.iq.association import Heartbeat
-from pcscf.iq.controller import Limits as IqLimits
-from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Side, Site
+from pcscf.iq.association import Heartbeat, Traits
+from pcscf.iq.operations import Limits as IqLimits
+from pcscf.iq.supervision import Supervision
+from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reactions, Side, Site
 from pcscf.runtime.embedded import EmbeddedGateway, RestartPolicy, gateway_file, reachable
 from pcscf.runtime.iq import IqConfig
 from pcscf.runtime.net import NetLimits, Socket
@@ -52,6 +54,8 @@ def site(config: Config, bound: Mapping[str, Socket]) -> Site:
             bindings=config.limits.registrations, sessions=config.limits.sessions,
             bindings_per_flow=config.limits.registrations_per_flow),
         addresses=frozenset((each.host, each.port) for each in interfaces.values()),
+        reactions=Reactions(
+            closed=config.gateways.supervision.on_close, silent=config.gateways.supervision.on_media_inactivity),
     )
 
 
@@ -84,15 +88,28 @@ def iq(config: Config) -> IqConfig:
         timers=H248Timers(
             repeat=timers.retransmit, repeat_max=timers.retransmit_max, t_max=timers.t_max, long_timer=timers.long,
             provisional=timers.execution),
-        heartbeat=Heartbeat(beat.interval, beat.lost_after), limits=IqLimits(deadline=config.timers.iq_reply))
+        heartbeat=Heartbeat(beat.interval, beat.lost_after, gateways.supervision.compare, beat.silence),
+        limits=IqLimits(
+            deadline=config.timers.iq_reply, attempt=gateways.attempt, patience=gateways.patience,
+            profiles=frozenset(each.lower() for each in gateways.profiles)),
+        restore=tuple((each.address.host, each.address.port) for each in gateways.known),
+        traits={each.mid.lower(): _traits(each) for each in gateways.known},
+        supervision=Supervision(gateways.supervision.hanging, tuple(sorted(gateways.supervision.media_inactivity.items()))))
 
 
-def embedded(config: Config, iq_address: tuple[str, int], arguments: Sequence[str]) -> EmbeddedGateway:
-    """The gateway that is our child. `iq_address`: where our end of Iq was really bound. `arguments`: see there."""
+def _traits(known: KnownGateway) -> Traits:
+    realms = frozenset(each.lower() for each in known.realms) or None
+    return Traits(weight=known.weight, realms=realms, drains=known.drain)
+
+
+def embedded(
+    config: Config, iq_address: tuple[str, int], arguments: Sequence[str], on_death: Callable[[], None],
+) -> EmbeddedGateway:
+    """The gateway that is our child. `iq_address`: where our end of Iq was really bound. `arguments`, `on_death`: see there."""
     content = gateway_file(config) | {"controllers": [str(Endpoint(reachable(iq_address[0]), iq_address[1]))]}
     settings = config.gateways.embedded
     restart = RestartPolicy(settings.restart_after, settings.restart_after_max)
-    return EmbeddedGateway(content, restart=restart, arguments=arguments)
+    return EmbeddedGateway(content, restart=restart, arguments=arguments, on_death=on_death)
 
 
 def _interface(config: Config, socket: Socket) -> Interface:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping, Sequence
+from typing import TypeAlias
 
 from pcscf.errors import MalformedSdp
 
@@ -18,7 +19,32 @@ MAX_PORT = 65_535
 
 _NONE: tuple[str, ...] = ()
 _CRLF_LINES = re.compile(r"(?>(?:[a-z]=[^\r\n\0]*+\r\n)*)[a-z]=[^\r\n\0]*+")
+_NAME = re.compile(r"(a=[^:\n]*+|[a-z])[^\n]*+\n?")   # of an attribute with its a=, of any other line its letter
+_MAX_KNOWN = 512
+_MAX_KNOWN_CHARACTERS = 1024
 _LINE = re.compile(r"[a-z]=[^\r\n\0]*\r?")
+
+
+_Places: TypeAlias = tuple[Mapping[str, Sequence[int]], Mapping[str, int]]
+"""Indexes of the a= lines by name in lower case, and of the first line of each other type by its letter."""
+
+_known: dict[tuple[str, ...], _Places] = {}
+"""Where lines stand follows from their names, which are the same in all descriptions of one kind. Shared, never changed."""
+
+
+def _learn(names: tuple[str, ...]) -> _Places:
+    places: dict[str, list[int]] = {}
+    fields: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if name[0] == "a":
+            places.setdefault(name[2:].rstrip().lower(), []).append(place)
+        else:
+            fields.setdefault(name, place)
+    if sum(map(len, names)) <= _MAX_KNOWN_CHARACTERS:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        _known[names] = places, fields
+    return places, fields
 
 
 class Section:
@@ -32,30 +58,18 @@ class Section:
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
-        self._places: dict[str, list[int]] | None = None
-        self._fields: dict[str, int] = {}
+        self._places: Mapping[str, Sequence[int]] | None = None
+        self._fields: Mapping[str, int] = {}
 
     @property
     def places(self) -> Mapping[str, Sequence[int]]:
         """Indexes in `lines` of the a= lines, by name in lower case."""
         return self._places if self._places is not None else self._find_places()
 
-    def _find_places(self) -> dict[str, list[int]]:
-        """Read the names of all lines once. Copies share what is found, so it is replaced and never changed."""
-        places: dict[str, list[int]] = {}
-        fields: dict[str, int] = {}
-        for place, line in enumerate(self.lines):
-            letter = line[0]
-            if letter == "a":
-                name = line[2:].partition(":")[0].rstrip().lower()
-                if name in places:
-                    places[name].append(place)
-                else:
-                    places[name] = [place]
-            elif letter not in fields:
-                fields[letter] = place
-        self._places, self._fields = places, fields
-        return places
+    def _find_places(self) -> Mapping[str, Sequence[int]]:
+        names = tuple(_NAME.findall("\n".join(self.lines)))
+        self._places, self._fields = _known.get(names) or _learn(names)
+        return self._places
 
     def has(self, name: str) -> bool:
         """Whether there is an attribute `name` (lower case)."""

@@ -12,6 +12,7 @@ HASH_OCTETS = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-51
 UNSPECIFIED = frozenset({"0.0.0.0", "::", "0:0:0:0:0:0:0:0"})  # noqa: S104 - an address on hold, nothing binds to it
 
 _OCTETS = re.compile(r"(?>(?:[0-9A-Fa-f]{2}:)*)[0-9A-Fa-f]{2}")
+_TLS_ID = re.compile(r"[A-Za-z0-9+/_-]{20,255}")
 _MSRP_URI = re.compile(r"(msrps?)://(?:[^@/\s]*@)?(\[[^\]\s]*\]|[^:/;\s]+)(?::(\d{1,5}))?(.*)", re.IGNORECASE)
 
 
@@ -32,6 +33,12 @@ def connection(sdp: Sdp, section: MediaSection) -> str:
     """The effective a=connection, "new" or "existing"; "": none, or neither (RFC 4145 §5)."""
     value = (effective_values(sdp, section, "connection") or ("",))[0].lower()
     return value if value in {"new", "existing"} else ""
+
+
+def tls_id(sdp: Sdp, section: MediaSection) -> str:
+    """The effective a=tls-id; "": none, or one that is not 20 to 255 of its characters (RFC 8842 §4)."""
+    value = (effective_values(sdp, section, "tls-id") or ("",))[0]
+    return value if _TLS_ID.fullmatch(value) else ""
 
 
 def connection_host(sdp: Sdp, section: MediaSection) -> str | None:

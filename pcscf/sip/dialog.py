@@ -12,7 +12,6 @@ from typing import Any, Final, Self
 from pcscf.errors import MalformedMessage
 from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Message, Request, Response
-from pcscf.sip.uri import Uri
 
 MAX_FORWARDS: Final = 70
 
@@ -21,8 +20,8 @@ TARGET_REFRESH: Final = frozenset({"INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "R
 
 _OUTSIDE_CSEQ: Final = frozenset({"ACK", "CANCEL"})
 
-OwnUri = Callable[[Uri], bool]
-"""Whether a Record-Route URI is the one that this half-call put there."""
+OwnRoute = Callable[[str], bool]
+"""Whether a Record-Route is the one that this half-call put there. May raise MalformedMessage: then it is not."""
 
 
 @dataclass(slots=True)
@@ -103,28 +102,28 @@ class Dialog:
             self.record_route = response.values("Record-Route")
             self.confirmed = is_success
 
-    def bye_towards_caller(self, is_own: OwnUri, reason: str = "") -> Request:
+    def bye_towards_caller(self, is_own: OwnRoute, reason: str = "") -> Request:
         """The callee's BYE, sent from here, without Via. `reason`: value of its Reason field (RFC 3326)."""
         self.callee.cseq += 1
         routes = self.routes_to_caller(is_own)
         return self._request("BYE", self.callee, self.caller, cseq=self.callee.cseq, routes=routes, reason=reason)
 
-    def bye_towards_callee(self, is_own: OwnUri, reason: str = "") -> Request:
+    def bye_towards_callee(self, is_own: OwnRoute, reason: str = "") -> Request:
         """The caller's BYE, sent from here, without Via. `reason`: value of its Reason field (RFC 3326)."""
         self.caller.cseq += 1
         routes = self.routes_to_callee(is_own)
         return self._request("BYE", self.caller, self.callee, cseq=self.caller.cseq, routes=routes, reason=reason)
 
-    def ack_towards_callee(self, is_own: OwnUri, cseq: int) -> Request:
+    def ack_towards_callee(self, is_own: OwnRoute, cseq: int) -> Request:
         """The ACK to a 2xx of INVITE number `cseq` that the caller will not send (RFC 3261 §13.2.2.4), without Via."""
         return self._request("ACK", self.caller, self.callee, cseq=cseq, routes=self.routes_to_callee(is_own))
 
-    def routes_to_callee(self, is_own: OwnUri) -> list[str]:
+    def routes_to_callee(self, is_own: OwnRoute) -> list[str]:
         """The hops between us and the callee, nearest first: Record-Route ahead of ours, turned round."""
         own = [index for index, route in enumerate(self.record_route) if _is_own(route, is_own)]
         return self.record_route[: own[0] if own else None][::-1]
 
-    def routes_to_caller(self, is_own: OwnUri) -> list[str]:
+    def routes_to_caller(self, is_own: OwnRoute) -> list[str]:
         """The hops between us and the caller, nearest first: Record-Route after ours."""
         own = [index for index, route in enumerate(self.record_route) if _is_own(route, is_own)]
         return self.record_route[own[-1] + 1 if own else 0 :]
@@ -165,8 +164,8 @@ def _contact(message: Message) -> str | None:
     return parse_name_addr(contacts[0]).uri if contacts else None
 
 
-def _is_own(route: str, is_own: OwnUri) -> bool:
+def _is_own(route: str, is_own: OwnRoute) -> bool:
     try:
-        return is_own(parse_name_addr(route).uri_parsed)
+        return is_own(route)
     except MalformedMessage:
         return False

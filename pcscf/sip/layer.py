@@ -349,7 +349,7 @@ class TransactionLayer:
     def _push(self, when: float, transaction: Transaction, timer: Input) -> TimerEntry:
         heap = self._heap
         if len(heap) > self._crowded:
-            heap[:] = [entry for entry in heap if _is_armed(entry)]
+            heap[:] = [entry for entry in heap if entry[2].deadline is entry or entry[2].repeat is entry]   # those that are armed
             heapq.heapify(heap)
             self._crowded = max(64, 2 * len(heap))
         entry = (when, next(self._serials), transaction, timer)

@@ -113,6 +113,11 @@ class Message:
             return []
         return [lines[places[0]]] if len(places) == 1 else [lines[place] for place in places]
 
+    def lines_with(self, keys: frozenset[str]) -> list[str]:
+        """The lines whose key is one of these, in the order of the message."""
+        lines = self._lines
+        return [lines[place] for place in self.layout.places_of(keys)]
+
     def get_all(self, name: str) -> list[str]:
         """One value per line, unfolded and trimmed."""
         return list(map(value_of_line, self.lines_of(name)))

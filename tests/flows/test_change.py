@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pcscf.h248.message import ErrorDescriptor
-from pcscf.sip.message import Request, Response
+from pcscf.sip.message import Request, Response, response_to
 from tests.flows.test_msrp_originating import establish, hang_up, story
 from tests.support.flowbed import Bed
 from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
@@ -239,14 +239,46 @@ def test_a_re_invite_can_be_cancelled() -> None:
     story(tale)
 
 
-def test_a_gateway_that_refuses_the_change_leaves_the_session() -> None:
+def test_a_gateway_that_has_no_room_for_another_line_leaves_the_session() -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
         _, answer = await establish(bed, ue)
         bed.gateway.answer = lambda commands: ErrorDescriptor(500, "no") if "Modify" in commands else None
-        ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
+        second = PROTECTED_OFFER[PROTECTED_OFFER.index("m="):].replace("kjh37s", "kjh38s")
+        ue.in_dialog("INVITE", answer, PROTECTED_OFFER + second)
         await bed.ue.expect(500)
         bed.gateway.answer = lambda _commands: None
         assert bed.core.count("INVITE") == 1
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_gateway_that_refuses_what_both_ends_have_agreed_ends_the_session() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
+        invite = await bed.core.expect("INVITE")
+        bed.gateway.answer = lambda commands: ErrorDescriptor(500, "no") if "Modify" in commands else None
+        bed.core.send(answered(invite))
+        await bed.ue.expect(500)
+        ue.answer(await bed.ue.expect("BYE"))
+        bed.core.send(response_to(await bed.core.expect("BYE"), 200))
+
+    story(tale)
+
+
+def test_the_gateway_hears_of_a_change_when_it_is_agreed() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await establish(bed, ue)
+        told = modifies(bed)
+        ue.in_dialog("INVITE", answer, OTHER_CERTIFICATE)
+        invite = await bed.core.expect("INVITE")
+        assert modifies(bed) == told
+        bed.core.send(answered(invite))
+        await bed.ue.expect(200)
+        assert modifies(bed) == told + 1
+        ue.in_dialog("ACK", answer)
+        await bed.core.expect("ACK")
         await hang_up(bed, ue, answer)
 
     story(tale)

@@ -250,7 +250,7 @@ def test_every_way_of_an_offer(place: str, way: Way, medium: Medium, wire: str) 
 
         await ladder.climb(ENDS)
         await play.bed.settle(10)
-        told = [each for each in play.bed.gateway.asked if each not in {("Modify",), ("AuditValue",)}]   # of ROOT
+        told = [each for each in play.bed.gateway.asked if each[0] != "AuditValue" and each != ("Modify",)]   # those are of ROOT
         renewed = medium is BFCP and way.exchanges == 2   # a=connection:new asks for another connection (RFC 4145 §5)
         assert told == [("Add", "Add"), *[("Modify", "Modify")] * (2 if renewed else 1), ("Subtract",)]
 

@@ -129,6 +129,7 @@ def test_a_fax_to_the_ue(answers: str, role: TlsRole) -> None:
         assert "m=image 30000 UDP/TLS/UDPTL t38" in seen
         assert "a=setup:actpass" in seen
         assert "a=3ge2ae:applied" in seen
+        assert len(tls_ids(invite.body)[0]) == 32
         assert [line for line in seen if "fingerprint" in line] == [
             f"a=fingerprint:{FINGERPRINT}", f"a=fingerprint:{RSA_FINGERPRINT}"]
         bed.ue.send(ue_answers(invite, protected(answers, more="")))
@@ -186,6 +187,180 @@ def test_a_new_certificate_makes_a_new_association() -> None:
         assert [one.value for one in after.fingerprints] == [changed]
         assert after.local == before.local
         assert after.association != before.association
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+THEIRS, OTHER = "the-association-of-the-ue", "another-association-of-the-ue"
+
+
+def named(setup: str, tls_id: str, version: int = 1) -> str:
+    return protected(setup, more=f"a=tls-id:{tls_id}\na=3ge2ae:requested").replace("alice 1 1", f"alice 1 {version}")
+
+
+def tls_ids(body: bytes) -> list[str]:
+    return [line.removeprefix("a=tls-id:") for line in body.decode().splitlines() if line.startswith("a=tls-id:")]
+
+
+async def established(bed: Bed, ue: Ue) -> tuple[Request, Response]:
+    """The UE calls: the INVITE as the core got it, the answer as the UE did."""
+    ue.invite(named("actpass", THEIRS))
+    invite = await bed.core.expect("INVITE")
+    assert isinstance(invite, Request)
+    bed.core.send(answered(invite, body=PLAIN))
+    answer = await bed.ue.expect(200)
+    ue.in_dialog("ACK", answer)
+    await bed.core.expect("ACK")
+    return invite, answer
+
+
+async def offered_again(bed: Bed, ue: Ue, answer: Response, body: str, back: str = PLAIN) -> Response:
+    ue.in_dialog("INVITE", answer, body)
+    invite = await bed.core.expect("INVITE")
+    assert not tls_ids(invite.body)
+    bed.core.send(answered(invite, body=back))
+    again = await bed.ue.expect(200)
+    ue.in_dialog("ACK", answer)
+    await bed.core.expect("ACK")
+    return again
+
+
+def test_the_answer_names_our_end_of_the_association_and_a_refresh_keeps_it() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        invite, answer = await established(bed, ue)
+        assert not tls_ids(invite.body)
+        (ours,) = tls_ids(answer.body)
+        assert len(ours) == 32
+        before, _ = legs(bed)
+        assert before.tls_ids == (ours, THEIRS)
+        asked = len(bed.gateway.asked)
+        again = await offered_again(bed, ue, answer, named("actpass", THEIRS))
+        assert again.body == answer.body
+        assert len(bed.gateway.asked) == asked
+        assert legs(bed)[0] == before
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_another_name_makes_another_association() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await established(bed, ue)
+        (ours,) = tls_ids(answer.body)
+        before, core = legs(bed)
+        again = await offered_again(bed, ue, answer, named("actpass", OTHER, 2))
+        (anew,) = tls_ids(again.body)
+        assert anew != ours
+        after, core_after = legs(bed)
+        assert after.tls_ids == (anew, OTHER)
+        assert (after.local, core_after) == (before.local, core)
+        assert after.association != before.association
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_refused_change_leaves_the_association() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        _, answer = await established(bed, ue)
+        (ours,) = tls_ids(answer.body)
+        before = legs(bed)
+        asked = len(bed.gateway.asked)
+        ue.in_dialog("INVITE", answer, named("actpass", OTHER, 2))
+        bed.core.send(answered(await bed.core.expect("INVITE"), 488, body=""))
+        await bed.ue.expect(488)
+        await bed.core.expect("ACK")
+        await bed.settle(1)
+        assert (legs(bed), len(bed.gateway.asked)) == (before, asked)
+        again = await offered_again(bed, ue, answer, named("actpass", THEIRS, 3))
+        assert tls_ids(again.body) == [ours]
+        assert (legs(bed), len(bed.gateway.asked)) == (before, asked)
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+@pytest.mark.parametrize("answers", [THEIRS, OTHER])
+def test_a_further_offer_of_the_core_wants_to_keep_the_association(answers: str) -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        first, answer = await established(bed, ue)
+        before, _ = legs(bed)
+        bed.core.send(from_far(first, "INVITE", 1, body=PLAIN.replace("7100", "7200"), more=CONTACT))
+        invite = await bed.ue.expect("INVITE")
+        assert tls_ids(invite.body) == tls_ids(answer.body)
+        assert "a=setup:actpass" in invite.body.decode().splitlines()
+        ue.answer(invite, 200, named("active", answers))
+        done = await bed.core.expect(200)
+        assert not tls_ids(done.body)
+        bed.core.send(from_far(first, "ACK", 1))
+        await bed.ue.expect("ACK")
+        after, core = legs(bed)
+        assert core.remote == ("198.51.100.50", 7200)
+        assert (after.association == before.association) == (answers == THEIRS)
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+def test_a_ue_that_names_no_association_is_told_no_name() -> None:
+    async def tale(bed: Bed, ue: Ue) -> None:
+        ue.invite(protected("actpass"))
+        bed.core.send(answered(await bed.core.expect("INVITE"), body=PLAIN))
+        answer = await bed.ue.expect(200)
+        assert not tls_ids(answer.body)
+        ue.in_dialog("ACK", answer)
+        await bed.core.expect("ACK")
+        before, _ = legs(bed)
+        again = await offered_again(bed, ue, answer, protected("actpass"))
+        assert not tls_ids(again.body)
+        assert legs(bed)[0] == before
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+SECOND = T38.replace("a=T38FaxVersion:0", "m=image {} {} t38\n    a=T38FaxVersion:0").strip()
+
+
+def test_a_line_that_was_closed_and_opens_again_has_another_association() -> None:
+    """Nothing else in its SDP has changed; the other line of the session lives on."""
+
+    def two(tls_id: str, port: int, version: int) -> str:
+        second = SECOND.format(port, "UDP/TLS/UDPTL")
+        return named("actpass", tls_id, version) + crlf(f"""
+            {second}
+            a=setup:actpass
+            a=fingerprint:sha-256 {UE_FINGERPRINT}
+            a=tls-id:the-association-of-the-second
+            a=3ge2ae:requested""")
+
+    def answer_to(port: int) -> str:
+        return PLAIN + crlf(SECOND.format(port, "udptl"))
+
+    async def tale(bed: Bed, ue: Ue) -> None:
+        ue.invite(two(THEIRS, 6300, 1))
+        bed.core.send(answered(await bed.core.expect("INVITE"), body=answer_to(7300)))
+        answer = await bed.ue.expect(200)
+        ue.in_dialog("ACK", answer)
+        await bed.core.expect("ACK")
+
+        def access() -> dict[int, LegPlan]:
+            [context] = bed.gateway.table.contexts.values()
+            return {leg.stream: plan for leg, plan in bed.gateway.table._plans[context.id].items() if plan.secure}
+
+        before = access()
+        await offered_again(bed, ue, answer, two(THEIRS, 0, 2), answer_to(0))
+        closed = access()
+        assert closed[1] == before[1]
+        assert (closed[2].remote, closed[2].receives, closed[2].sends) == (None, False, False)
+        again = await offered_again(bed, ue, answer, two(THEIRS, 6300, 3), answer_to(7300))
+        after = access()
+        assert after[1] == before[1]
+        assert (after[2].remote, after[2].local, after[2].complete) == (before[2].remote, before[2].local, True)
+        assert after[2].association != before[2].association
+        assert tls_ids(again.body)[0] == tls_ids(answer.body)[0]
+        assert tls_ids(again.body)[1] != tls_ids(answer.body)[1]
         await hang_up(bed, ue, answer)
 
     story(tale)
@@ -254,6 +429,18 @@ def test_a_voice_call_that_turns_into_a_fax_and_back() -> None:
         await bed.settle()
         assert [(each.rtp, each.receives) for each in legs(bed)] == [(True, True)] * 2
         assert [each.receives for each in legs(bed, rtp=False)] == [False] * 2
+        ended, _ = legs(bed, rtp=False)
+        assert (ended.remote, ended.association != access.association) == (None, True)   # the UE gets its close_notify
+
+        bed.core.send(from_far(invite, "INVITE", 2, body=PLAIN.replace("bob 1 1", "bob 1 4"), more=CONTACT))
+        anew = await bed.ue.expect("INVITE")
+        assert tls_ids(anew.body) != tls_ids(again.body)
+        ue.answer(anew, 200, protected("active", more=""))
+        await bed.core.expect(200)
+        bed.core.send(from_far(invite, "ACK", 2))
+        await bed.ue.expect("ACK")
+        second, _ = legs(bed, rtp=False)
+        assert (second.complete, second.local, second.tls_ids != access.tls_ids) == (True, access.local, True)
         await hang_up(bed, ue, answer)
 
     story(tale)

@@ -13,7 +13,7 @@ from tests.support.plays import Play
 
 ALL = ("from-ue", "to-ue", "between-ues")
 RESERVE, CONFIGURE, RELEASE = ("Add", "Add"), ("Modify", "Modify"), ("Subtract",)
-WATCH = ("Modify",)   # once, at registration of the gateway
+AT_REGISTRATION = [("AuditValue", "AuditCapability"), ("Modify",)]   # what it can do, and what it shall watch
 BODIES: dict[str, Body] = {
     "here": PLAIN_ANSWER,
     "there": PLAIN_ANSWER.replace("40100", "40200"),
@@ -76,10 +76,10 @@ def test_each_answer_of_a_fork_costs_one_transaction_and_the_2xx_selects() -> No
             serves 40100
             caller: ACK
             """)
-        assert play.bed.gateway.asked == [WATCH, RESERVE, CONFIGURE, CONFIGURE, CONFIGURE]
+        assert play.bed.gateway.asked == [*AT_REGISTRATION, RESERVE, CONFIGURE, CONFIGURE, CONFIGURE]
         await ladder.climb(ENDS)
         await play.bed.settle(1)
-        assert play.bed.gateway.asked[5:] == [RELEASE]
+        assert play.bed.gateway.asked[6:] == [RELEASE]
 
     run(story, "from-ue")
 
@@ -97,7 +97,7 @@ def test_the_2xx_of_the_fork_that_is_served_costs_nothing() -> None:
             serves 40200
             caller: ACK
             """)
-        assert play.bed.gateway.asked == [WATCH, RESERVE, CONFIGURE, CONFIGURE]
+        assert play.bed.gateway.asked == [*AT_REGISTRATION, RESERVE, CONFIGURE, CONFIGURE]
         await ladder.climb(ENDS)
 
     run(story, "from-ue")
@@ -318,6 +318,6 @@ def test_where_the_gateway_has_no_part_every_2xx_passes(place: str) -> None:
             caller: BYE
             callee: 200 BYE
             """)
-        assert play.bed.gateway.asked == [WATCH]
+        assert play.bed.gateway.asked == AT_REGISTRATION
 
     run(story, place, policy=MediaPolicy(anchor_plain=False))

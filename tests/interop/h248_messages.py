@@ -258,6 +258,26 @@ MESSAGES: dict[str, Message] = {
         ),
     ),
     "stop all signals and events": request(16, 77, command(CommandName.MODIFY, "ip/1/1/1002", Events())),
+    "reserve for voice behind a NAT": request(
+        19,
+        CHOOSE,
+        command(
+            CommandName.ADD,
+            "ip/1/$/$",
+            Media((
+                Stream(
+                    1,
+                    LocalControl(Mode.SEND_RECEIVE, properties=(
+                        parameter("ipdc/realm", "access", quoted=True), parameter("gm/saf", "ON"),
+                        Property("gm/sam", Value(("[203.0.113.99]", "[2001:db8::9]"), form="and", quoted=True)),
+                    )),
+                    sdp("$", "$", "RTP/AVP", "a=rtcp-mux", media="audio").replace("IP6", "IP4"),
+                    sdp("192.0.2.9", "4000", "RTP/AVP", "a=rtcp:4009 IN IP4 192.0.2.9", "a=rtcp-mux", media="audio"),
+                ),
+            )),
+            Signals((Event("ipnapt/latch", (parameter("Stream", "1"), parameter("napt", "LATCH"))),)),
+        ),
+    ),
     "release": request(17, 77, Command(CommandName.SUBTRACT, ("*",), (Audit(),), wildcard_response=True)),
     "release reply": reply(17, 77, command(CommandName.SUBTRACT, "*")),
     "release two": request(

@@ -56,13 +56,15 @@ class Controller:
         self.lines: list[str] = []
 
     async def open(self, beams: Path, folder: Path, encoding: str) -> None:
-        port = free_port()
-        await self._start("erl", "-noshell", "-pa", str(beams), "-run", "megaco_controller", "main", str(port), encoding)
+        port, transport = free_port(), transport_of(encoding)
+        main = ("megaco_controller", "main", str(port), encoding.partition(" ")[0], transport)
+        await self._start("erl", "-noshell", "-pa", str(beams), "-run", *main)
         await self.expect("open")
         file = folder / "gateway.json"
         place = {"addresses": ["127.0.0.1"], "ports": "36000-39999"}
         file.write_text(json.dumps({
-            "mid": "[127.0.0.1]:2955", "iq": {"address": "127.0.0.1", "port": 0}, "controllers": [f"127.0.0.1:{port}"],
+            "mid": "[127.0.0.1]:2955", "iq": {"address": "127.0.0.1", "port": 0, "transport": transport},
+            "controllers": [f"127.0.0.1:{port}"],
             "realms": {"access": place, "core": place}, "registration": {"wait": 0.05},
             "limits": {"contexts": 1},
         }))
@@ -103,10 +105,19 @@ class Controller:
 
     async def call(self, body: str) -> TransactionReply:
         """The reply to the request with this body."""
-        self.command("call " + b64encode(f"MEGACO/2 [127.0.0.1]:1\nTransaction=1{{{body}}}".encode()).decode())
-        [reply] = decode_untrusted(b64decode(await self.expect("reply"))).transactions
-        assert isinstance(reply, TransactionReply)
+        [reply] = await self.calls(body)
         return reply
+
+    async def calls(self, *bodies: str) -> list[TransactionReply]:
+        """The replies to requests that go out in one message."""
+        requests = "".join(f"Transaction={number}{{{body}}}" for number, body in enumerate(bodies, 1))
+        self.command("call " + b64encode(f"MEGACO/2 [127.0.0.1]:1\n{requests}".encode()).decode())
+        replies = []
+        for _ in bodies:
+            [reply] = decode_untrusted(b64decode(await self.expect("reply"))).transactions
+            assert isinstance(reply, TransactionReply)
+            replies.append(reply)
+        return replies
 
     async def error(self, body: str) -> int:
         """The code that this request is refused with, at whatever level."""
@@ -129,10 +140,14 @@ class Controller:
                 await process.wait()
 
 
-@pytest.fixture(scope="module", params=["compact", "pretty"])
+@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP"])
 def encoding(request: pytest.FixtureRequest) -> str:
-    """How Erlang writes; our gateway writes compact."""
+    """How Erlang writes, and over UDP unless it is said; our gateway writes compact."""
     return str(request.param)
+
+
+def transport_of(encoding: str) -> str:
+    return "tcp" if "TCP" in encoding else "udp"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -215,6 +230,30 @@ async def test_refusals(erlang: Controller, encoding: str) -> None:
         assert await erlang.error(reservation()) == 412, "it is full"
     async with session(erlang):
         pass   # there is room again
+
+
+@pytest.mark.interop("megaco", "as controller of our gateway: optional commands, wildcarded responses, wildcards; {encoding}")
+async def test_optional_commands_and_wildcards(erlang: Controller, encoding: str) -> None:
+    reply = await erlang.call(reservation())
+    [action] = reply.actions
+    nowhere = modify("ip/9/9/9", mode="Inactive")
+    whole = modify("*", mode="Inactive")
+    reply = await erlang.call(f"Context={action.context}{{O-{nowhere},{whole},AuditValue=ip/*/*/*{{Audit{{}}}}}}")
+    [reply_action] = reply.actions
+    assert [command.error and command.error.code for command in reply_action.commands] == [430, None, None, None, None]
+    assert {command.termination for command in reply_action.commands[1:]} == {each.termination for each in action.commands}
+    reply = await erlang.call(f"Context={action.context}{{{nowhere},{whole}}}")
+    assert [command.error and command.error.code for command in reply.actions[0].commands] == [430], "not optional: it ends there"
+    reply = await erlang.call(f"Context={action.context}{{W-Subtract=*{{Audit{{}}}}}}")
+    [command] = reply.actions[0].commands
+    assert (command.name, command.termination, command.descriptors) == (CommandName.SUBTRACT, "*", ())
+
+
+@pytest.mark.interop("megaco", "as controller of our gateway: several transactions in one message; {encoding}")
+async def test_several_transactions_in_one_message(erlang: Controller, encoding: str) -> None:
+    root = "Context=-{AuditValue=ROOT{Audit{Packages}}}"
+    replies = await erlang.calls(root, "Context=77{Subtract=*}", root)
+    assert [reply.actions[0].error and reply.actions[0].error.code for reply in replies] == [None, 411, None]
 
 
 @pytest.mark.interop("megaco", "as controller of our gateway: reply to Notify after TransactionPending, confirmed; {encoding}")

@@ -15,15 +15,19 @@ from random import Random
 import pytest
 import pytest_asyncio
 
+from pcscf.config.policy import MediaPolicy
 from pcscf.errors import GatewayUnavailable, InternalFailure
-from pcscf.h248 import transaction
+from pcscf.h248 import agenda
 from pcscf.h248.codec import decode_untrusted, encode_pretty
 from pcscf.h248.message import TransactionPending
 from pcscf.iq.association import Heartbeat
 from pcscf.iq.notifications import BearerReleased
+from pcscf.mediasec.model import Agreed, Direction, Origin
+from pcscf.mediasec.plan import decide, settle
 from pcscf.runtime.iq import Gateways, IqConfig
+from pcscf.transport.model import Kind
 from tests.support.peers import require_peer
-from tests.unit.iq.plans import BFCP_TLS, answered_by_core, answered_by_ue, from_core, from_ue, protection
+from tests.unit.iq.plans import BFCP_TLS, answered_by_core, answered_by_ue, from_core, from_ue, protection, sdp
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -43,25 +47,28 @@ def beams(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Peer:
     """The Erlang gateway, and the controller that it registers with. `heard`: what it sent."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str) -> None:
+        self.encoding = encoding
+        self.transport: Kind = "tcp" if "TCP" in encoding else "udp"
         self.heard: list[bytes] = []
         self.broken: asyncio.Queue[tuple[str, int, BearerReleased]] = asyncio.Queue()
         self.lost: list[str] = []
         self.gateways = Gateways(
-            IqConfig(("127.0.0.1", 0), lambda mid, _: mid == MID, heartbeat=Heartbeat(0.5, 3)),
+            IqConfig(("127.0.0.1", 0), lambda mid, _: mid == MID, heartbeat=Heartbeat(0.5, 3), kinds=(self.transport,)),
             random=Random(7),
             clock=asyncio.get_running_loop().time,
             on_bearer_released=lambda *told: self.broken.put_nowait(told),
-            on_gateway_lost=self.lost.append,
+            on_contexts_lost=lambda mid, _contexts, _why: self.lost.append(mid),
             tap=lambda direction, wire, _: self.heard.append(wire) if direction == "in" else None,
         )
         self.lines: list[str] = []
 
-    async def open(self, beams: Path, encoding: str) -> None:
+    async def open(self, beams: Path) -> None:
         await self.gateways.start()
         port = str(self.gateways.address[1])
         self.process = await asyncio.create_subprocess_exec(
-            *("erl", "-noshell", "-pa", beams, "-run", "megaco_gateway", "main", port, encoding),
+            *("erl", "-noshell", "-pa", beams, "-run", "megaco_gateway", "main", port),
+            *(self.encoding.partition(" ")[0], self.transport),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
         )
@@ -95,15 +102,15 @@ class Peer:
 
 @asynccontextmanager
 async def peer(beams: Path, encoding: str = "compact") -> AsyncIterator[Peer]:
-    made = Peer()
-    await made.open(beams, encoding)
+    made = Peer(encoding)
+    await made.open(beams)
     try:
         yield made
     finally:
         await made.close()
 
 
-@pytest.fixture(scope="module", params=["compact", "pretty"])
+@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP"])
 def encoding(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -112,8 +119,8 @@ def encoding(request: pytest.FixtureRequest) -> str:
 async def erlang(beams: Path, encoding: str) -> AsyncIterator[Peer]:
     """Both sides write alike. Ours is compact outside of tests, so its writer is exchanged."""
     with pytest.MonkeyPatch.context() as patch:
-        if encoding == "pretty":
-            patch.setattr(transaction, "encode_compact", encode_pretty)
+        if encoding.startswith("pretty"):
+            patch.setattr(agenda, "encode_compact", encode_pretty)
         async with peer(beams, encoding) as made:
             yield made
 
@@ -133,6 +140,20 @@ async def test_a_session_offered_by_the_ue(erlang: Peer, encoding: str) -> None:
     await erlang.gateways.release(settled)
     await erlang.expect(*[f"add {context}"] * 2, *[f"modify {context}"] * 2, f"subtract {context}")
     assert await erlang.gateways.audit() == []
+
+
+@pytest.mark.interop("megaco", "as gateway of our controller: RTP with filter and latching; {encoding}")
+async def test_a_voice_call_of_a_ue_behind_a_nat(erlang: Peer, encoding: str) -> None:
+    origin = Origin("2001:db8::99", behind_nat=True)
+    lines = "m=audio 4000 RTP/AVP 0\na=rtcp:4009 IN IP4 203.0.113.8\na=rtcp-mux\n", "m=video 4002 UDP/TLS/RTP/SAVPF 97\n"
+    plan = decide(MediaPolicy(), Agreed(), sdp("203.0.113.9", *lines), Direction.OFFER_FROM_UE, origin=origin)
+    media = await erlang.gateways.reserve(plan)
+    assert set(media.access) == set(media.core) == {0, 1}
+    assert media.latched[0] == (("203.0.113.9", 4000), ("2001:db8::99", "203.0.113.9", "203.0.113.8"))
+    settled = await erlang.gateways.configure(media, settle(plan, sdp("198.51.100.9", lines[0], "m=video 0 RTP/AVP 97\n")))
+    assert settled.access == media.access
+    await erlang.gateways.release(settled)
+    await erlang.expect(*[f"add {media.context}"] * 2, *[f"modify {media.context}"] * 2, f"subtract {media.context}")
 
 
 @pytest.mark.interop("megaco", "as gateway of our controller: Notify of a broken TLS session; {encoding}")

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
+from pcscf.mediasec.datagrams import is_rtp
 from pcscf.mediasec.explain import Explanation, explain
 from pcscf.mediasec.model import LIVE, Agreed, Direction, LinePlan, Mode
 from pcscf.sdp.lines import Sdp, parse_sdp_untrusted
@@ -106,15 +107,17 @@ def owned(line: LinePlan, *, pushed: bool) -> set[str]:
     names = {"3ge2ae"} | (PROTECTION if pushed else set())
     ours = line.medium is not None
     if line.gateway:
-        names |= {"port", "connection"} | ICE
+        names |= {"port", "connection", "rtcp"} | ICE
+        if line.core is not None and is_rtp(line.core) and not line.core.rtcp_mux:
+            names |= {"rtcpMux"}   # an answer that agrees to what nobody offered
         if line.mapped:
             names |= {"protocol", "crypto", "connectionType"} | PROTECTION | CAPABILITIES
         if line.mode is Mode.PLAIN and ours:
             names |= PROTECTION
         if line.path_mode in {"sessmatch", "aware"}:
-            names |= {"path", "msrp-cema"}
-    elif ours and line.mode not in LIVE:
-        names |= {"port", "protocol"} | PROTECTION
+            names |= {"path", "msrp-cema"} | (CAPABILITIES if line.path_mode == "aware" else set())
+    elif line.mode not in LIVE and (ours or line.mode is Mode.RELEASED):
+        names |= {"port", "protocol"} | (PROTECTION if ours else set())
     elif ours and line.mode is Mode.PLAIN:
         names |= PROTECTION
     return names
@@ -144,8 +147,10 @@ def agree(explanation: Explanation, source: Sdp) -> None:
     assert len(after["media"]) == len(lines)
     for line, old, new in zip(lines, before["media"], after["media"], strict=False):
         names = owned(line, pushed=pushed)
-        # An answer of another kind: the offered line stands there, closed. sdp-transform cannot read m=video 51372/2.
-        if line.mode not in LIVE and line.medium is not None and new["port"] == 0 and new["type"] != old.get("type"):
+        # An answer of another kind, or one that we do not take: the offered line stands there, closed. sdp-transform cannot
+        # read m=video 51372/2.
+        not_taken = new.get("type") != old.get("type") or (explanation.is_answer and old.get("port") != 0)
+        if line.mode not in LIVE and new.get("port") == 0 and not_taken:
             continue
         assert rest(new, names) == rest(old, names), (line.mode, line.rule)
 

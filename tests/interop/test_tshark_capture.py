@@ -44,6 +44,10 @@ class Demo(NamedTuple):
         ports = {(_port(event.local), proto.lower()) for node, proto in media for event in self.events(node, proto)}
         return [*(f"udp.port=={port},megaco" for port in iq), *(f"tcp.port=={port},{proto}" for port, proto in ports)]
 
+    def media_ports(self, node: str, proto: str) -> frozenset[int]:
+        """Both ends of the media that a far end told of."""
+        return frozenset(_port(address) for event in self.events(node, proto) for address in (event.local, event.peer))
+
     def ports(self) -> set[int]:
         """Every port that took part."""
         nodes = [path.stem for path in self.folder.glob("*.jsonl")]
@@ -96,7 +100,7 @@ def _methods(frames: list[Frame]) -> set[str]:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.interop("tshark", "capture of a whole demo: SIP, Iq, MSRP, BFCP and end-to-end TLS dissected, nothing malformed")
+@pytest.mark.interop("tshark", "capture of a whole demo: SIP, Iq, MSRP, BFCP, T.38, TLS and DTLS dissected, nothing malformed")
 async def test_the_capture_of_a_whole_demo(demo: Demo) -> None:
     frames = dissect(demo.capture, demo.decode_as())
     assert list(malformed(frames)) == []
@@ -108,6 +112,13 @@ async def test_the_capture_of_a_whole_demo(demo: Demo) -> None:
     assert {frame.msrp for frame in frames} >= {"SEND"}
     assert all("data" not in frame.layers for frame in frames), "tshark knows what each frame is"
     assert layers["tls"], "what the ends protect themselves is there as records"
+    fax = [frame for frame in frames if "t38" in frame.layers]
+    assert {frame.ports for frame in fax} == {demo.media_ports("trent", "T.38")}, "in the clear, towards the core alone"
+    assert any("t30" in frame.layers for frame in fax)
+    unread = {demo.media_ports(node, "DTLS") for node in ("victor", "wendy")}
+    assert {frame.ports for frame in frames if "dtls" in frame.layers} == unread
+    sybil, = {_port(event.local) for event in demo.events("sybil", "T.38")}
+    assert not _of(frames, {sybil}), "of what DTLS carries to a UE, nothing"
     segments = [frame for frame in frames if "tcp" in frame.layers]
     known = {"tcp", "sip", "msrp", "bfcp", "tls"}
     assert known >= {frame.layers[2:4][-1] for frame in segments if "retransmission" not in frame.notes}
@@ -115,7 +126,7 @@ async def test_the_capture_of_a_whole_demo(demo: Demo) -> None:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.interop("tshark", "loopback device during a demo: TLS towards UEs, MSRP to the core, SIP, Iq; nothing malformed")
+@pytest.mark.interop("tshark", "loopback device during a demo: TLS, DTLS towards UEs, MSRP, T.38 to the core; nothing malformed")
 async def test_the_device_during_a_whole_demo(demo: Demo) -> None:
     if isinstance(demo.live, str):
         pytest.skip(f"no capture of the loopback device: {demo.live}")
@@ -128,6 +139,10 @@ async def test_the_device_during_a_whole_demo(demo: Demo) -> None:
     secure, clear = _of(frames, access), [frame for frame in frames if not frame.ports & access]
     assert any("1" in frame.tls for frame in secure), "ClientHello"
     assert not any("msrp" in frame.layers for frame in secure)
+    faxing = _of(frames, {_port(event.local) for event in demo.events("pcscf", "DTLS")})
+    assert {frame.layers[-1] for frame in faxing} >= {"dtls"}
+    assert all("dtls" in frame.layers for frame in faxing)
+    assert any("t38" in frame.layers for frame in clear)
     assert any(frame.msrp == "SEND" for frame in clear)
     assert sum("megaco" in frame.layers for frame in clear) >= len(demo.events("pcscf", "Iq"))
     assert _methods(clear) >= METHODS

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ UE_PRINT = str(UE.fingerprint("sha-256"))
 NOWHERE = ("127.0.0.1", 9)
 SLOW = GatewayTimers(tls_handshake=5.0, linger=0.3, registration_wait=0.0, registration_retry=0.05, graceful_stop=0.5)
 
+CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
 RFC_7345 = ("ECDHE-RSA-AES128-GCM-SHA256", "DHE-RSA-AES128-GCM-SHA256")
 
 
@@ -110,14 +113,16 @@ async def test_each_suite(suite: str, tmp_path: Path) -> None:
         access_side, core_side = await reserve(gateway, far)
         async with openssl(*client(access_side, "-cipher", suite, *files(UE, tmp_path))) as run:
             await echoed(run, far, core_side)
-        assert (await gateway.until("tls-established")).facts["cipher"] == suite
-        shown = re.search(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", run.printed, re.DOTALL)
+        established = await gateway.until("tls-established")
+        assert established.facts["cipher"] == suite
+        shown = CERTIFICATE.search(run.printed)
         assert shown is not None
         pem = tmp_path / "shown.pem"
         pem.write_bytes(shown[0])
         async with openssl("x509", "-in", str(pem), "-noout", "-fingerprint", "-sha256") as seen:
             fingerprint = (await seen.end()).decode().strip().partition("=")[2]
         assert f"a=fingerprint:sha-256 {fingerprint}" in access_side.sdp.splitlines()
+        assert established.facts["own"] == f"sha-256 {fingerprint}"
 
 
 @pytest.mark.interop("openssl", "gateway as DTLS server: wrong certificate, alert bad_certificate, no octet passes")
@@ -208,13 +213,15 @@ async def test_the_peer_closes(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def s_server(folder: Path, identity: Identity | None, *more: str) -> AsyncIterator[tuple[OpenSsl, int]]:
+async def s_server(
+    folder: Path, identity: Identity | None, *more: str, version: str = "-dtls1_2"
+) -> AsyncIterator[tuple[OpenSsl, int]]:
     """`openssl s_server` that asks for a certificate and lives as long as its stdin."""
     shown = files(identity, folder) if identity is not None else ["-nocert"]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    async with openssl("s_server", "-dtls1_2", "-listen", "-accept", f"127.0.0.1:{port}", "-Verify", "1", *shown, *more) as run:
+    async with openssl("s_server", version, "-listen", "-accept", f"127.0.0.1:{port}", "-Verify", "1", *shown, *more) as run:
         await run.until(b"ACCEPT")
         yield run, port
 
@@ -232,6 +239,11 @@ async def test_the_gateway_as_client(suite: str, tmp_path: Path) -> None:
             gateway, far, peer=("127.0.0.1", port), fingerprints=[str(identity.fingerprint("sha-256"))], signals=CLIENT)
         established = await gateway.until("tls-established")
         assert established.facts["cipher"] == (suite or "ECDHE-ECDSA-AES128-GCM-SHA256")
+        await run.until(b"-----END CERTIFICATE-----\n")
+        shown = CERTIFICATE.search(run.printed)
+        assert shown is not None
+        octets = ssl.PEM_cert_to_DER_cert(shown[0].decode())
+        assert established.facts["own"].replace(":", "").lower() == f"sha-256 {hashlib.sha256(octets).hexdigest()}"
         await echoed(run, far, core_side)
         assert b"Client certificate" in run.printed
 

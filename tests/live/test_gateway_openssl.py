@@ -136,6 +136,35 @@ async def test_a_wrong_certificate_gets_the_alert_bad_certificate(version: str, 
         writer.close()
 
 
+@pytest.mark.parametrize(
+    ("stated", "passes"),
+    [
+        ([(STRANGER, "sha-256"), (UE, "sha-256")], True),     # one line for each of its certificates: any may be the one
+        ([(UE, "sha-256"), (UE, "sha-512")], True),
+        ([(STRANGER, "sha-256"), (UE, "sha-512")], True),     # the strongest hash decides, and it alone
+        ([(UE, "sha-256"), (STRANGER, "sha-512")], False),
+        ([(UE, "sha-1"), (STRANGER, "sha-256")], False),
+    ],
+)
+async def test_several_fingerprints(stated: list[tuple[Identity, str]], passes: bool, tmp_path: Path) -> None:
+    """RFC 8122 §5: several certificates, several hashes."""
+    prints = [str(identity.fingerprint(name)) for identity, name in stated]
+    async with bench() as gateway:
+        access_side, core_side = await gateway.open(
+            add("access", ours="passive", theirs="active", fingerprints=prints, secure=True),
+            add("core", ours="passive", theirs="active"),
+        )
+        reader, writer = await asyncio.open_connection(*core_side.address)
+        async with openssl(*client(access_side, "-tls1_2", *files(UE, tmp_path))) as run:
+            run.say(b"from the ue\n")
+            if passes:
+                async with asyncio.timeout(5):
+                    assert await reader.readline() == b"from the ue\n"
+            else:
+                assert b"alert bad certificate" in await run.end()
+        writer.close()
+
+
 @pytest.mark.interop("openssl", "gateway with TLS on both sides, as server and as client: data both ways, each peer compared")
 @pytest.mark.parametrize("stranger", ["", "access", "core"])
 async def test_tls_on_both_sides(stranger: str, tmp_path: Path) -> None:

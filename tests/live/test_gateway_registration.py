@@ -327,3 +327,16 @@ async def test_a_gateway_needs_a_controller_and_a_realm() -> None:
             Gateway(replace(config(iq), realms=()))
 
 
+
+
+async def test_limits_that_are_set_on_root_hold_from_then_on() -> None:
+    async with bench() as site:
+        reply = await site.ask("Context=-{Modify=ROOT{Media{TerminationState{root/MGCOriginatedPendingLimit=none}}}}")
+        assert [command.error and command.error.code for command in reply.actions[0].commands] == [449]
+        limit = "Media{TerminationState{root/MGCOriginatedPendingLimit=1}}"
+        reply = await site.ask(f"Context=-{{Modify=ROOT{{{limit},Events=1{{it/ito{{mit=5}}}}}}}}")
+        assert reply.actions[0].commands[0].error is None
+        site.iq.answer = lambda request: f"Pending={request.id}{{}}Pending={request.id}{{}}"
+        async with asyncio.timeout(5):
+            while site.gateway.registered.is_set():   # its question stays pending once too often: it looks for a controller anew
+                await asyncio.sleep(0.01)

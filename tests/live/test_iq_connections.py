@@ -64,7 +64,7 @@ async def controller(kinds: tuple[Kind, ...], tls: TlsFiles | None = None, *, po
         random=Random(7),
         clock=asyncio.get_running_loop().time,
         on_bearer_released=lambda *_: None,
-        on_gateway_lost=lost.append,
+        on_contexts_lost=lambda mid, _contexts, _why: lost.append(mid),
         tap=lambda direction, wire, peer: heard.append((wire, peer)) if direction == "in" else None,
     )
     await gateways.start()

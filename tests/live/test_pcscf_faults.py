@@ -23,8 +23,9 @@ async def around() -> AsyncIterator[Stage]:
 
 
 async def test_the_gateway_is_killed(tmp_path: Path, around: Stage) -> None:
-    """Both parties are told, a new gateway takes the place of the old one, and the next session works."""
-    async with pcscf(tmp_path / "run", around.core.address) as running:
+    """Both parties are told at once, the next session waits for the gateway that takes the place of the old one, and works."""
+    settings = ("gateways.embedded.restart_after=1.5", "gateways.patience=20")
+    async with pcscf(tmp_path / "run", around.core.address, *settings) as running:
         party = await around.new_party(Manners(reply=REPLY))
         ue = await around.new_ue(running.listeners["gm-tls"])
         call = await converse(ue, party, "before")
@@ -35,10 +36,10 @@ async def test_the_gateway_is_killed(tmp_path: Path, around: Stage) -> None:
         for each in (call, party.ended[0]):
             assert each.ended_by == "peer"
             assert "cause=503" in each.reason
+        assert running.log.count("gateway started") == 1, "nobody waited for the next one to tell"
 
-        await until(running.has_gateway)
-        assert running.gateway() != killed
         again = await converse(ue, party, "after")
+        assert running.gateway() != killed
         await within(again.hang_up(), "the answer to BYE")
         await running.nothing_left()
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
+from pcscf.mediasec.datagrams import is_rtp
 from pcscf.mediasec.explain import ACCESS_ADDRESS, CORE_ADDRESS, FINGERPRINT, Explanation, explain
 from pcscf.mediasec.model import Agreed, Direction, LinePlan, Mode
 from pcscf.sdp.lines import MediaSection, Sdp, parse_sdp_untrusted
@@ -53,7 +54,7 @@ KNOBS = st.builds(
     aware=st.booleans(),
     core=st.sampled_from(["plain", "tls"]),
 )
-POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS, st.booleans(), st.booleans())
+POLICIES = st.builds(MediaPolicy, KNOBS, KNOBS, KNOBS, st.booleans(), st.booleans(), st.booleans())
 AGREED = st.builds(Agreed, MECHANISMS, MECHANISMS)
 SETUPS = ["active", "passive", "actpass"]
 
@@ -66,6 +67,8 @@ def attributes(side: Side) -> st.SearchStrategy[list[str]]:
         "a=3GE2AE:applied", "a=msrp-cema", f"a=tls-id:{association}", f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}",
         f"c=IN IP4 {side.address}", f"a=candidate:1 1 UDP 1 {side.address} 9 typ host", f"a=ice-pwd:{key}",
         f"a=acap:1 fingerprint:sha-256 {certificate}", "a=acap:2 3ge2ae:requested", "a=x-other:1",
+        f"a=rtcp:7 IN IP4 {side.address}", "a=rtcp-mux", f"a=altc:1 IP4 {side.address} 9", "a=rtcp:9",
+        f"a=source-filter: incl IN IP4 * {side.address}",
     ]  # fmt: skip
     return st.lists(st.sampled_from(written), max_size=8, unique_by=lambda line: line[:8].lower())
 
@@ -124,6 +127,9 @@ def _check(explanation: Explanation, sent: Sdp) -> None:
     sender, gateway = (UE, CORE_ADDRESS) if explanation.from_ue else (CORE, ACCESS_ADDRESS)
     assert not sent.session.has("3ge2ae")
     assert {line.strip() for line in sent.lines() if "3ge2ae" in line.lower()} <= {"a=3ge2ae:applied"}
+    in_use = [line.gateway for line in explanation.plan.lines if sent.media[line.index].port]
+    if in_use and all(in_use):
+        assert sender.address not in (sent.session.field("c") or "")
     for line in explanation.plan.lines:
         section = sent.media[line.index]
         applied = not explanation.from_ue and not explanation.is_answer and line.mode is Mode.PROTECT
@@ -141,6 +147,12 @@ def _check(explanation: Explanation, sent: Sdp) -> None:
             assert line.mode is Mode.UNUSED or effective_values(sent, section, "fingerprint") == ()
         if line.gateway:
             assert connection_host(sent, section) == gateway
+            assert section.port != 0
+            rtp = line.core is not None and is_rtp(line.core)
+            assert rtp or not section.has("rtcp")
+            if explanation.is_answer and rtp:
+                assert line.core is not None
+                assert section.has("rtcp-mux") == (line.core.rtcp_mux == "agreed")
             kept = {"a=path"} if line.path_mode == "agnostic" else set()
             leaked = [text for text in section.lines if sender.address in text and text.partition(":")[0] not in kept]
             assert leaked == []

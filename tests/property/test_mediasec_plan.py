@@ -18,8 +18,9 @@ from pcscf.sdp.views import effective_values, setup
 PEER_HASH = ":".join(["A5"] * 32)
 OUR_HASH = ":".join(["5A"] * 32)
 LIVE = {Mode.TERMINATE, Mode.PROTECT, Mode.PASS, Mode.PLAIN}
-ACCESS = {i: StreamMedia("203.0.113.9", 20_000 + i, (("sha-256", OUR_HASH),), "t" * 24) for i in range(6)}
-CORE = {i: StreamMedia("2001:db8::9", 40_000 + i) for i in range(6)}
+ACCESS = {i: StreamMedia("203.0.113.9", 20_000 + i, (("sha-256", OUR_HASH),)) for i in range(6)}
+CORE = {i: StreamMedia("2001:db8::9", 40_000 + i, (("sha-256", OUR_HASH),)) for i in range(6)}
+OUR_TLS_ID = "t" * 24
 
 MECHANISMS = st.frozensets(st.sampled_from(["msrp-tls", "bfcp-tls", "udptl-dtls"]))
 AGREED = st.builds(Agreed, MECHANISMS, MECHANISMS)
@@ -85,7 +86,7 @@ def test_offer_and_answer(
     policy: MediaPolicy, agreed: Agreed, offer: Sdp, answer: Sdp, direction: Direction, capabilities: Capabilities
 ) -> None:
     received = offer.to_bytes(), answer.to_bytes()
-    plan = decide(policy, agreed, offer, direction, capabilities)
+    plan = decide(policy, agreed, offer, direction, capabilities, new_tls_id=lambda: OUR_TLS_ID)
     assert [line.index for line in plan.lines] == list(range(len(offer.media)))
     if plan.action == "reject":
         assert (plan.status, bool(plan.warning)) == (488, True)
@@ -119,8 +120,13 @@ def _check_sent(plan: MediaPlan, out: Sdp, *, to_ue: bool, is_answer: bool) -> N
         if not line.mapped or line.mode not in LIVE:
             continue
         fingerprints = effective_values(out, section, "fingerprint")
-        assert is_protected(section.proto) == (to_ue or line.core_protected)
-        assert fingerprints == ((f"sha-256 {OUR_HASH}",) if to_ue else ())
+        protected = to_ue or line.core_protected
+        assert is_protected(section.proto) == protected
+        assert fingerprints == ((f"sha-256 {OUR_HASH}",) if protected else ())
+        if not is_answer:
+            assert section.values("tls-id") == ((OUR_TLS_ID,) if protected and line.medium == "fax" else ())
+        elif section.has("tls-id"):
+            assert (section.value("tls-id"), line.medium, protected) == (OUR_TLS_ID, "fax", True)
         assert section.port != 0
 
 

@@ -200,7 +200,14 @@ class Far:
         return await asyncio.to_thread(lambda: self._wrapped(self._listener.accept()[0]))
 
     async def connect(self, port: int) -> Wire:
-        return await asyncio.to_thread(lambda: self._wrapped(socket.create_connection(("127.0.0.1", port), WAIT)))
+        return await self.shake_hands(await self.dial(port))
+
+    async def dial(self, port: int) -> socket.socket:
+        """TCP alone, for an end that is early."""
+        return await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port), WAIT)
+
+    async def shake_hands(self, dialled: socket.socket) -> Wire:
+        return await asyncio.to_thread(self._wrapped, dialled)
 
     async def open(self, setup: str, port: int) -> Wire:
         """As our a=setup says."""

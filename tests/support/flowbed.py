@@ -170,7 +170,8 @@ class Bed:
             IqConfig(bind=CONTROLLER, admits=lambda _mid, _address: True, limits=IqLimits(deadline=4.0)), random=Random(1),
             clock=lambda: asyncio.get_running_loop().time(), on_bearer_released=lambda mid, _context, what: (
                 watch.bearer_released(self.calls, mid, what)),
-            on_gateway_lost=lambda mid: watch.gateway_lost(self.calls, mid))
+            on_media_stopped=lambda mid, what: watch.media_stopped(self.calls, mid, what),
+            on_contexts_lost=lambda *lost: watch.contexts_lost(self.calls, *lost))
         self.wheel = Wheel()
         self.wheel.start()
         layer = self.layer = TransactionLayer(lambda _destination: Timers())

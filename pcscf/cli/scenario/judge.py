@@ -10,7 +10,7 @@ from pcscf.cli.proof import Check, standing_contexts
 from pcscf.cli.scenario.model import Claim, Gateway, Messages, Player, Scenario
 from pcscf.cli.scenario.seen import Seen
 from pcscf.cli.scenario.sipp import Statistics
-from pcscf.observe.trace import TraceEvent
+from pcscf.observe.trace import GATEWAY, TraceEvent
 
 BUGS = ("Traceback", "procedure-failed", "never retrieved", "Exception in", "stopped-with-work-left")
 
@@ -104,8 +104,10 @@ def _different(messages: Iterable[Seen]) -> list[Seen]:
 def _gateway(claim: Gateway, calls: int, events: Sequence[TraceEvent]) -> tuple[str, str]:
     confirmed, contexts = _confirmed(events)
     found = {**{name.lower(): confirmed[name] for name in ("Add", "Modify", "Subtract")}, "contexts": len(contexts)}
+    if claim.heard is not None:
+        found["heard"] = _heard(events)
     wrong = [
-        f"{name}: {found[name]}, not {wanted * calls}" for name in ("contexts", "add", "modify", "subtract")
+        f"{name}: {found[name]}, not {wanted * calls}" for name in ("contexts", "add", "modify", "subtract", "heard")
         if (wanted := getattr(claim, name)) is not None and found[name] != wanted * calls
     ]
     if claim.left is not None:
@@ -133,6 +135,13 @@ def _confirmed(events: Sequence[TraceEvent]) -> tuple[Counter[str], set[str]]:
             if name == "Add":
                 contexts.add(event.flow)
     return commands, contexts
+
+
+def _heard(events: Sequence[TraceEvent]) -> int:
+    """Streams that ended, on either side, after they had brought something."""
+    return sum(
+        event.node == GATEWAY and event.facts.get("kind") == "closed" and event.facts.get("octets", "0") != "0"
+        for event in events)
 
 
 def contexts_left(events: Sequence[TraceEvent]) -> dict[str, set[str]]:

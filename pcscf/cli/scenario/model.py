@@ -90,13 +90,15 @@ class Gateway(Block):
     """Terminations that it modified."""
     subtract: Number | None = None
     """Subtract commands that it confirmed; one may stand for a whole context."""
+    heard: Number | None = None
+    """Streams, counted on each side, on which the gateway heard something before they ended."""
     left: Literal[0] | None = None
     """0: nothing is left of them at the end."""
 
     @model_validator(mode="after")
     def _something(self) -> Gateway:
         if not self.model_fields_set:
-            raise fault("claims nothing", "write at least one of contexts, add, modify, subtract, left")
+            raise fault("claims nothing", "write at least one of contexts, add, modify, subtract, heard, left")
         return self
 
 
@@ -108,7 +110,7 @@ class Claim(Block):
     message: Messages | None = None
     """SIP as the far ends saw it: {at, receives or sends, times, contains, lacks}."""
     gateway: Gateway | None = None
-    """The gateway's part: {contexts, add, modify, subtract, left}."""
+    """The gateway's part: {contexts, add, modify, subtract, heard, left}."""
     leaks: Literal["none"] | None = None
     """none: no Security-* field, sec-agree, mediasec, fingerprint or 3ge2ae came to the core, in any message."""
 
@@ -132,6 +134,8 @@ class Player(Block):
     """With lab: who may register."""
     idle: bool = False
     """With sipp: nothing may come; it is ended with the scenario."""
+    rtp_echo: bool = False
+    """With sipp: what comes to its [media_port] is sent back."""
     after: Moment | None = None
     """Started when this was seen; else as soon as the one before is there."""
 
@@ -139,7 +143,7 @@ class Player(Block):
     def _one_kind(self) -> Player:
         if (self.sipp is None) == (self.lab is None):
             raise fault("plays nothing, or two things", "write either sipp: FILE or lab: core")
-        if self.lab is not None and (self.role != "core" or not self.users or self.idle):
+        if self.lab is not None and (self.role != "core" or not self.users or self.idle or self.rtp_echo):
             raise fault("the lab's core is the core, and has users", "write {lab: core, as: core, users: […]}")
         if self.sipp is not None and self.users:
             raise fault("SIPp takes its users from its file", "leave users out")

@@ -67,17 +67,18 @@ def require_sipp() -> str:
 
 def command(
     program: str, file: Path, files: Files, *, port: int, transport: Transport, load: Load, seconds: float, call_id: str,
-    remote: str = "",
+    remote: str = "", echo: int = 0,
 ) -> list[str]:
-    """The command line. remote: ADDRESS:PORT that is called, "" for who waits to be called.
+    """The command line. remote: ADDRESS:PORT that is called, "" for who waits to be called. echo: a port that sends back RTP.
 
     With many calls every caller has a socket of its own, because a UE is known by its flow. `call_id` is the same for all far
     ends, so that a call of one may reach the scenario of another (Call-ID `x///…`).
     """
     calling = [remote, "-l", str(load.ceiling)] if remote else []
+    echoing = ["-rtp_echo", "-mi", HOST, "-mp", str(echo)] if echo else []
     sockets = "n" if remote and load.calls > 1 else "1"
     return [
-        program, *calling, "-sf", str(file.absolute()), "-i", HOST, "-p", str(port), "-t", f"{transport[0]}{sockets}",
+        program, *calling, *echoing, "-sf", str(file.absolute()), "-i", HOST, "-p", str(port), "-t", f"{transport[0]}{sockets}",
         "-max_socket", str(load.ceiling + SPARE_SOCKETS), "-m", str(load.calls), "-r", str(load.rate), "-cid_str", call_id,
         "-timeout", f"{seconds:.0f}s", "-timeout_error", "-nostdin",
         "-trace_msg", "-message_file", str(files.messages), "-trace_err", "-error_file", str(files.errors),

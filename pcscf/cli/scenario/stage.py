@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import time
@@ -88,7 +89,7 @@ class _Stage:
         if core.sipp is None:
             port = await self._lab_core(core)
         else:
-            await self._sipp(core.role, core.sipp, port)
+            await self._sipp(core, core.sipp, port)
             await self._until(lambda: _is_open(self._transport, port), "SIPp as core to listen")
         await self._start_pcscf(port)
 
@@ -98,7 +99,7 @@ class _Stage:
             if player.role != "core" and player.sipp is not None:
                 if player.after is not None:
                     await self._await_moment(player.after)
-                await self._sipp(player.role, player.sipp, _free_port())
+                await self._sipp(player, player.sipp, _free_port())
         if self._scenario.fault is not None:
             await self._await_moment(self._scenario.fault.after)
             self._kill_gateway()
@@ -152,11 +153,13 @@ class _Stage:
         ready = await self._pcscf.expect("ready", START_PATIENCE)
         self._gm = ready["listeners"][f"gm-{self._transport}"].partition(":")[2]
 
-    async def _sipp(self, role: str, file: Path, port: int) -> None:
-        files = self._files(role)
+    async def _sipp(self, player: Player, file: Path, port: int) -> None:
+        role = player.role
+        files, echo = self._files(role), _free_port() if player.rtp_echo else 0
+        shutil.copy(file, self._folder)   # where SIPp looks for what it shall play: itself, in want of sound
         command = sipp.command(
             self._program, file, files, port=port, transport=self._transport, load=self._scenario.amount,
-            seconds=self._seconds, call_id=self._call_id, remote="" if role == "core" else self._gm)
+            seconds=self._seconds, call_id=self._call_id, remote="" if role == "core" else self._gm, echo=echo)
         program = self._players[role] = await Program.run(f"SIPp as {role}", command, files.output)
         self._children.push_async_callback(program.stop)
 

@@ -1,10 +1,10 @@
 %% A controller on the megaco application of Erlang/OTP: what it asks of our gateway goes through its codec and its
 %% transactions, and so does what our gateway tells.
 %%
-%%   erl -noshell -run megaco_controller main Port pretty|compact
+%%   erl -noshell -run megaco_controller main Port pretty|compact udp|tcp
 %%
 %% Commands come one per line from standard input, whose end stops the controller. H.248 text travels in Base64.
-%%   call TEXT   decodes a message with one request, sends that request, and tells "reply TEXT" or "failed REASON"
+%%   call TEXT   decodes a message with requests, sends them in one message, and tells "reply TEXT" or "failed REASON" for each
 %%   hold MS     answers the next request of the gateway with TransactionPending, and in earnest so much later
 %% What the gateway asks for is told as "request TEXT", and granted; "confirmed" tells that it confirmed the reply to a request
 %% that was held. Every reply asks for a confirmation at once.
@@ -24,7 +24,7 @@
 
 -define(VERSION, 2).
 
-main([Port, Encoding]) ->
+main([Port, Encoding, Transport]) ->
     ets:new(?MODULE, [named_table, public]),
     ok = application:start(megaco),
     Number = list_to_integer(Port),
@@ -32,15 +32,21 @@ main([Port, Encoding]) ->
     ets:insert(?MODULE, {mid, Mid}),
     ok = megaco:start_user(Mid, [
         {user_mod, ?MODULE}, {encoding_mod, encoder(Encoding)}, {encoding_config, []},
-        {send_mod, megaco_udp}, {protocol_version, ?VERSION}
+        {send_mod, sender(Transport)}, {protocol_version, ?VERSION}
     ]),
-    Receiver = megaco:user_info(Mid, receive_handle),
-    {ok, Transport} = megaco_udp:start_transport(),
-    {ok, _, _} = megaco_udp:open(Transport, [
-        {port, Number}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}
-    ]),
+    open(Transport, Number, megaco:user_info(Mid, receive_handle)),
     tell("open", []),
     obey().
+
+open("udp", Port, Receiver) ->
+    {ok, Transport} = megaco_udp:start_transport(),
+    {ok, _, _} = megaco_udp:open(Transport, [{port, Port}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}]);
+open("tcp", Port, Receiver) ->
+    {ok, Transport} = megaco_tcp:start_transport(),
+    ok = megaco_tcp:listen(Transport, [{port, Port}, {receive_handle, Receiver}, {tcp_options, [{ip, {127, 0, 0, 1}}]}]).
+
+sender("udp") -> megaco_udp;
+sender("tcp") -> megaco_tcp.
 
 encoder("pretty") -> megaco_pretty_text_encoder;
 encoder("compact") -> megaco_compact_text_encoder.
@@ -50,7 +56,7 @@ encoder("compact") -> megaco_compact_text_encoder.
 obey() ->
     case io:get_line("") of
         "call " ++ Text ->
-            call(actions(base64:decode(string:trim(Text)))),
+            call(requests(base64:decode(string:trim(Text)))),
             obey();
         "hold " ++ Delay ->
             ets:insert(?MODULE, {hold, list_to_integer(string:trim(Delay))}),
@@ -60,18 +66,20 @@ obey() ->
             halt(0)
     end.
 
-actions(Text) ->
-    {ok, #'MegacoMessage'{mess = #'Message'{messageBody = {transactions, [{transactionRequest, Request}]}}}} =
+%% The actions of each request.
+requests(Text) ->
+    {ok, #'MegacoMessage'{mess = #'Message'{messageBody = {transactions, Transactions}}}} =
         megaco_pretty_text_encoder:decode_message([], dynamic, Text),
-    Request#'TransactionRequest'.actions.
+    [Request#'TransactionRequest'.actions || {transactionRequest, Request} <- Transactions].
 
-call(Actions) ->
+call(Requests) ->
     [{connection, Connection}] = ets:lookup(?MODULE, connection),
-    case megaco:call(Connection, Actions, []) of
-        {Version, {ok, Replies}} -> tell_text("reply", Version, reply({actionReplies, Replies}));
-        {Version, {error, #'ErrorDescriptor'{} = Error}} -> tell_text("reply", Version, reply({transactionError, Error}));
-        {_, {error, Reason}} -> tell("failed ~0p", [Reason])
-    end.
+    {Version, Results} = megaco:call(Connection, Requests, []),
+    [told(Version, Result) || Result <- Results].
+
+told(Version, {ok, Replies}) -> tell_text("reply", Version, reply({actionReplies, Replies}));
+told(Version, {error, #'ErrorDescriptor'{} = Error}) -> tell_text("reply", Version, reply({transactionError, Error}));
+told(_, {error, Reason}) -> tell("failed ~0p", [Reason]).
 
 reply(Result) ->
     {transactionReply, #'TransactionReply'{transactionId = 1, transactionResult = Result}}.

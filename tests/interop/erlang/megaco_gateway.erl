@@ -1,7 +1,7 @@
 %% A media gateway on the megaco application of Erlang/OTP: what our controller says is read and answered by a stack
 %% that is not ours.
 %%
-%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact
+%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact udp|tcp
 %%
 %% It registers at 127.0.0.1:ControllerPort and takes commands, one per line, from standard input; its end stops the gateway.
 %%   notify        reports that the TLS session of the last termination that was modified broke
@@ -25,25 +25,34 @@
 
 -define(FINGERPRINT, "12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0").
 
-main([Controller, Encoding]) ->
+main([Controller, Encoding, Transport]) ->
     ets:new(?MODULE, [named_table, public]),
     ets:insert(?MODULE, {number, 1000}),
     ok = application:start(megaco),
     Mid = {ip4Address, #'IP4Address'{address = [127, 0, 0, 1], portNumber = 2945}},
     ok = megaco:start_user(Mid, [
         {user_mod, ?MODULE}, {encoding_mod, encoder(Encoding)}, {encoding_config, []},
-        {send_mod, megaco_udp}, {protocol_version, 2}
+        {send_mod, sender(Transport)}, {protocol_version, 2}
     ]),
     Receiver = megaco:user_info(Mid, receive_handle),
-    {ok, Transport} = megaco_udp:start_transport(),
-    {ok, Socket, Pid} = megaco_udp:open(Transport, [
-        {port, 0}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}
-    ]),
-    Sender = megaco_udp:create_send_handle(Socket, {127, 0, 0, 1}, list_to_integer(Controller)),
+    {ok, Sender, Pid} = open(Transport, list_to_integer(Controller), Receiver),
     {ok, Connection} = megaco:connect(Receiver, preliminary_mid, Sender, Pid),
     service_change(Connection, restart, "901 Cold Boot"),
     tell("registered", []),
     obey().
+
+open("udp", Port, Receiver) ->
+    {ok, Transport} = megaco_udp:start_transport(),
+    {ok, Socket, Pid} = megaco_udp:open(Transport, [
+        {port, 0}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}
+    ]),
+    {ok, megaco_udp:create_send_handle(Socket, {127, 0, 0, 1}, Port), Pid};
+open("tcp", Port, Receiver) ->
+    {ok, Transport} = megaco_tcp:start_transport(),
+    megaco_tcp:connect(Transport, [{host, {127, 0, 0, 1}}, {port, Port}, {receive_handle, Receiver}]).
+
+sender("udp") -> megaco_udp;
+sender("tcp") -> megaco_tcp.
 
 encoder("pretty") -> megaco_pretty_text_encoder;
 encoder("compact") -> megaco_compact_text_encoder.

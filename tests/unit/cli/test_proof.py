@@ -49,8 +49,9 @@ def tcp(number: int, kind: str) -> TraceEvent:
     return event("agw", "in", "TCP", f"context {number}", kind=kind)
 
 
-CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (9,), "nine": (10,), "ten": (11,)}
-ENDS = {"nine": "TCP/TLS/MSRP", "eleven": "UDP/TLS/UDPTL"}
+CONTEXTS = {"one": (1,), "two": (2,), "four": (4,), "five": (5, 6), "six": (7,), "eight": (9,), "nine": (10,), "ten": (11,),
+            "eleven": (12,), "twelve": (13,)}
+ENDS = {"nine": "TCP/TLS/MSRP", "twelve": "UDP/TLS/UDPTL"}
 EVENTS = {
     "register": register("ue", "out", "alice", security=["Security-Client"]),
     "register-in": register("pcscf", "in", "alice", security=["Security-Client"]),
@@ -66,8 +67,8 @@ EVENTS = {
     "offer-four": invite("ue", "four", **PROTECTED),
     "offer-five": invite("ue2", "five", **PROTECTED),
     **{f"link-{number}": link(call, number) for call, numbers in CONTEXTS.items() for number in numbers},
-    **{f"add-{number}": iq(f"context {number}", f"Add ip/a/{number}", f"Add ip/c/{number}") for number in range(1, 12)},
-    **{f"subtract-{number}": iq(f"context {number}", "Subtract *") for number in range(2, 12)},
+    **{f"add-{number}": iq(f"context {number}", f"Add ip/a/{number}", f"Add ip/c/{number}") for number in range(1, 14)},
+    **{f"subtract-{number}": iq(f"context {number}", "Subtract *") for number in range(2, 14)},
     "subtract-1": iq("context 1", "Subtract ip/a/1", "Subtract ip/c/1"),
     "tls-one": tls(1, "aa:01"),
     "tls-failed": event("agw", "in", "TLS", "context 2", kind="tls-failed"),
@@ -82,7 +83,12 @@ EVENTS = {
     "core-ten": invite("core", "ten", proto="TCP/BFCP", port="9"),
     "offer-ten": invite("ue", "ten", **{**PROTECTED, "proto": "TCP/TLS/BFCP"}),
     "tls-ten": tls(11, "13:0C"),
-    **{f"{kind}-{number}": tcp(number, kind) for number in (10,) for kind in ("tcp-accepted", "tcp-connected")},
+    "core-eleven": invite("core", "eleven", proto="udptl", port="9"),
+    "offer-eleven": invite("ue", "eleven", **{**PROTECTED, "proto": "UDP/TLS/UDPTL"}),
+    "tls-eleven": replace(tls(12, "14:0D"), proto="DTLS"),
+    **{f"carried-10-{kind}": tcp(10, kind) for kind in ("tcp-accepted", "tcp-connected")},
+    **{f"carried-13-{side}": event("agw", "in", "UDP", "context 13", kind="closed", transport="UDP", octets="7130")
+       for side in ("access", "core")},
 }
 
 
@@ -135,7 +141,9 @@ WORDS: dict[str, list[Event]] = {
     **between("nine", "judy", "walter"),
     "peggy": caller("ten", "the floor, please"),
     "oscar": callee("ten", "the floor, please", own="sha-256 13:0C"),
-    **between("eleven", "trent", "sybil"),
+    "trent": caller("eleven", "a page"),
+    "sybil": callee("eleven", "a page", own="sha-256 14:0D"),
+    **between("twelve", "victor", "wendy"),
 }
 GOOD = Evidence(list(EVENTS.values()), WORDS)
 
@@ -169,7 +177,7 @@ def saying(who: str, name: str, call: str = "", **facts: object) -> Evidence:
 
 
 def between_the_ends(name: str, call: str, one: str, other: str, context: int) -> list[tuple[Evidence, set[str]]]:
-    """What each claim about a call that the ends protect themselves rests on. context: 0 without the gateway."""
+    """What each claim about a call that the ends protect themselves rests on."""
     offer = {"proto": ENDS[call], "port": "9", "fingerprint": "sha-256 11:0A"}
     offered, met, unread = (f"{name}-ends-{what}" for what in ("offered", "met", "unread"))
     cases = [
@@ -185,15 +193,13 @@ def between_the_ends(name: str, call: str, one: str, other: str, context: int) -
         (saying(other, "received", text="other"), {f"{name}-ends-text-there"}),
         (saying(one, "received", text="other"), {f"{name}-ends-text-back"}),
     ]
-    if context:
-        cases += [(without(f"tcp-{way}-{context}"), {unread}) for way in ("accepted", "connected")]
-    return cases
+    return [*cases, *((without(key), {unread}) for key in EVENTS if key.startswith(f"carried-{context}-"))]
 
 
 def test_a_good_run_proves_everything() -> None:
     assert failed(GOOD) == set()
     assert [scene.key(GOOD) for scene in SCENES] == [
-        "reg-alice", "one", "two", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+        "reg-alice", "one", "two", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
     ]
 
 
@@ -280,7 +286,17 @@ def test_no_two_claims_share_a_name() -> None:
         (saying("oscar", "media", own_fingerprint="sha-256 DD:07"), {"bfcp-edge-tls"}),
         (saying("oscar", "received", text="other"), {"bfcp-edge-text-there"}),
         (saying("peggy", "received", text="other"), {"bfcp-edge-text-back"}),
-        *between_the_ends("t38", "eleven", "trent", "sybil", 0),
+        (without("core-eleven"), {"t38-edge-plain"}),
+        (instead("core-eleven", media=[{"proto": "udptl", "fingerprint": GATEWAY}]), {"t38-edge-plain"}),
+        (without("offer-eleven"), {"t38-edge-offered"}),
+        (instead("offer-eleven", media=[{"proto": "udptl"}]), {"t38-edge-offered"}),
+        (without("tls-eleven"), {"t38-edge-tls"}),
+        (instead("tls-eleven", own=""), {"t38-edge-tls"}),
+        (saying("sybil", "media", own_fingerprint="sha-256 DD:07"), {"t38-edge-tls"}),
+        (saying("sybil", "received", text="other"), {"t38-edge-text-there"}),
+        (saying("trent", "received", text="other"), {"t38-edge-text-back"}),
+        *between_the_ends("t38", "twelve", "victor", "wendy", 13),
+        (instead("carried-13-core", octets="0"), {"t38-ends-unread"}),
         (also(event("core", "in", "SIP", "x", security=["Security-Verify"])), {"nothing-leaked"}),
         (without("subtract-2"), {"no-contexts-left"}),
         (without("subtract-1", iq("context 1", "Subtract ip/a/1")), {"no-contexts-left"}),

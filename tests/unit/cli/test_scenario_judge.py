@@ -18,7 +18,7 @@ from pcscf.cli.scenario.report import write_junit
 from pcscf.cli.scenario.seen import Seen
 from pcscf.cli.scenario.sipp import Statistics
 from pcscf.cli.scenario.stage import Outcome
-from pcscf.observe.trace import TraceEvent
+from pcscf.observe.trace import GATEWAY, TraceEvent
 
 HERE = Path(__file__)   # any file that is there
 
@@ -127,6 +127,23 @@ def test_a_claim_falls_with_what_it_rests_on(evidence: Evidence, claim: set[str]
 
 def test_a_retransmission_is_the_same_message() -> None:
     assert failed(also("core", INVITE)) == set()
+
+
+def ended(octets: str, kind: str = "closed", node: str = GATEWAY) -> TraceEvent:
+    return TraceEvent(1.0, node, "peer", "in", "TCP", "context 1", "text", {"kind": kind, "octets": octets})
+
+
+@pytest.mark.parametrize(
+    ("events", "holds"),
+    [
+        ([ended("160"), ended("40")], True), ([ended("160"), ended("0")], False), ([ended("160")], False),
+        ([ended("160"), ended("40", kind="tls-failed")], False), ([ended("160"), ended("40", node="pcscf")], False),
+        ([ended("1"), ended("2"), ended("3")], False),
+    ],
+)  # fmt: skip
+def test_what_the_gateway_heard(events: list[TraceEvent], holds: bool) -> None:
+    claim = scenario({"gateway": {"heard": 2}})
+    assert ("check-1" not in failed(on_iq(*GOOD.events, *events), claim)) is holds
 
 
 def test_counts_are_per_call() -> None:

@@ -46,7 +46,7 @@ def test_the_names_are_those_that_are_promised() -> None:
     assert [entry.name for entry in SHIPPED] == [
         "register-mediasec", "register-494", "not-registered-403", "msrp-originating", "msrp-terminating", "msrp-both-protected",
         "cancel", "caller-bye", "callee-bye", "no-answer", "gateway-lost", "plain-ue", "downgrade-refused", "load",
-        "delayed-offer", "prack", "bfcp-dial-in", "bfcp-dial-out",
+        "delayed-offer", "prack", "bfcp-dial-in", "bfcp-dial-out", "voice", "voice-behind-nat",
     ]
     assert [entry.folder.name[:3] for entry in SHIPPED] == [f"{number:02}-" for number in range(1, len(SHIPPED) + 1)]
 
@@ -58,7 +58,8 @@ def test_a_scenario_plays_what_stands_in_its_folder(entry: Entry) -> None:
     for name in played:
         text = (entry.folder / name).read_text()
         ElementTree.fromstring(text)
-        assert f"-sf scenarios/{entry.folder.name}/{name} " in text   # how a person plays it
+        # how a person plays it, where SIPp needs to find what it sends
+        assert f"-sf scenarios/{entry.folder.name}/{name} " in text or "in this folder, with `pcscf run" in text
     assert (entry.scenario.load is not None) == (entry.name == "load")
 
 

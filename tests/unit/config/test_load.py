@@ -23,6 +23,7 @@ realms:
 gateways: {embedded: true}
 """
 
+KNOWN = "known: [{mid: gw1, address: '127.0.0.7:2945', weight: 3, realms: [access, core]}]"
 Write = Callable[[str], Path]
 
 
@@ -157,6 +158,17 @@ def test_a_missing_key_is_told_at_its_block_with_its_meaning(write: Write) -> No
         ("192.0.2.9:5060", "core.example", 7, "not an IP address"),
         ("embedded: true", "embedded: false", 8, "no gateway could ever register"),
         ("port: 5070", "port: 5060", 4, "already taken by listener gm"),
+        ("embedded: true", "known: [{mid: gw1, address: '[2001:db8::7]:2945'}]", 8, "cannot be reached from Iq"),
+        ("embedded: true", KNOWN.replace("core]", "kore]"), 8, "no realm 'kore'"),
+        ("embedded: true", KNOWN.replace("[{", "[{mid: GW1, address: '127.0.0.8'}, {"), 8, "gw1 is gateways.known.0 already"),
+        ("embedded: true", "embedded: true, known: [{mid: '[127.0.0.1]:2945', address: 127.0.0.1}]", 8, "the embedded gateway"),
+        ("embedded: true", KNOWN.replace("}", ", drain: true}"), 8, "every gateway is drained"),
+        ("embedded: true", KNOWN.replace("weight: 3", "weight: 0"), 8, "must be at least 1"),
+        ("embedded: true", KNOWN.replace("weight: 3", "wait: 3"), 8, "unknown key"),
+        ("embedded: true", "embedded: true, profiles: [iqprofile]", 8, "must look like"),
+        ("embedded: true", "embedded: true, successor: '127.0.0.1:2944'", 8, "our own Iq address"),
+        ("embedded: true", "embedded: true, supervision: {media_inactivity: {video: 3}}", 8, "video"),
+        ("embedded: true", "embedded: true, supervision: {on_close: drop}", 8, "cannot be 'drop'"),
         (
             "transport: udp, address: 192.0.2.1, port: 5060",
             "transport: tls, address: 192.0.2.1, port: 5061",
@@ -341,6 +353,10 @@ def test_nothing_can_be_changed_after_reading(write: Write) -> None:
         ("embedded: false, allow: ['2001:db8::/32']", "gw1", "192.0.2.7", False),
         ("embedded: false, allow: ['<gw1.example>:2944']", "<GW1.example>:2944", "192.0.2.7", True),
         ("embedded: false, allow: ['<gw1.example>:2944']", "<gw2.example>:2944", "192.0.2.7", False),
+        (KNOWN, "GW1", "127.0.0.7", True),
+        (KNOWN, "gw2", "127.0.0.7", False),
+        (KNOWN + ", allow: [127.0.0.0/8]", "gw1", "127.0.0.8", False),  # a known name is nobody else's
+        (KNOWN + ", allow: [127.0.0.0/8]", "gw2", "127.0.0.8", True),
     ],
 )
 def test_who_may_register_as_gateway(write: Write, gateways: str, mid: str, address: str, admitted: bool) -> None:

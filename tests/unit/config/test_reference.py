@@ -41,6 +41,7 @@ def test_default_yaml_shows_every_key() -> None:
     missing = {key for key in missing if not any(key.startswith(each) for each in medium)}
     shown_for_msrp = {"policies.N.media.default.sessmatch", "policies.N.media.default.aware"}
     commented = {"name", "visited_network", "listeners.NAME.certificate", "listeners.NAME.key"}
+    commented |= {f"gateways.known.N.{key}" for key in ("mid", "address", "weight", "realms", "drain")}
     commented |= {f"gateways.iq.tls.{key}" for key in ("ca", "certificate", "key", "peers")}
     assert missing - commented - shown_for_msrp == set()
     assert all(f"{key.rpartition('.')[2]}:" in text for key in commented)

@@ -66,11 +66,11 @@ class FakePorts:
 class Gateway:
     """The table with everything around it played by the test; closed legs give their ports back as the relay does."""
 
-    def __init__(self, *, contexts: int = 10, ports: int = 100) -> None:
+    def __init__(self, *, contexts: int = 10, ports: int = 100, minimum: str = "sha-256") -> None:
         self.ports = FakePorts(ports)
         realms = (Realm("access", ("192.0.2.1", "2001:db8::1")), Realm("core", ("198.51.100.1",)))
         self.credentials = Credentials((IDENTITY, RSA))
-        settings = TableSettings(realms, lambda: self.credentials, 1001, contexts)
+        settings = TableSettings(realms, lambda: self.credentials, 1001, contexts, minimum)
         self.table = ContextTable(settings, self.ports, self.ports)
         self.now = 0.0
         self.plans: dict[LegKey, LegPlan] = {}
@@ -646,3 +646,14 @@ def test_a_stream_that_is_protected_again_has_its_tls_role_said_anew() -> None:
         assert "ER=" not in reply
     plan = gateway.plan("ip/1/1/1001")
     assert (plan.secure, plan.tls) == (True, TlsRole.SERVER)
+
+
+@pytest.mark.parametrize(("minimum", "counts"), [("sha-1", True), ("sha-224", True), ("sha-256", False)])
+def test_sha_224_counts_where_it_is_wanted(minimum: str, counts: bool) -> None:
+    gateway = Gateway(minimum=minimum)
+    weak = "sha-224 " + ":".join(["CD"] * 28)
+    far = media(transport="TCP/TLS", address="192.0.2.77", port="9", prints=(weak, "sha-1 " + ":".join(["01"] * 20)))
+    reply = gateway.ask(f"Context=${{{add(media(transport='TCP/TLS'), far)}}}")
+    assert ("Error" not in reply and "ER=449" not in reply) is counts
+    if counts:
+        assert [str(one) for one in gateway.plan("ip/1/1/1001").fingerprints] == [weak]

@@ -51,6 +51,52 @@ def test_the_role_and_the_association_stay_when_nothing_changed() -> None:
     assert gateway.plan(NEAR) == before
 
 
+OURS, THEIRS = "our-association-0000001", "association-of-the-ue-1"
+
+
+def named_call(signals: str = "") -> Gateway:
+    gateway = Gateway()
+    local = media(transport="UDP/DTLS", setup="passive", prints=ASK) + f"a=tls-id:{OURS}\n"
+    remote = media(transport="UDP/DTLS", setup="actpass", prints=(UE,), **PEER) + f"a=tls-id:{THEIRS}\n"
+    reply = gateway.ask(f"Context=${{{add(local, remote, signals=signals)},{add(media(transport='UDP'), realm='core')}}}")
+    assert f"a=tls-id:{OURS}\n" in reply
+    return gateway
+
+
+def modify_named(gateway: Gateway, ours: str | None, theirs: str | None) -> None:
+    address, port = gateway.plan(NEAR).local
+    local = media(transport="UDP/DTLS", setup="passive", address=address, port=str(port)) + (f"a=tls-id:{ours}\n" if ours else "")
+    remote = media(transport="UDP/DTLS", prints=(UE,), **PEER) + (f"a=tls-id:{theirs}\n" if theirs else "")
+    reply = gateway.ask(f"Context=1001{{Modify={NEAR}{{Media{{Stream=1{{Local{{{local}}},Remote{{{remote}}}}}}}}}}}")
+    assert "ER=" not in reply
+
+
+@pytest.mark.parametrize(("ours", "theirs", "kept"), [
+    (OURS, THEIRS, True), ("", "", True), ("", THEIRS, True),
+    (OURS, "association-of-the-ue-2", False), ("our-association-0000002", THEIRS, False),
+])  # fmt: skip
+def test_another_name_on_either_side_is_another_association(ours: str, theirs: str, kept: bool) -> None:
+    gateway = named_call("dtlsbsc/EstBNC")
+    before = gateway.plan(NEAR)
+    assert before.tls_ids == (OURS, THEIRS)
+    modify_named(gateway, ours, theirs)
+    after = gateway.plan(NEAR)
+    assert (after.association == before.association) == kept
+    assert after.tls is TlsRole.CLIENT   # until it is said anew
+
+
+def test_release_ends_the_association_and_its_role_even_where_the_same_comes_again() -> None:
+    gateway = named_call("dtlsbsc/EstBNC")
+    before = gateway.plan(NEAR)
+    remote = media(transport="UDP/DTLS", prints=(UE,), **PEER) + f"a=tls-id:{THEIRS}\n"
+    gateway.ask(f"Context=1001{{Modify={NEAR}{{Signals{{dtlsbsc/RelBNC{{Stream=1}}}}}},"
+                f"Modify={NEAR}{{Media{{Stream=1{{Remote{{{remote}}}}}}}}}}}")  # fmt: skip
+    after = gateway.plan(NEAR)
+    assert (after.tls, after.remote) == (TlsRole.SERVER, before.remote)
+    assert after.association != before.association
+    assert gateway.plan("ip/1/2/1002").generation == 0
+
+
 def test_plain_udp_waits_for_its_peer_and_has_no_role() -> None:
     gateway = Gateway()
     gateway.ask(f"Context=${{{add(media(transport='udptl'), mode='Inactive')}}}")

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pcscf.h248.codec import decode_untrusted, encode_compact
 from pcscf.h248.message import (
     Action,
+    Audit,
     Command,
     CommandName,
     ContextId,
+    Descriptor,
     ErrorDescriptor,
+    LocalControl,
     Message,
+    Packages,
+    Property,
     Stream,
     TransactionPending,
     TransactionReply,
     TransactionRequest,
+    Value,
 )
 from pcscf.h248.message import Media as MediaDescriptor
 from pcscf.h248.transaction import H248Timers
-from pcscf.iq.association import Heartbeat
+from pcscf.iq.association import Heartbeat, Traits
 from pcscf.iq.controller import Controller
 from pcscf.iq.operations import Event, Limits
 from pcscf.iq.procedures import Realms
@@ -39,6 +45,8 @@ class ScriptedGateway:
         self.contexts: dict[int, list[str]] = {}
         self.seen: list[TransactionRequest] = []
         self.script: Script | None = None
+        self.packages: tuple[str, ...] = ()
+        self.realms: tuple[str, ...] = ()
         self._answered: dict[int, Answer] = {}
         self._next = 1000
         self._request = 0
@@ -99,7 +107,7 @@ class ScriptedGateway:
             del self.contexts[context]
             return Command(command.name, command.terminations)
         if command.name not in (CommandName.ADD, CommandName.MODIFY):
-            return Command(command.name, command.terminations)
+            return Command(command.name, command.terminations, self._told(command))
         name = command.termination
         if command.name is CommandName.ADD:
             self._next += 1
@@ -112,6 +120,16 @@ class ScriptedGateway:
             if stream.local and "$" in stream.local
         )
         return Command(command.name, (name,), (MediaDescriptor(chosen),) if chosen else ())
+
+    def _told(self, command: Command) -> tuple[Descriptor, ...]:
+        """What an audit of ROOT hears, where the test wants it to hear anything."""
+        items = [item for each in command.descriptors if isinstance(each, Audit) for item in each.items]
+        if "Packages" in items and self.packages:
+            return (Packages(tuple((name, 1) for name in self.packages)),)
+        if command.name is CommandName.AUDIT_CAPABILITY and self.realms:
+            names = Property("ipdc/realm", Value(self.realms, form="or", quoted=True))
+            return (MediaDescriptor((Stream(1, LocalControl(properties=(names,))),)),)
+        return ()
 
     def _choose(self, local: str, stream: int) -> str:
         chosen = local.replace("c=IN IP4 $", f"c=IN IP4 {self.peer[0]}").replace(" $ ", f" {self._next % 20000 + stream} ")
@@ -128,12 +146,23 @@ class ScriptedGateway:
 
 
 class Wire:
-    """A controller and its gateways. A message takes no time unless `delay` says how many seconds (None: it is lost)."""
+    """A controller and its gateways. A message takes no time unless `delay` says how many seconds (None: it is lost).
 
-    def __init__(self, *gateways: ScriptedGateway, deadline: float = 4.0, heartbeat: Heartbeat | None = None) -> None:
+    copies: how often a message arrives. absent: gateways that have not registered yet.
+    """
+
+    def __init__(
+        self,
+        *gateways: ScriptedGateway,
+        limits: Limits = Limits(),  # noqa: B008 - immutable
+        heartbeat: Heartbeat | None = None,
+        traits: Mapping[str, Traits] | None = None,
+        absent: tuple[ScriptedGateway, ...] = (),
+    ) -> None:
         self.now = 0.0
-        self.gateways = {gateway.peer: gateway for gateway in gateways}
+        self.gateways = {gateway.peer: gateway for gateway in (*gateways, *absent)}
         self.delay: Callable[[bytes, bool], float | None] = lambda _data, _from_controller: 0.0
+        self.copies: Callable[[bytes, bool], int] = lambda _data, _from_controller: 1
         self.events: list[Event] = []
         self.controller = Controller(
             "[192.0.2.9]:2944",
@@ -141,8 +170,9 @@ class Wire:
             realms=Realms(),
             timers=H248Timers(),
             heartbeat=heartbeat or Heartbeat(),
-            limits=Limits(deadline=deadline),
+            limits=limits,
             first_id=5000,
+            traits=traits,
         )
         self._flying: list[tuple[float, int, bytes, ScriptedGateway, bool]] = []
         self._count = 0
@@ -185,10 +215,11 @@ class Wire:
         self.events += self.controller.take_events()
 
     def _fly(self, gateway: ScriptedGateway, data: bytes, *, from_controller: bool) -> None:
-        delay = self.delay(data, from_controller)
-        if delay is not None:
-            self._count += 1
-            self._flying.append((self.now + delay, self._count, data, gateway, from_controller))
+        for _ in range(self.copies(data, from_controller)):
+            delay = self.delay(data, from_controller)
+            if delay is not None:
+                self._count += 1
+                self._flying.append((self.now + delay, self._count, data, gateway, from_controller))
 
     def _arrive(self, data: bytes, gateway: ScriptedGateway, to_gateway: bool) -> None:
         if not to_gateway:

@@ -64,7 +64,7 @@ class Controller:
             random=Random(1),
             clock=asyncio.get_running_loop().time,
             on_bearer_released=lambda *_: None,
-            on_gateway_lost=lambda _mid: self.lost.set(),
+            on_contexts_lost=lambda *_: self.lost.set(),
         )
 
 

@@ -41,17 +41,19 @@ class UdpGateway(asyncio.DatagramProtocol):
 
 
 class Bench:
-    def __init__(self) -> None:
+    """`seed`: of the TransactionIDs. A controller that starts anew has other ones."""
+
+    def __init__(self, seed: int = 1) -> None:
         self.broken: list[tuple[str, int, BearerReleased]] = []
         self.lost: list[str] = []
         self.wire: list[tuple[str, bytes, Peer]] = []
         loop = asyncio.get_running_loop()
         self.gateways = Gateways(
             IqConfig(("127.0.0.1", 0), lambda _mid, address: address == "127.0.0.1", limits=Limits(deadline=0.5)),
-            random=Random(1),
+            random=Random(seed),
             clock=loop.time,
             on_bearer_released=lambda mid, context, what: self.broken.append((mid, context, what)),
-            on_gateway_lost=self.lost.append,
+            on_contexts_lost=lambda mid, _contexts, _why: self.lost.append(mid),
             tap=lambda direction, data, peer: self.wire.append((direction, data, peer)),
         )
 
@@ -220,7 +222,7 @@ async def test_a_restart_tells_of_lost_sessions_only_where_there_were_some() -> 
 async def test_a_restored_session_keeps_its_context() -> None:
     async with bench() as (made, far):
         media = await made.gateways.reserve(from_ue())
-    made = Bench()
+    made = Bench(seed=2)
     await made.gateways.start()
     try:
         made.gateways.adopt([media])
@@ -242,7 +244,7 @@ async def test_a_known_gateway_is_told_of_a_new_start() -> None:
     known = far.transport.get_extra_info("sockname")
     gateways = Gateways(
         IqConfig(("127.0.0.1", 0), lambda _mid, _address: True, mid="<controller.example>", restore=(known,)),
-        random=Random(1), clock=loop.time, on_bearer_released=lambda *_: None, on_gateway_lost=lambda _: None,
+        random=Random(1), clock=loop.time, on_bearer_released=lambda *_: None, on_contexts_lost=lambda *_: None,
     )  # fmt: skip
     await gateways.start()
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pcscf.config.policy import MediaPolicy
@@ -19,11 +21,12 @@ from pcscf.h248.message import (
     TransactionRequest,
 )
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq import procedures
+from pcscf.iq import procedures, root
 from pcscf.iq.media import Media
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import read_configured_untrusted
-from pcscf.mediasec.model import Direction, MediaPlan, StreamMedia
+from pcscf.iq.supervision import watch_root
+from pcscf.mediasec.model import Agreed, Direction, MediaPlan, StreamMedia
 from pcscf.mediasec.plan import decide, settle
 from tests.unit.iq.plans import (
     BFCP,
@@ -242,6 +245,95 @@ def test_a_line_that_becomes_protected_gets_a_new_local() -> None:
     assert "a=fingerprint:sha-256 $" in (streams(access)[0].local or "")
 
 
+FAX = "m=image 6100 udptl t38\n"
+FAX_DTLS = "m=image 6200 UDP/TLS/UDPTL t38\n"
+FAX_AGREED = Agreed(frozenset({"udptl-dtls"}), frozenset({"udptl-dtls"}))
+
+
+def fax(setup: str, theirs: str, previous: MediaPlan | None, ours: str, port: int = 6100) -> MediaPlan:
+    """The UE offers fax with this a=tls-id, beside a line that passes; ours: the name of a new association."""
+    section = FAX_DTLS.replace("6200", "6200" if port else "0") + protection(setup) + f"a=tls-id:{theirs}\n"
+    plan = decide(MediaPolicy(), FAX_AGREED, sdp("203.0.113.9", section, BFCP), Direction.OFFER_FROM_UE, previous=previous,
+                  new_tls_id=lambda: ours)  # fmt: skip
+    return settle(plan, sdp("198.51.100.9", FAX.replace("6100", str(port)), BFCP + "a=setup:passive\n"))
+
+
+def told(media: Media, plan: MediaPlan) -> Media:
+    return read_configured_untrusted(media, plan, ())
+
+
+def fax_media(plan: MediaPlan) -> Media:
+    return replace(media_for(plan, "", ""), access={0: ACCESS, 1: StreamMedia("192.0.2.1", 40002)},
+                   access_setup={0: "active", 1: "passive"}, core_setup={0: "", 1: "active"})  # fmt: skip
+
+
+def test_a_dtls_association_is_told_by_its_names() -> None:
+    offer = sdp("203.0.113.9", FAX_DTLS + protection("actpass") + f"a=tls-id:{'u' * 20}\n")
+    plan = decide(MediaPolicy(), FAX_AGREED, offer, Direction.OFFER_FROM_UE, new_tls_id=lambda: "o" * 20)
+    access, core = (streams(command)[0] for command in both(procedures.reserve(plan, REALMS)))
+    assert access.local == (
+        "v=0\r\nc=IN IP4 $\r\nm=image $ UDP/DTLS -\r\na=setup:passive\r\na=fingerprint:sha-256 $\r\n"
+        f"a=tls-id:{'o' * 20}\r\n")
+    assert f"a=tls-id:{'u' * 20}\r\n" in (access.remote or "")
+    assert "tls-id" not in (core.local or "") + (core.remote or "")
+
+
+def test_another_association_is_told_once_and_its_role_by_release() -> None:
+    first = fax("passive", "u" * 20, None, "o" * 20)
+    media = told(fax_media(first), first)
+    assert media.tls_clients == {0}
+    assert media.access[0].tls_id == "o" * 20
+    second = fax("active", "v" * 20, first, "p" * 20)
+    (action,) = procedures.configure(media, second)
+    released, access, _ = action.commands
+    assert signals(released) == [("dtlsbsc/RelBNC", "1")]   # client no more
+    assert signals(access) == []
+    assert "a=tls-id:" + "p" * 20 in (streams(access)[0].local or "")
+    assert "a=tls-id:" + "v" * 20 in (streams(access)[0].remote or "")
+    assert "a=connection" not in (streams(access)[0].remote or "")
+    media = told(media, second)
+    assert (media.tls_clients, media.access[0].tls_id) == (frozenset(), "p" * 20)
+    (action,) = procedures.configure(media, second)
+    assert len(action.commands) == 2
+    assert streams(action.commands[0])[0].local is None
+
+
+def test_a_line_that_was_closed_ends_its_connection_once() -> None:
+    first = fax("passive", "u" * 20, None, "o" * 20)
+    media = told(fax_media(first), first)
+    closed = fax("passive", "u" * 20, first, "p" * 20, port=0)
+    (action,) = procedures.configure(media, closed)
+    access, core = action.commands
+    assert signals(access) == [("dtlsbsc/RelBNC", "1")]
+    assert signals(core) == []   # plain UDP has nothing to end
+    assert [(one.id, one.local_control.mode) for one in streams(access) if one.local_control][-1] == (1, Mode.INACTIVE)
+    media = told(media, closed)
+    assert media.tls_clients == frozenset()
+    (action,) = procedures.configure(media, closed)
+    assert [signals(command) for command in action.commands] == [[], []]
+    again = fax("passive", "u" * 20, closed, "q" * 20)
+    (action,) = procedures.configure(media, again)
+    access = action.commands[0]
+    assert signals(access) == [("dtlsbsc/EstBNC", "1")]
+    assert "a=tls-id:" + "q" * 20 in (streams(access)[0].local or "")
+
+
+def test_msrp_that_was_closed_is_released_and_opened_with_another_connection() -> None:
+    lines = sdp("203.0.113.9", MSRP_TLS + protection("active"), BFCP_TLS + protection("active"))
+    back = sdp("198.51.100.9", MSRP + "a=setup:passive\n", BFCP + "a=setup:passive\n")
+    none = sdp("198.51.100.9", MSRP.replace("2855 TCP", "0 TCP") + "a=setup:passive\n", BFCP + "a=setup:passive\n")
+    first = settle(decide(MediaPolicy(), BOTH, lines, Direction.OFFER_FROM_UE), back)
+    media = told(media_for(first, "passive", "active"), first)
+    closed = settle(decide(MediaPolicy(), BOTH, lines, Direction.OFFER_FROM_UE, previous=first), none)
+    for command in both(procedures.configure(media, closed)):
+        assert signals(command) == [("tcpbcc/RelBNC", "1")]
+    media = told(media, closed)
+    again = settle(decide(MediaPolicy(), BOTH, lines, Direction.OFFER_FROM_UE, previous=closed), back)
+    for command in both(procedures.configure(media, again)):
+        assert (streams(command)[0].remote or "").endswith("a=connection:new\r\n")
+        assert "a=connection" not in (streams(command)[1].remote or "")
+
+
 def test_transparent_lines_say_nothing_of_tls() -> None:
     offer = sdp("203.0.113.9", MSRP_TLS + protection("active", requested=False))
     plan = decide(MediaPolicy(), BOTH, offer, Direction.OFFER_FROM_UE)
@@ -254,17 +346,17 @@ def test_transparent_lines_say_nothing_of_tls() -> None:
 
 
 def test_release_audits_and_watch() -> None:
-    ((release,), (root,), (contexts,), (watch,), (restored,)) = (
-        procedures.release(77), procedures.audit_root(), procedures.audit_contexts(), procedures.watch_controller(30.0),
-        procedures.restoration(),
+    ((release,), (heartbeat,), (contexts,), (watch,), (restored,)) = (
+        procedures.release(77), root.audit_root(), root.audit_contexts(), watch_root(30.0, None),
+        root.restoration(),
     )  # fmt: skip
     assert release.context == 77
     assert release.commands[0].wildcard_response
     assert release.commands[0].termination == "*"
-    assert (root.context, root.commands[0].termination) == (ContextId.NULL, "ROOT")
+    assert (heartbeat.context, heartbeat.commands[0].termination) == (ContextId.NULL, "ROOT")
     assert (contexts.context, contexts.commands[0].termination) == (ContextId.ALL, "*")
     assert watch.commands[0].optional
-    for actions in ((release,), (root,), (contexts,), (watch,), (restored,)):
+    for actions in ((release,), (heartbeat,), (contexts,), (watch,), (restored,)):
         message = Message("[192.0.2.9]:2944", (TransactionRequest(1, actions),))
         assert decode_untrusted(encode_compact(message)) == message
 

@@ -16,7 +16,7 @@ from pcscf.h248.message import (
     TransactionRequest,
 )
 from pcscf.iq.association import Association, Gateway, Heartbeat
-from pcscf.iq.notifications import MAX_CAUSE, BearerReleased
+from pcscf.iq.notifications import MAX_CAUSE, BearerReleased, MediaStopped
 from pcscf.iq.requests import UNKNOWN_CONTEXT, Answer, answer_untrusted
 
 MID = "[192.0.2.1]:2945"
@@ -63,8 +63,9 @@ def test_release_and_cause_become_one_event(association: Association) -> None:
             'g/cause { Stream = 1, Generalcause = "FP", Failurecause = "TLS certificate fingerprint mismatch" }',
         ),
     )
-    assert answer.released == [BearerReleased(77, ACCESS, 1, "tls", "TLS certificate fingerprint mismatch")]
-    assert answer.released[0].line == 0
+    (released,) = answer.released
+    assert released == BearerReleased(77, ACCESS, 1, "tls", "TLS certificate fingerprint mismatch", "FP")
+    assert released.line == 0
     (reply,) = replied(answer)
     assert (reply.context, reply.error) == (77, None)
     assert [(each.name, each.termination) for each in reply.commands] == [(CommandName.NOTIFY, ACCESS)]
@@ -79,15 +80,45 @@ def test_release_and_cause_become_one_event(association: Association) -> None:
         ("tcpbcc/BNCChange { Type = Rel }", [(None, "tcp", "")]),
         ("tcpbcc/BNCChange { Stream = 1, Type = Est }", []),
         ("g/cause { Stream = 1, Generalcause = NR }", [(1, "", "NR")]),
-        ("adid/ipstop", []),
         ("nosuch/thing { a = b }", []),
         ("hangterm/thb", []),
     ],
 )
 def test_events_by_name(association: Association, event: str, expected: list[tuple[int | None, str, str]]) -> None:
     answer = asked(association, observed(event))
-    assert [(each.stream, each.kind, each.cause) for each in answer.released] == expected
+    bearers = [each for each in answer.released if isinstance(each, BearerReleased)]
+    assert bearers == answer.released
+    assert [(each.stream, each.kind, each.cause) for each in bearers] == expected
     assert replied(answer)[0].error is None
+
+
+def test_media_that_stopped(association: Association) -> None:
+    answer = asked(association, observed("aadid/ipstop"))
+    assert answer.released == [MediaStopped(77, ACCESS)]
+
+
+@pytest.mark.parametrize(
+    ("event", "share"),
+    [
+        ("ocp/mg_overload", 0.5), ("ocp/overload", 0.5), ("chp/mgcon { reduction = 30 }", 0.7),
+        ("chp/mgcon { reduction = 0 }", 1.0), ("chp/mgcon { reduction = 100 }", 1 / 16),
+        ("chp/mgcon { reduction = lots }", 1.0), ("chp/mgcon", 1.0),
+    ],
+)  # fmt: skip
+def test_the_load_of_a_gateway(association: Association, event: str, share: float) -> None:
+    answer = asked(association, observed(event, context=0, termination="ROOT").replace("Context = 0", "Context = -"))
+    assert replied(answer)[0].error is None
+    assert gateway(association).throttle.share(1.0) == pytest.approx(share)
+
+
+def test_an_association_that_we_do_not_have(association: Association) -> None:
+    stranger = "[192.0.2.77]:2945"
+    message = decode_untrusted(f"MEGACO/2 {stranger}\nTransaction = 9 {{ {observed('hangterm/thb')} }}".encode())
+    (request,) = message.transactions
+    assert isinstance(request, TransactionRequest)
+    answer = answer_untrusted(association, stranger, PEER, request.actions, 1.0)
+    assert answer.is_unregistered
+    assert not asked(association, observed("hangterm/thb"), ("203.0.113.66", 2944)).is_unregistered
 
 
 def test_two_streams_are_two_events(association: Association) -> None:

@@ -28,7 +28,7 @@ EVERYTHING = Capabilities(frozenset({"msrp", "bfcp", "fax"}), frozenset({"TCP", 
 UE_ADDRESS = "192.0.2.61"
 CORE_ADDRESS = "198.51.100.88"
 ACCESS_SIDE = {
-    index: StreamMedia("203.0.113.5", 20_000 + 10 * index, (("sha-256", GATEWAY_HASH),), TLS_ID) for index in range(8)
+    index: StreamMedia("203.0.113.5", 20_000 + 10 * index, (("sha-256", GATEWAY_HASH),)) for index in range(8)
 }
 CORE_SIDE = {index: StreamMedia("198.51.100.5", 40_000 + 10 * index) for index in range(8)}
 

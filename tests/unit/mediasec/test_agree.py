@@ -12,7 +12,6 @@ from pcscf.mediasec.agree import (
     client_media_mechanisms,
     parse_mechanisms_untrusted,
     server_list,
-    strip_option_tags,
     verify,
 )
 
@@ -97,20 +96,6 @@ SENT = [IPSEC, "msrp-tls;mediasec", "bfcp-tls;mediasec"]
 )  # fmt: skip
 def test_verify(verified: list[str], sent: list[str], verdict: Verdict) -> None:
     assert verify(verified, sent) is verdict
-
-
-@pytest.mark.parametrize(
-    ("values", "left"),
-    [
-        (["sec-agree"], []),
-        (["mediasec", "sec-agree"], []),
-        (["path, Sec-Agree, gruu", "MEDIASEC,outbound"], ["path", "gruu", "outbound"]),
-        (["precondition"], ["precondition"]),
-        ([], []),
-    ],
-)
-def test_strip_option_tags(values: list[str], left: list[str]) -> None:
-    assert strip_option_tags(values) == left
 
 
 def test_a_mechanism_is_agreed_when_both_sides_listed_it() -> None:

@@ -8,7 +8,15 @@ from pcscf.config.policy import MediaPolicy
 from pcscf.iq.media import legs
 from pcscf.mediasec.model import Direction, LinePlan, MediaPlan
 from pcscf.mediasec.plan import decide, settle
-from tests.unit.mediasec.descriptions import ALL_AGREED, CORE_ADDRESS, REQUESTED, UE_FINGERPRINT, description, msrp
+from tests.unit.mediasec.descriptions import (
+    ALL_AGREED,
+    AUDIO,
+    CORE_ADDRESS,
+    REQUESTED,
+    UE_FINGERPRINT,
+    description,
+    msrp,
+)
 
 FROM_UE, FROM_CORE = Direction.OFFER_FROM_UE, Direction.OFFER_FROM_CORE
 OTHER_FINGERPRINT = UE_FINGERPRINT.replace("sha-256 00", "sha-256 FF")
@@ -116,11 +124,13 @@ def test_a_line_that_was_closed_opens_with_another_connection(closed_by: str) ->
     else:
         offer = description(*line(
             secure=True, setup="active", port=0 if closed_by == "offer" else 9,
-            fingerprint=UE_FINGERPRINT if closed_by == "offer" else "a=label:1"))
-        closed = decide(MediaPolicy(), ALL_AGREED, offer, FROM_UE, previous=FIRST)
+            fingerprint=UE_FINGERPRINT if closed_by == "offer" else "a=label:1"), *AUDIO)
+        plan = decide(MediaPolicy(), ALL_AGREED, offer, FROM_UE, previous=FIRST)
+        closed = settle(plan, description(*line(secure=False, setup="passive", port=0), *AUDIO, address=CORE_ADDRESS))
     assert not closed.lines[0].gateway
+    assert closed.lines[0].connection > only(FIRST).connection
     again = only(of_ue("active", "new", answer="passive", answered="new", previous=closed))
-    assert again.connection == 2
+    assert again.connection > closed.lines[0].connection
 
 
 def test_msrp_knows_no_connection_attribute() -> None:
@@ -129,3 +139,28 @@ def test_msrp_knows_no_connection_attribute() -> None:
     first = settle(decide(MediaPolicy(), ALL_AGREED, description(*lines), FROM_UE), back)
     again = settle(decide(MediaPolicy(), ALL_AGREED, description(*lines), FROM_UE, previous=first), back)
     assert only(again).connection == 1
+
+
+def test_msrp_that_was_closed_opens_with_another_connection() -> None:
+    """Nothing in its SDP would say so (RFC 6135 §4.4): the port that was 0 does."""
+    lines = description(*msrp("a=setup:active", UE_FINGERPRINT, REQUESTED))
+    back = description(*msrp("a=setup:passive", secure=False), address=CORE_ADDRESS)
+    none = description(*msrp("a=setup:passive", secure=False, port=0), address=CORE_ADDRESS)
+    first = settle(decide(MediaPolicy(), ALL_AGREED, lines, FROM_UE), back)
+    closing = description(*msrp("a=setup:active", UE_FINGERPRINT, REQUESTED, port=0))
+    asked = decide(MediaPolicy(), ALL_AGREED, closing, FROM_UE, previous=first)
+    assert [one for one, _, _ in legs(asked)] == list(first.lines)   # until the answer is here
+    closed = settle(asked, none)
+    assert closed.lines[0].connection == 2
+    assert not list(legs(closed))
+    again = settle(decide(MediaPolicy(), ALL_AGREED, lines, FROM_UE, previous=closed), back)
+    assert only(again).connection == 3
+    declined = settle(decide(MediaPolicy(), ALL_AGREED, lines, FROM_UE, previous=first), none)
+    assert declined.lines[0].connection == 2
+
+
+def test_a_first_answer_that_declines_a_line_ends_nothing() -> None:
+    """Another far end may have taken it: what that one has must live on."""
+    none = description(*msrp("a=setup:passive", secure=False, port=0), address=CORE_ADDRESS)
+    plan = decide(MediaPolicy(), ALL_AGREED, description(*msrp("a=setup:active", UE_FINGERPRINT, REQUESTED)), FROM_UE)
+    assert settle(plan, none).lines[0].connection == 1

@@ -45,7 +45,7 @@ def offered(
     offer: Sdp, direction: Direction, agreed: Agreed = ALL_AGREED, policy: MediaPolicy = DEFAULT
 ) -> Sdp:
     """The offer as it goes on."""
-    plan = decide(policy, agreed, offer, direction, EVERYTHING)
+    plan = decide(policy, agreed, offer, direction, EVERYTHING, new_tls_id=lambda: TLS_ID)
     assert plan.action == "forward"
     return rewrite_offer(plan, offer, CORE_SIDE if direction is FROM_UE else ACCESS_SIDE)
 
@@ -54,7 +54,7 @@ def answered(
     offer: Sdp, answer: Sdp, direction: Direction, agreed: Agreed = ALL_AGREED, policy: MediaPolicy = DEFAULT
 ) -> Sdp:
     """The answer as it goes back."""
-    plan = settle(decide(policy, agreed, offer, direction, EVERYTHING), answer)
+    plan = settle(decide(policy, agreed, offer, direction, EVERYTHING, new_tls_id=lambda: TLS_ID), answer)
     return rewrite_answer(plan, answer, ACCESS_SIDE if direction is FROM_UE else CORE_SIDE)
 
 

@@ -8,7 +8,10 @@ import pytest
 from pcscf.config.load import load_config
 from pcscf.config.model import Config
 from pcscf.config.values import NextHop
-from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Side, Site
+from pcscf.iq.association import Traits
+from pcscf.iq.operations import Limits as IqLimits
+from pcscf.iq.supervision import Supervision
+from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reactions, Side, Site
 from pcscf.runtime import settings
 from pcscf.sip.flow import Flow, Hop
 from pcscf.sip.transaction import Timers
@@ -139,3 +142,19 @@ def test_the_first_policy_that_matches_decides(dual: Config) -> None:
 ])
 def test_the_next_hop_as_a_uri(hop: NextHop, uri: str) -> None:
     assert settings.hop_uri(hop) == uri
+
+
+def test_what_is_configured_about_gateways() -> None:
+    config = load_config(POLICIES / "gateways.yaml")
+    iq = settings.iq(config)
+    assert iq.traits == {
+        "[127.0.0.21]:2945": Traits(weight=3),
+        "[127.0.0.22]:2945": Traits(weight=1, realms=frozenset({"access", "core"})),
+    }
+    assert iq.restore == (("127.0.0.21", 2945), ("127.0.0.22", 2945))
+    assert iq.limits == IqLimits(deadline=5.0, attempt=1.0, patience=2.0, profiles=frozenset({"iqprofile/1"}))
+    assert (iq.heartbeat.interval, iq.heartbeat.compare, iq.heartbeat.silence) == (5.0, 120.0, 20.0)
+    assert iq.supervision == Supervision(1800, (("fax", 60),))
+    assert site_of(config).reactions == Reactions(closed="log", silent="release")
+    assert iq.admits("[127.0.0.21]:2945", "127.0.0.21")
+    assert not iq.admits("[127.0.0.21]:2945", "127.0.0.22")

@@ -7,16 +7,16 @@ import json
 import pytest
 
 from pcscf.sip.dialog import Dialog
+from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import check_request
-from pcscf.sip.uri import Uri
 
 OURS = "<sip:tok@us.example;lr>"
 CALLER_SIDE, CALLEE_SIDE, FAR = "<sip:p1.example;lr>", "<sip:p2.example;lr>", "<sip:p3.example;lr>"
 
 
-def is_ours(uri: Uri) -> bool:
-    return uri.host == "us.example"
+def is_ours(route: str) -> bool:
+    return parse_name_addr(route).uri_parsed.host == "us.example"
 
 
 def invite(cseq: int = 5, **more: str) -> Request:
