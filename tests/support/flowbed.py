@@ -159,13 +159,14 @@ class Bed:
     limits: Limits = field(default_factory=Limits)
     mechanisms: tuple[str, ...] = ("msrp-tls",)
     peer_class: type[Peer] = Peer
+    weakest_hash: str = "sha-256"   # that the gateway takes
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         counter = itertools.count(1)
         self.net = MemoryNet()
         self.store = MemoryStore()
-        self.gateway = MemoryGateway()
+        self.gateway = MemoryGateway(weakest_hash=self.weakest_hash)
         self.gateways = Gateways(
             IqConfig(bind=CONTROLLER, admits=lambda _mid, _address: True, limits=IqLimits(deadline=4.0)), random=Random(1),
             clock=lambda: asyncio.get_running_loop().time(), on_bearer_released=lambda mid, _context, what: (
