@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from pcscf.config.policy import MediaPolicy, MediumPolicy
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.model import LegPlan, TcpRole
 from tests.support.audit import run
@@ -346,3 +347,55 @@ def test_an_answer_of_the_ue_that_drops_protection(way: Way, medium: Medium, dam
             await ladder.climb("pcscf: BYE callee")
 
     run(story, place, mechanisms=("msrp-tls", "bfcp-tls", "udptl-dtls"))
+
+
+CORE_CERTIFICATE = "a=fingerprint:sha-256 " + ":".join(["C0"] * 32)
+INSIDE = MediaPolicy(msrp=MediumPolicy(core="tls"), bfcp=MediumPolicy(core="tls"), fax=MediumPolicy(core="tls"))
+
+
+def within(medium: Medium, certificate: str, setup: str) -> str:
+    """What the core says where it protects as well: its own lines in the protected transport."""
+    head, *rest = medium.core
+    media, port, plain, formats = head.split()
+    secure = {"TCP/MSRP": "TCP/TLS/MSRP", "TCP/BFCP": "TCP/TLS/BFCP", "udptl": "UDP/TLS/UDPTL"}[plain]
+    lines = (f"{media} {port} {secure} {formats}", *rest, f"a=setup:{setup}", *([certificate] if certificate else ()))
+    return described("198.51.100.50", *lines)
+
+
+@pytest.mark.parametrize("place", ["from-ue", "to-ue"])
+@pytest.mark.parametrize("medium", MEDIA, ids=lambda medium: medium.name)
+def test_protection_inside_the_core_is_another_one(medium: Medium, place: str) -> None:
+    """TS 33.328 §7.2.1 NOTE 4: the gateway ends it on both sides, and each side sees the gateway's certificate alone."""
+
+    async def story(play: Play) -> None:
+        roles = {"core offers": "actpass", "core answers": "passive"}
+        inside = {what: within(medium, CORE_CERTIFICATE, setup) for what, setup in roles.items()}
+        ladder = Ladder(play, medium.said() | inside)
+        ladder.shows_certificates = True
+        await ladder.climb(written(WAYS[0], place))
+        legs = gateway(play.bed)
+        assert (legs["access"].secure, legs["core"].secure) == (True, True)
+        assert [each.value for each in legs["access"].fingerprints] == [UE_FINGERPRINT]
+        assert [each.value for each in legs["core"].fingerprints] == [CORE_CERTIFICATE.partition(" ")[2]]
+        for what, who in (("INVITE", "callee"), ("200", "caller")):
+            shown = ladder.description(who, what)
+            assert OURS in shown
+            assert UE_FINGERPRINT not in shown
+            assert CORE_CERTIFICATE not in shown
+        await ladder.climb(ENDS)
+
+    run(story, place, mechanisms=("msrp-tls", "bfcp-tls", "udptl-dtls"), policy=INSIDE)
+
+
+@pytest.mark.parametrize("medium", MEDIA, ids=lambda medium: medium.name)
+@pytest.mark.parametrize("damage", ["no certificate", "plain"])
+def test_a_core_that_drops_its_own_protection_ends_the_call(medium: Medium, damage: str) -> None:
+    async def story(play: Play) -> None:
+        answer = within(medium, "", "passive") if damage == "no certificate" else medium.said()["core answers"]
+        ladder = Ladder(play, medium.said() | {"core answers": answer})
+        ladder.shows_certificates = True
+        await ladder.climb("caller: INVITE (ue offers)\ncallee: 200 (core answers) !\npcscf: 488 INVITE caller")
+        await play.callee.expect("ACK")
+        await ladder.climb("pcscf: BYE callee")
+
+    run(story, "from-ue", mechanisms=("msrp-tls", "bfcp-tls", "udptl-dtls"), policy=INSIDE)
