@@ -7,7 +7,7 @@ STAMP := $(VENV)/.ready
 TOOLS := $(VENV)/.ready-tools
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test interop bench lint check-python
+.PHONY: help setup demo test interop bench soak lint check-python
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ $(BENCH)/.ready: | check-python
 	@$(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check sippy==2.5.0 || echo "bench: sippy could not be installed; the report says so"
 	@touch $@
+
+soak: $(TOOLS)  ## 10,000 sessions while processes are killed at random (SOAK_SESSIONS, SOAK_KILLS, SOAK_SEED)
+	@SOAK_SESSIONS=$${SOAK_SESSIONS:-10000} SOAK_KILLS=$${SOAK_KILLS:-60} $(BIN)/pytest tests/live/test_soak.py -x -s $(ARGS)
 
 lint: $(TOOLS)  ## style, types and import rules
 	@$(BIN)/ruff check .

@@ -111,7 +111,7 @@ class Controller:
         self._events: list[Event] = []
         self._clearing = Clearing(self.association, self._ask, self._tell, settle=limits.deadline)
         self._placing = Placing(
-            self.association, limits, ask=self._ask_to_reserve, under_way=self._asked.get, fail=self._fail)
+            self.association, limits, ask=self._ask_to_reserve, under_way=self._asked.get, park=self._park, fail=self._fail)
 
     # --- operations of sessions --------------------------------------------------------------------------------------
 
@@ -260,6 +260,9 @@ class Controller:
 
     def _ask_to_reserve(self, gateway: Gateway, wish: Reserve, operation: int, now: float) -> int:
         return self._ask(gateway, wish.actions, wish, operation, now)
+
+    def _park(self, operation: int) -> None:
+        self._transaction_of.pop(operation, None)
 
     def _ask_one(self, mid: str, actions: tuple[Action, ...], purpose: Purpose, now: float) -> int:
         operation = self._begin()

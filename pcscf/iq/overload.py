@@ -56,6 +56,7 @@ class Throttle:
         if self._share == 1.0 or now - self._at >= CUT_PAUSE:
             grown = min(1.0, self._share + RECOVERY * (now - self._at))
             self._share, self._at = max(LEAST, grown * CUT), now
+            self._credit = 1.0 - self._share  # the next one is tried: nothing else tells whether it is over
 
     def congested(self, reduction: int) -> None:
         """chp/mgcon: the gateway wants `reduction` per cent less, until it says otherwise; 0 ends it."""

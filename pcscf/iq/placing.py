@@ -24,7 +24,7 @@ _NEVER: Final = float("inf")
 
 class Placing:
     """`ask` sends the reservation of an operation to a gateway and gives the transaction; `under_way` finds what was asked with
-    it, None once it has ended; `fail` ends an operation.
+    it, None once it has ended; `park` says that an operation waits and its deadline does not run; `fail` ends one.
     """
 
     def __init__(
@@ -34,12 +34,14 @@ class Placing:
         *,
         ask: Callable[[Gateway, Reserve, int, float], int],
         under_way: Callable[[int], Asked | None],
+        park: Callable[[int], None],
         fail: Callable[[int, SipError], None],
     ) -> None:
         self._association = association
         self._limits = limits
         self._ask = ask
         self._under_way = under_way
+        self._park = park
         self._fail = fail
         # All attempts wait equally long, and so do all operations without a gateway: both are in order of time.
         self._attempts: deque[tuple[float, int]] = deque()
@@ -52,6 +54,7 @@ class Placing:
             return
         if self._limits.patience and not wish.tried and not candidates(self._association, wish.needs, wish.urgency, now):
             self._waiting[operation] = (now + self._limits.patience, wish)
+            self._park(operation)
         else:
             self._fail(operation, why_not or refusal)
 
@@ -78,10 +81,10 @@ class Placing:
         """What a refused reservation tells about the gateway, for those that come next."""
         code = error.code if error is not None and 400 <= error.code < 600 else 0
         gateway.counts[f"refused {code}" if code else "unreadable reply"] += 1
+        if code in TEMPORARY and gateway.busy_until > now:  # one alone may be chance
+            gateway.throttle.overloaded(now)
         if isinstance(failure, GatewayUnavailable):
             gateway.busy_until = now + BUSY_PAUSE
-        if code in TEMPORARY:
-            gateway.throttle.overloaded(now)
         if error is not None and code == UNKNOWN_VALUE:
             said = error.text.lower().replace('"', "")
             gateway.without_realms |= {realm for realm in wish.needs.realms if said.endswith(f"={realm}")}

@@ -162,6 +162,27 @@ def test_a_session_waits_for_a_gateway_as_long_as_is_allowed() -> None:
     assert failed.error.what == "no gateway is registered"
 
 
+def test_a_reservation_under_way_waits_for_the_next_life_of_its_gateway() -> None:
+    """Its deadline begins anew with the gateway, and one that nobody waits for any more is forgotten."""
+    gateway = ScriptedGateway(ONE)
+    wire = Wire(gateway, limits=Limits(deadline=4.0, patience=10.0))
+    gateway.script = lambda request: None if is_reservation(request) else gateway.obey(request)
+    operation, given_up = (wire.controller.reserve(from_ue(), wire.now) for _ in range(2))
+    wire.run(1.0)
+    wire.controller.died(gateway.mid, wire.now)
+    wire.controller.abandon(given_up)
+    wire.run(6.0)   # past the first deadline
+    wire.say(gateway, gateway.service_change())
+    wire.run(9.9)
+    assert [event for event in wire.take() if isinstance(event, Done | Failed)] == []
+    gateway.script = None
+    wire.run(11.0)
+    (failed,) = [event for event in wire.take() if isinstance(event, Done | Failed)]
+    assert isinstance(failed, Failed)
+    assert failed.operation == operation
+    assert "did not answer within 4 s" in failed.error.what
+
+
 # --- leave, drain, hand-off ------------------------------------------------------------------------------------------
 
 

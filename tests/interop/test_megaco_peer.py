@@ -76,11 +76,11 @@ class Peer:
         await self.gateways.wait_registered(PATIENCE)
 
     async def expect(self, *wanted: str) -> None:
-        """These lines come, in this order; audits of ROOT may stand between them."""
+        """These lines come, in this order; audits of ROOT and of its packages may stand between them."""
         assert self.process.stdout is not None
         async with asyncio.timeout(PATIENCE):
             for line in wanted:
-                while (told := (await self.process.stdout.readline()).decode().strip()) == "audit 0":
+                while (told := (await self.process.stdout.readline()).decode().strip()) in ("audit 0", "packages"):
                     self.lines.append(told)
                 assert told == line
 

@@ -38,7 +38,7 @@ def authority(tmp_path: Path) -> Authority:
 async def controller(files: TlsFiles) -> AsyncIterator[Gateways]:
     gateways = Gateways(
         IqConfig((HERE, 0), lambda *_: True, kinds=("tls",), tls=files), random=Random(7), clock=asyncio.get_running_loop().time,
-        on_bearer_released=lambda *_: None, on_gateway_lost=lambda *_: None,
+        on_bearer_released=lambda *_: None, on_contexts_lost=lambda *_: None,
     )  # fmt: skip
     await gateways.start()
     try:

@@ -37,7 +37,7 @@ async def session(capture: Path) -> tuple[int, int]:
 
     gateways = Gateways(
         IqConfig((HERE, 0), lambda *_: True, kinds=("tcp",)), random=Random(7), clock=asyncio.get_running_loop().time,
-        on_bearer_released=lambda *_: None, on_gateway_lost=lambda *_: None, tap=tap,
+        on_bearer_released=lambda *_: None, on_contexts_lost=lambda *_: None, tap=tap,
     )  # fmt: skip
     await gateways.start()
     port = gateways.address[1]

@@ -135,3 +135,23 @@ async def test_no_gateway(tmp_path: Path, around: Stage) -> None:
         assert not running.has_gateway()
         assert running.descriptors() == before
         await ue.deregister()
+
+
+async def test_a_session_without_media_is_released(tmp_path: Path, around: Stage) -> None:
+    """The gateway watches a session for silence, tells once, and both parties are told why; one with media goes on."""
+    settings = ("gateways.supervision.media_inactivity={msrp: 2}",)
+    async with pcscf(tmp_path / "run", around.core.address, *settings) as running:
+        party = await around.new_party(Manners(reply=REPLY))
+        talking = await around.new_ue(running.listeners["gm-tls"], name="alice")
+        silent = await around.new_ue(running.listeners["gm-tls"], name="carol")
+        call = await converse(talking, party, "not silent")
+        falls_silent = await converse(silent, party, "the last word")
+        while not falls_silent.ended.is_set():
+            await within(call.send_text("still talking"), "the response to a message")
+            await within(call.receive_text(), "the reply")
+            await asyncio.sleep(0.3)
+        assert falls_silent.ended_by == "peer"
+        assert "cause=408" in falls_silent.reason
+        assert not call.ended.is_set()
+        await within(call.hang_up(), "the answer to BYE")
+        await running.nothing_left()

@@ -15,7 +15,7 @@ from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.ports import Ports
 from pcscf.procedures.router import Router
-from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Side, Site
+from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reactions, Side, Site
 from pcscf.procedures.token import Tokens
 from pcscf.runtime.driver import Driver, Waits
 from pcscf.runtime.iq import Gateways, IqConfig
@@ -160,6 +160,7 @@ class Bed:
     mechanisms: tuple[str, ...] = ("msrp-tls",)
     peer_class: type[Peer] = Peer
     weakest_hash: str = "sha-256"   # that the gateway takes
+    reactions: Reactions = field(default_factory=Reactions)
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -183,7 +184,7 @@ class Bed:
             name="pcscf.ims.example", network="visited.example", interfaces=interfaces,
             core_realm="core", core_hop=f"sip:{REGISTRAR[0]}:{REGISTRAR[1]}", policy=lambda *_: self.policy,
             deadlines=self.deadlines, expiry=Expiry(least=1.0, grace=1.0), limits=self.limits,
-            addresses=frozenset({ACCESS, ACCESS_UDP, ACCESS_IPV6, CORE}))
+            addresses=frozenset({ACCESS, ACCESS_UDP, ACCESS_IPV6, CORE}), reactions=self.reactions)
         tokens = Tokens(b"secret", lambda size: next(counter).to_bytes(size, "big"))
         self.ports = Ports(
             sip=self.driver, media=self.gateways, store=self.store, site=site, tokens=tokens,

@@ -102,12 +102,16 @@ class Gateway(NamedTuple):
 
 @dataclass
 class Pcscf:
-    """A running `pcscf run`. `folder` holds its log, its trace, and its runtime folder."""
+    """A running `pcscf run`. `folder` holds its log, its trace, and its runtime folder.
+
+    leaves_gateway: its gateway is not ended with it, for the next P-CSCF in the same folder.
+    """
 
     process: asyncio.subprocess.Process
     folder: Path
     listeners: Mapping[str, Target] = field(default_factory=dict)
     gateways: list[Gateway] = field(default_factory=list)
+    leaves_gateway: bool = False
 
     @property
     def pid(self) -> int:
@@ -202,7 +206,7 @@ class Pcscf:
             self.process.kill()
             await self.process.wait()
         self.has_gateway()
-        for gateway in self.gateways:
+        for gateway in self.gateways if not self.leaves_gateway else ():
             gateway.kill()
 
     def _gateway_file(self) -> dict[str, Any]:
@@ -216,12 +220,12 @@ async def pcscf(folder: Path, core: Address, *settings: str, options: tuple[str,
 
     options: further ones of `pcscf run`.
     """
-    (folder / "run").mkdir(parents=True)
+    (folder / "run").mkdir(parents=True, exist_ok=True)
     given = [
         *(f"listeners.{name}.port=0" for name in LISTENERS), "gateways.iq.port=0", "gateways.embedded.restart_after=0.1",
         f"realms.core.next_hop=sip:{host_port(core)}", "log.level=debug", "timers.shutdown=5", *settings,
     ]
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pcscf", "run", str(POLICIES / "lab.yaml"), "--trace", str(folder / "trace.jsonl")),
             *(word for value in given for word in ("--set", value)), *options,

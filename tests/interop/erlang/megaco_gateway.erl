@@ -1,14 +1,18 @@
 %% A media gateway on the megaco application of Erlang/OTP: what our controller says is read and answered by a stack
 %% that is not ours.
 %%
-%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact udp|tcp
+%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact udp|tcp [Number Package,Package…]
 %%
+%% Its mId is [127.0.0.1]:Number, 2945 by default; the packages are what it lists when it is asked, none by default.
 %% It registers at 127.0.0.1:ControllerPort and takes commands, one per line, from standard input; its end stops the gateway.
 %%   notify        reports that the TLS session of the last termination that was modified broke
-%%   disconnected  registers again with its contexts;  leave  goes out of service
+%%   disconnected, failover, restored  registers again with its contexts;  restart  without;  leave  goes out of service
+%%   graceful SECONDS  wants no new sessions and will leave then;  stay  takes that back
+%%   overload      reports ocp/mg_overload;  forget  loses its contexts and says nothing
 %%   refuse CODE   refuses the next Add;  delay MS  answers the next request of a context so much later;  pending MS  the same,
 %%                 and says so with TransactionPending
-%% What happens goes out as lines: "registered", "add C", "modify C", "subtract C", "audit C", "acknowledged", "left".
+%% What happens goes out as lines: "registered", "add C", "modify C", "subtract C", "audit C", "acknowledged", "left",
+%% "packages" (they were audited), "handoff" and "forced" (its controller said so; after a hand-off it registers anew).
 -module(megaco_gateway).
 -behaviour(megaco_user).
 -export([main/1]).
@@ -26,10 +30,12 @@
 -define(FINGERPRINT, "12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0").
 
 main([Controller, Encoding, Transport]) ->
+    main([Controller, Encoding, Transport, "2945", ""]);
+main([Controller, Encoding, Transport, Number, Packages]) ->
     ets:new(?MODULE, [named_table, public]),
-    ets:insert(?MODULE, {number, 1000}),
+    ets:insert(?MODULE, [{number, 1000}, {packages, string:lexemes(Packages, ",")}]),
     ok = application:start(megaco),
-    Mid = {ip4Address, #'IP4Address'{address = [127, 0, 0, 1], portNumber = 2945}},
+    Mid = {ip4Address, #'IP4Address'{address = [127, 0, 0, 1], portNumber = number(Number)}},
     ok = megaco:start_user(Mid, [
         {user_mod, ?MODULE}, {encoding_mod, encoder(Encoding)}, {encoding_config, []},
         {send_mod, sender(Transport)}, {protocol_version, 2}
@@ -78,6 +84,29 @@ obey() ->
             service_change(connection(), disconnected, "900 Service Restored"),
             tell("registered", []),
             obey();
+        "failover\n" -> again(failover, "909 MGC Impending Failure");
+        "restored\n" -> again(restart, "900 Service Restored");
+        "restart\n" ->
+            forget(),
+            again(restart, "901 Cold Boot");
+        "stay\n" -> again(restart, "918 Cancel Graceful");
+        "graceful " ++ Seconds ->
+            service_change(connection(), graceful, "905 Termination taken out of service", number(Seconds)),
+            tell("graceful", []),
+            obey();
+        "forget\n" ->
+            forget(),
+            tell("ready", []),
+            obey();
+        "overload\n" ->
+            Overload = #'ObservedEvent'{eventName = "ocp/mg_overload"},
+            Told = #'NotifyRequest'{
+                terminationID = [?megaco_root_termination_id],
+                observedEventsDescriptor = #'ObservedEventsDescriptor'{requestId = 3, observedEventLst = [Overload]}
+            },
+            request(connection(), ?megaco_null_context_id, {notifyReq, Told}),
+            tell("acknowledged", []),
+            obey();
         "leave\n" ->
             service_change(connection(), forced, "905 Termination taken out of service"),
             tell("left", []),
@@ -94,11 +123,20 @@ instead(What) ->
     tell("ready", []),
     obey().
 
+again(Method, Reason) ->
+    service_change(connection(), Method, Reason),
+    tell("registered", []),
+    obey().
+
+forget() -> ets:match_delete(?MODULE, {{context, '_'}, '_'}).
+
 number(Text) -> list_to_integer(string:trim(Text)).
 
-service_change(Connection, Method, Reason) ->
+service_change(Connection, Method, Reason) -> service_change(Connection, Method, Reason, asn1_NOVALUE).
+
+service_change(Connection, Method, Reason, Delay) ->
     Parameters = #'ServiceChangeParm'{
-        serviceChangeMethod = Method, serviceChangeReason = [Reason], serviceChangeVersion = 2,
+        serviceChangeMethod = Method, serviceChangeReason = [Reason], serviceChangeVersion = 2, serviceChangeDelay = Delay,
         serviceChangeProfile = #'ServiceChangeProfile'{profileName = "iqprofile", version = 1}
     },
     Change = #'ServiceChangeRequest'{
@@ -196,6 +234,30 @@ command(Context, {subtractReq, #'SubtractRequest'{terminationID = [All]}}) ->
     ets:delete(?MODULE, {context, Context}),
     tell("subtract ~w", [Context]),
     {subtractReply, #'AmmsReply'{terminationID = [All]}};
+command(?megaco_null_context_id, {auditValueRequest, #'AuditRequest'{
+        terminationID = Root, auditDescriptor = #'AuditDescriptor'{auditToken = [packagesToken]}}}) ->
+    tell("packages", []),
+    [{packages, Names}] = ets:lookup(?MODULE, packages),
+    Items = [#'PackagesItem'{packageName = Name, packageVersion = 1} || Name <- Names],
+    Listed = [{packagesDescriptor, Items} || Items =/= []],
+    {auditValueReply, {auditResult, #'AuditResult'{terminationID = Root, terminationAuditResult = Listed}}};
+command(_, {auditCapRequest, #'AuditRequest'{terminationID = Root}}) ->
+    Refused = #'ErrorDescriptor'{errorCode = ?megaco_not_implemented, errorText = "no"},
+    {auditCapReply, {auditResult, #'AuditResult'{terminationID = Root, terminationAuditResult = [{errorDescriptor, Refused}]}}};
+command(_, {serviceChangeReq, #'ServiceChangeRequest'{
+        terminationID = Root, serviceChangeParms = #'ServiceChangeParm'{serviceChangeMethod = Method}}}) ->
+    case Method of
+        handOff ->
+            spawn(fun() ->
+                timer:sleep(50),
+                service_change(connection(), handOff, "903 MGC Directed Change"),
+                tell("handoff", [])
+            end);
+        _ ->
+            tell("~w", [Method])
+    end,
+    {serviceChangeReply, #'ServiceChangeReply'{
+        terminationID = Root, serviceChangeResult = {serviceChangeResParms, #'ServiceChangeResParm'{}}}};
 command(Context, {auditValueRequest, #'AuditRequest'{terminationID = Termination}}) ->
     tell("audit ~w", [Context]),
     audited(Termination).

@@ -1,0 +1,119 @@
+"""What gateways report about a session: which causes end it, with which Reason, and which are only logged."""
+
+from __future__ import annotations
+
+import pytest
+
+from pcscf.iq.notifications import BearerReleased, Layer
+from pcscf.iq.overload import Urgency
+from pcscf.procedures.site import Reactions, Side
+from pcscf.procedures.urgency import urgency_of
+from pcscf.procedures.watch import outcome
+from pcscf.sip.message import Request
+from tests.support.audit import run
+from tests.support.plays import Play
+
+
+@pytest.mark.parametrize(
+    ("layer", "general", "status"),
+    [
+        ("tls", "FP", 488), ("tls", "IW", 488), ("tls", "", 488), ("tls", "UN", 488), ("tls", "FT", 503), ("tls", "UR", 503),
+        ("dtls", "FP", 488), ("dtls", "IW", 488), ("dtls", "", 488), ("dtls", "FT", 503),
+        ("tcp", "FT", 503), ("tcp", "FP", 503), ("tcp", "UR", 503), ("tcp", "", 503), ("", "FT", 503), ("", "", 503),
+        ("tcp", "NR", 0), ("tls", "NR", 0), ("dtls", "NR", 0), ("", "NR", 0),
+    ],
+)  # fmt: skip
+def test_the_outcome_of_each_cause(layer: Layer, general: str, status: int) -> None:
+    error = outcome(BearerReleased(1, "ip/1/1/1", 1, layer, "why", general))
+    assert (error.status if error is not None else 0) == status
+    assert error is None or "why" in error.what
+
+
+@pytest.mark.parametrize(("general", "cause"), [("FP", "488"), ("FT", "503")])
+@pytest.mark.parametrize("place", ["from-ue", "to-ue"])
+def test_a_failure_ends_the_session_with_its_reason(place: str, general: str, cause: str) -> None:
+    async def story(play: Play) -> None:
+        await play.establish()
+        play.bed.gateway.notify_tls_failed(play.contexts[0], "as it was told", general)
+        for end in play.ends:
+            reason = (await end.answer_bye()).get("Reason") or ""
+            assert f"cause={cause}" in reason
+            assert "as it was told" in reason
+
+    run(story, place)
+
+
+def test_a_connection_that_an_end_closed_is_only_logged() -> None:
+    async def story(play: Play) -> None:
+        near, _ = await play.establish()
+        play.bed.gateway.notify_tls_failed(play.contexts[0], "closed", "NR")
+        await play.bed.settle(1.0)
+        (record,) = play.bed.recorded("bearer-released")
+        assert record["general"] == "NR"
+        assert len(play.contexts) == 1
+        await play.hang_up(play.caller, near)
+
+    run(story, "from-ue")
+
+
+def test_unless_the_operator_wants_its_session_to_end() -> None:
+    async def story(play: Play) -> None:
+        await play.establish()
+        play.bed.gateway.notify_tls_failed(play.contexts[0], "closed", "NR")
+        for end in play.ends:
+            assert "cause=480" in ((await end.answer_bye()).get("Reason") or "")
+
+    run(story, "from-ue", reactions=Reactions(closed="release"))
+
+
+def test_media_that_stopped_ends_the_session() -> None:
+    async def story(play: Play) -> None:
+        await play.establish()
+        play.bed.gateway.notify(play.contexts[0], "adid/ipstop")
+        for end in play.ends:
+            assert "cause=408" in ((await end.answer_bye()).get("Reason") or "")
+
+    run(story, "from-ue")
+
+
+def test_media_that_stopped_is_only_logged_where_the_operator_wants_that() -> None:
+    async def story(play: Play) -> None:
+        near, _ = await play.establish()
+        play.bed.gateway.notify(play.contexts[0], "adid/ipstop")
+        await play.bed.settle(1.0)
+        assert len(play.bed.recorded("media-stopped")) == 1
+        await play.hang_up(play.caller, near)
+
+    run(story, "from-ue", reactions=Reactions(silent="log"))
+
+
+def test_a_gateway_without_a_session_changes_nothing() -> None:
+    """It lost a context that no session has any more, or never had."""
+
+    async def story(play: Play) -> None:
+        near, _ = await play.establish()
+        (context,) = play.contexts
+        play.bed.gateways._on_contexts_lost("[203.0.113.1]:2945", (context,), "another gateway")
+        await play.bed.settle(1.0)
+        assert play.bed.recorded("gateway-lost")[0]["sessions"] == 0
+        await play.hang_up(play.caller, near)
+
+    run(story, "from-ue")
+
+
+@pytest.mark.parametrize(
+    ("uri", "priority", "caller", "urgency"),
+    [
+        ("sip:bob@ims.example", "", Side.ACCESS, Urgency.NORMAL),
+        ("urn:service:sos", "", Side.ACCESS, Urgency.EMERGENCY),
+        ("URN:service:sos.fire", "", Side.ACCESS, Urgency.EMERGENCY),
+        ("urn:service:sosx", "", Side.ACCESS, Urgency.NORMAL),
+        ("sip:bob@ims.example", "esnet.1", Side.ACCESS, Urgency.NORMAL),  # anybody could write that
+        ("sip:bob@ims.example", "esnet.1", Side.CORE, Urgency.EMERGENCY),
+        ("sip:bob@ims.example", "wps.3, ets.0", Side.CORE, Urgency.PRIORITY),
+        ("sip:bob@ims.example", "wps.3, ESNET.0", Side.CORE, Urgency.EMERGENCY),
+    ],
+)
+def test_who_is_urgent(uri: str, priority: str, caller: Side, urgency: Urgency) -> None:
+    request = Request("INVITE", uri, [("Resource-Priority", priority)] if priority else [])
+    assert urgency_of(request, caller) is urgency
