@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pcscf.h248.message import ErrorDescriptor
-from pcscf.sip.message import Request, Response, response_to
-from tests.flows.test_msrp_originating import establish, hang_up, story
+from pcscf.sip.message import response_to
 from tests.support.flowbed import Bed
 from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
+from tests.support.tales import establish, hang_up, story
+from tests.support.tales import re_offer as re_invite
 
 OTHER_CERTIFICATE = PROTECTED_OFFER.replace("A0:A1", "FF:FE")
 MOVED_ANSWER = PLAIN_ANSWER.replace("m=message 40100", "m=message 40300").replace("100 200", "100 201")
@@ -20,19 +21,6 @@ Tale = Callable[[Bed, Ue], Awaitable[None]]
 
 def modifies(bed: Bed) -> int:
     return sum("Modify" in commands for commands in bed.gateway.asked)
-
-
-async def re_invite(
-    bed: Bed, ue: Ue, answer: Response, body: str = PROTECTED_OFFER, back: str = PLAIN_ANSWER,
-) -> tuple[Request, Response]:
-    """A re-INVITE of the UE that is accepted: as the core got it, and its 200 as the UE got it."""
-    ue.in_dialog("INVITE", answer, body)
-    invite = await bed.core.expect("INVITE")
-    bed.core.send(answered(invite, body=back))
-    again = await bed.ue.expect(200)
-    ue.in_dialog("ACK", answer)
-    await bed.core.expect("ACK")
-    return invite, again
 
 
 def test_a_refresh_leaves_in_the_same_octets_and_the_gateway_alone() -> None:
