@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 from pcscf.cli.gateway_status import status
 from pcscf.cli.options import ConfigFile, LogLevel, Overrides, PcapFile, TraceFile
+from pcscf.cli.process import keep_memory, raise_open_files
 from pcscf.cli.service import serve
 from pcscf.config.gateway import GatewayFile, GatewayHttp
 from pcscf.config.load import load_gateway
@@ -55,6 +56,8 @@ def run(
     read = load_gateway(file, [*(overrides or []), *level])
     set_up(read.log_level)
     config = gateway_config(read, parent=int(os.environ.get(EMBEDDED_PARENT) or 0))
+    raise_open_files(read.limits.contexts)
+    keep_memory()
     with ExitStack() as open_files:
         tracing = open_files.enter_context(closing(TraceWriter(trace, GATEWAY))).tap_gateway if trace is not None else None
         capturing = open_files.enter_context(closing(PcapWriter(pcap))) if pcap is not None else None
@@ -150,5 +153,11 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
             renew_after=file.certificates.renew_after,
             per_stream=file.certificates.per_stream,
         ),
-        limits=GatewayLimits(contexts=file.limits.contexts, write_buffer=file.limits.write_buffer),
+        limits=GatewayLimits(
+            contexts=file.limits.contexts,
+            write_buffer=file.limits.write_buffer,
+            buffered=file.limits.buffered,
+            half_open=file.limits.half_open,
+            handshake_rate=file.limits.handshake_rate,
+        ),
     )

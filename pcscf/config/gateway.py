@@ -119,6 +119,12 @@ class StreamLimits(Block):
     """Contexts (sessions with media) at the same time; one more gets H.248 error 412."""
     write_buffer: Annotated[int, Field(ge=4096, le=16_777_216)] = 131_072
     """Octets that wait for one slow receiver before the sender is no longer read."""
+    buffered: Annotated[int, Field(ge=1_048_576, le=68_719_476_736)] = 134_217_728
+    """Octets that wait for all slow receivers together; then the one that has been slow for longest loses its connection."""
+    half_open: Count = 1000
+    """Handshakes of TLS and DTLS that may be under way at the same time; further ones wait to begin."""
+    handshake_rate: Count = 1000
+    """Handshakes that may begin in a second; further ones wait, so that running sessions go on."""
 
 
 class GatewayRegistration(Block):

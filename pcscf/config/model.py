@@ -164,7 +164,8 @@ class Iq(Block):
     mid: Mid | None = None
     """Our mId; by default "[address]:port"."""
     transport: Annotated[OneOrMore[IqTransport], Field(min_length=1)] = ("udp",)
-    """What gateways may use: udp, tcp (TPKT packets) or tls; one of them, or udp beside one of the others on the same port."""
+    """What gateways may use: udp, tcp (TPKT packets) or tls; one of them, or udp beside one of the others on the same port.
+    Beside tls, udp is for the embedded gateway alone."""
     tls: IqTls | None = None
     """Certificates for `transport: tls`."""
 
@@ -251,7 +252,14 @@ class Gateways(Block):
     def _embedded_is_reached(self) -> Self:
         if self.embedded.enabled and not {"udp", "tcp"} & set(self.iq.transport):
             raise fault("the embedded gateway has no certificate", "write `iq: {transport: [udp, tls]}`, or `embedded: false`")
+        if not self.embedded.enabled and {"udp", "tls"} <= set(self.iq.transport):
+            raise fault("udp beside tls is for the embedded gateway alone", "write `iq: {transport: tls}`")
         return self
+
+    @property
+    def datagrams_from(self) -> str:
+        """The only host whose datagrams count on Iq, "" for any: beside TLS nobody else may come without a certificate."""
+        return self.embedded_address if "tls" in self.iq.transport else ""
 
     @property
     def embedded_transport(self) -> str:

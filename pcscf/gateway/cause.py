@@ -25,6 +25,7 @@ class Cause(Enum):
     PEER_ALERT = (packages.CAUSE_FAILURE_PERMANENT, "TLS peer sent a fatal alert")
     TLS_PROTOCOL = (packages.CAUSE_FAILURE_PERMANENT, "TLS protocol error")
     BAD_FRAME = (packages.CAUSE_FAILURE_PERMANENT, "not an MSRP frame of the session")
+    SLOW_PEER = (packages.CAUSE_UNAVAILABLE_RESOURCES, "the peer did not take what was sent to it, and others needed the memory")
     NO_RESOURCES = (packages.CAUSE_UNAVAILABLE_RESOURCES, "no resources for the connection")
 
     @property

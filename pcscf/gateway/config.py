@@ -46,13 +46,18 @@ class GatewayTimers:
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
-    """`write_buffer`: bytes that may wait for a slow peer before the other side is no longer read.
+    """`write_buffer`: bytes that may wait for a slow peer before the other side is no longer read; buffered: those of all slow
+    peers together, before the one that has been slow for longest is given up.
 
+    half_open: handshakes of TLS and DTLS that may be under way; handshake_rate: those that may begin in a second.
     datagram: octets of the longest DTLS datagram, headers of IP and UDP not counted; what would be longer is dropped.
     """
 
     contexts: int = 10_000
     write_buffer: int = 131_072
+    buffered: int = 134_217_728
+    half_open: int = 1000
+    handshake_rate: int = 1000
     datagram: int = 1400
 
 

@@ -32,6 +32,8 @@ class Owner(Protocol):
     def connection_established(self, connection: Connection, event: Established) -> None: ...
     def connection_ended(self, connection: Connection, cause: Cause, alert: str) -> None:
         """Once per connection, unless its end was ordered with `release` or `reset`."""
+    def connection_congested(self, connection: Connection, congested: bool) -> None:
+        """The peer does not take what is sent to it, or does again."""
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -97,6 +99,12 @@ class Connection(asyncio.BufferedProtocol):
         self._end()
         self._transport.close()
 
+    def give_up(self, cause: Cause) -> None:
+        """Ends it at once, with all that waits for its peer, and tells the owner."""
+        if not self._over:
+            self.reset()
+            self._owner.connection_ended(self, cause, "")
+
     def reset(self) -> None:
         """Abrupt end: the peer must not take it for the end of the data."""
         self._over = True
@@ -143,11 +151,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._congested = True
+        self._owner.connection_congested(self, True)
         if self._partner is not None:
             self._partner._choose_reading()
 
     def resume_writing(self) -> None:
         self._congested = False
+        self._owner.connection_congested(self, False)
         if self._partner is not None:
             self._partner._forward()
 

@@ -16,6 +16,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from pcscf.gateway.admission import RETRY
 from pcscf.gateway.capture import Direction
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
@@ -65,6 +66,8 @@ class DatagramLeg:
         self._retransmission: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._ended = False
+        self._shakes_hands = False  # counts as a handshake that is under way
+        self._postponed: asyncio.TimerHandle | None = None
         self._last_received = self._last_sent = relay.loop.time()
         self._policer: Policer | None = None
         self._police()
@@ -109,9 +112,26 @@ class DatagramLeg:
 
     def drive(self) -> None:
         """Does whatever the plan allows now; harmless to call again."""
-        if not self._flows and not self._ended and self.plan.complete:
-            self._open()
+        if not self._flows and not self._ended and self.plan.complete and self._postponed is None:
+            self._begin()
         self._link(self._relay.datagram_partner_of(self.plan))
+
+    def _begin(self) -> None:
+        """A client's handshake begins with this, if one may begin now."""
+        self._postponed = None
+        if self.plan.secure and self.plan.tls is TlsRole.CLIENT and not self._may_shake_hands():
+            self._postponed = self._relay.loop.call_later(RETRY, self._begin)
+            return
+        self._open()
+
+    def _may_shake_hands(self) -> bool:
+        self._shakes_hands = self._relay.admission.begin(self._relay.loop.time())
+        return self._shakes_hands
+
+    def _shook_hands(self) -> None:
+        if self._shakes_hands:
+            self._shakes_hands = False
+            self._relay.admission.end()
 
     def _link(self, partner: DatagramLeg | None) -> None:
         if self._partner is not None and self._partner is not partner:
@@ -240,9 +260,13 @@ class DatagramLeg:
         assert endpoint is not None  # noqa: S101 - only called with one
         if source == self._peer:
             endpoint.receive(datagram, endpoint.peer)
-        elif self._peer is None and (self.plan.source is None or self.plan.source.admits((source[0], source[1]))):
+        elif (
+            self._peer is None and (self.plan.source is None or self.plan.source.admits((source[0], source[1])))
+            and self._relay.admission.has_room(self._relay.loop.time())
+        ):  # fmt: skip
             endpoint.receive(datagram, _name(source))
-            if endpoint.peer:
+            if endpoint.peer:   # it has returned its cookie; who only asks for one costs nobody a handshake
+                self._may_shake_hands()
                 self._peer = source
                 self._limit_handshake()
         else:
@@ -295,6 +319,7 @@ class DatagramLeg:
         self._deadline = self._relay.loop.call_later(wait, self._end, Cause.HANDSHAKE_TIMEOUT, "")
 
     def _verified(self, event: Established) -> None:
+        self._shook_hands()
         self._cancel_timers()
         self._relay.statistics.connections[self.plan.kind] += 1
         self._relay.statistics.handshakes[event.version] += 1
@@ -326,6 +351,10 @@ class DatagramLeg:
 
     def _shut(self) -> None:
         self._cancel_timers()
+        self._shook_hands()
+        if self._postponed is not None:
+            self._postponed.cancel()
+            self._postponed = None
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is not None and self._peer is not None and self._flows:
             endpoint.close()
@@ -354,10 +383,10 @@ def _is_rtcp(datagram: memoryview | bytes) -> bool:
 
 
 def _sent(bound: socket.socket, datagram: memoryview | bytes, to: _Source) -> bool:
-    """False when the kernel does not take it: no room, too long, no route."""
+    """False when the kernel does not take it: no room, too long, no route, no address of our family."""
     try:
         bound.sendto(datagram, to)
-    except OSError:
+    except (OSError, TypeError):   # Python has the latter for an IPv6 address and an IPv4 socket
         return False
     return True
 

@@ -16,6 +16,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from pcscf.errors import H248Error
+from pcscf.gateway.admission import RETRY
 from pcscf.gateway.capture import CapturedEndpoint
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.connection import Connection
@@ -45,6 +46,7 @@ class Leg:
         self._watching = False
         self._awaited: asyncio.TimerHandle | None = None
         self._ended = False
+        self._shakes_hands = False   # counts as a handshake that is under way
         self._remote: Address | None = None
         self._created = relay.loop.time()
         self.count = Count()
@@ -164,11 +166,17 @@ class Leg:
         self._give_up(Cause.NOBODY_CONNECTED)
 
     def _acceptable(self, listener: socket.socket) -> None:
+        if not self._may_shake_hands():
+            self._relay.loop.remove_reader(listener)
+            self._relay.loop.call_later(RETRY, self._watch_again, listener)
+            return
         try:
             accepted, source = listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            self._shook_hands()
             return
         except OSError:
+            self._shook_hands()
             self._unwatch()
             self._give_up(Cause.NO_RESOURCES)
             return
@@ -176,6 +184,7 @@ class Leg:
         if not self._admits(remote):
             self._relay.note("tcp-refused", self, f"{spell(remote)} is not an allowed source", {"remote": spell(remote)})
             _refuse(accepted)
+            self._shook_hands()
             return
         self._unwatch()
         self._relay.ports.stop_listening(self.plan.local)
@@ -185,6 +194,22 @@ class Leg:
         self._note("tcp-accepted", f"TCP connection from {spell(remote)} accepted")
         connection = self._new_connection()
         self._task = self._relay.spawn(self._take_over(accepted, connection))
+
+    def _watch_again(self, listener: socket.socket) -> None:
+        if self._watching and self._relay.ports.listener(self.plan.local) is listener:
+            self._relay.loop.add_reader(listener, self._acceptable, listener)
+
+    def _may_shake_hands(self) -> bool:
+        """Whether a connection may come up now. Without TLS there is nothing to it."""
+        if self.plan.secure and not self._shakes_hands:
+            self._shakes_hands = self._relay.admission.begin(self._relay.loop.time())
+            return self._shakes_hands
+        return True
+
+    def _shook_hands(self) -> None:
+        if self._shakes_hands:
+            self._shakes_hands = False
+            self._relay.admission.end()
 
     def _unwatch(self) -> None:
         listener = self._relay.ports.listener(self.plan.local)
@@ -213,6 +238,8 @@ class Leg:
             dialled.bind(plan.local)
             self._prepare(dialled)
             async with asyncio.timeout(self._relay.config.timers.tcp_connect):
+                while not self._may_shake_hands():  # noqa: ASYNC110 - room is also made by time alone
+                    await asyncio.sleep(RETRY)
                 await loop.sock_connect(dialled, plan.remote)
         except TimeoutError:
             cause = Cause.CONNECT_TIMEOUT
@@ -221,6 +248,7 @@ class Leg:
         except OSError:
             cause = Cause.CONNECT_FAILED
         except asyncio.CancelledError:
+            self._shook_hands()
             if dialled is not None:
                 dialled.close()
             raise
@@ -229,6 +257,7 @@ class Leg:
             connection = self._new_connection()
             await loop.create_connection(lambda: connection, sock=dialled)
             return
+        self._shook_hands()
         if dialled is not None:
             dialled.close()
         self._task = None
@@ -238,6 +267,7 @@ class Leg:
     # --- the connection ----------------------------------------------------------------------------------------------
 
     def connection_established(self, connection: Connection, event: Established) -> None:
+        self._shook_hands()
         statistics = self._relay.statistics
         statistics.connections[self.plan.kind] += 1
         if self.plan.secure:
@@ -317,7 +347,13 @@ class Leg:
             connection.release()
         self._cancel()
 
+    def connection_congested(self, connection: Connection, congested: bool) -> None:
+        self._relay.congested(connection, congested)
+
     def _forget(self) -> None:
+        self._shook_hands()
+        if self._connection is not None:
+            self._relay.congested(self._connection, False)
         self._connection = None
         self._task = None
 

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, TypeAlias
 
+from pcscf.gateway.admission import Admission
 from pcscf.gateway.capture import Capture
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.config import GatewayConfig
-from pcscf.gateway.connection import READ_SIZE
+from pcscf.gateway.connection import READ_SIZE, Connection
 from pcscf.gateway.datagram import DatagramLeg
 from pcscf.gateway.leg import Leg
 from pcscf.gateway.model import Close, Configure, Effect, LegKey, LegPlan
@@ -37,6 +38,10 @@ class Relay:
         self.loop = asyncio.get_running_loop()
         self.ports = MediaPorts(config.realms, self.loop)
         self.buffer = memoryview(bytearray(READ_SIZE))
+        limits = config.limits
+        self.admission = Admission(limits.half_open, limits.handshake_rate, self.loop.time())
+        self._congested: dict[Connection, None] = {}
+        self._most_congested = max(1, limits.buffered // (limits.write_buffer + READ_SIZE))
         self._trace = trace
         self._contexts: dict[int, dict[LegKey, AnyLeg]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -85,6 +90,18 @@ class Relay:
             partner = self.partner_of(leg.plan)
             if leg.plan.aware and partner is not None and partner not in touched:
                 partner.drive()   # its frames are mapped to the paths of this leg
+
+    def congested(self, connection: Connection, is_so: bool) -> None:
+        """Memory for slow peers is bounded. Where it is used up, the one that has been slow for longest makes room."""
+        if not is_so:
+            self._congested.pop(connection, None)
+            return
+        self._congested[connection] = None
+        if len(self._congested) > self._most_congested:
+            slowest = next(iter(self._congested))
+            del self._congested[slowest]
+            # Not from within the write that made this one slow.
+            self.loop.call_soon(slowest.give_up, Cause.SLOW_PEER)
 
     def _opened(self, number: int) -> dict[LegKey, AnyLeg]:
         self.statistics.contexts += 1

@@ -159,6 +159,7 @@ class Gateway:
 
     def _connection_lost(self, peer: Peer, why: str) -> None:
         """The controller is looked for again, with what it was told still waiting; who was asked in vain is left."""
+        log.info("iq connection ended", peer=peer, why=why)
         if peer == self.controller:
             self._lost()
         for waiting in self._waiting.values():

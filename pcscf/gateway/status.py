@@ -25,8 +25,9 @@ class Status:
     there may be. streams, connected: by transport, those that are planned, and those that are up with a verified peer.
     ports: per realm, how many are taken and how many there are. certificates: by kind of key (ec, rsa), when what new streams
     show expires, seconds since the epoch.
-    From here on since the start: contexts_opened; connections by transport, handshakes by version, failures by cause;
-    passed: see `statistics.Count`, by transport.
+    half_open: handshakes that are under way.
+    From here on since the start: contexts_opened; handshakes_waited: how often one was not admitted at once; connections by
+    transport, handshakes by version, failures by cause; passed: see `statistics.Count`, by transport.
     """
 
     mid: str
@@ -40,7 +41,9 @@ class Status:
     connected: Mapping[Kind, int]
     ports: Mapping[str, tuple[int, int]]
     certificates: Mapping[str, float]
+    half_open: int
     contexts_opened: int
+    handshakes_waited: int
     connections: Mapping[Kind, int]
     handshakes: Mapping[str, int]
     failures: Mapping[str, int]
@@ -73,7 +76,9 @@ def status_of(gateway: Gateway) -> Status:
         ports=relay.ports.usage(),
         certificates={one.kind: one.certificate.not_valid_after_utc.timestamp()
                       for one in gateway.certificates.current.identities},
+        half_open=relay.admission.under_way,
         contexts_opened=statistics.contexts,
+        handshakes_waited=relay.admission.waited,
         connections=_of_all(statistics.connections),
         handshakes=dict(statistics.handshakes),
         failures={cause.name.lower().replace("_", "-"): number for cause, number in statistics.failures.items()},
@@ -103,6 +108,8 @@ class _Snapshot(Collector):
         yield _gauge("terminations", "Terminations that stand.", {(): now.terminations})
         yield _gauge("streams", "Streams of terminations.", _by(now.streams), "transport")
         yield _gauge("connected", "Streams that are up with a verified peer.", _by(now.connected), "transport")
+        yield _gauge("half_open", "Handshakes that are under way.", {(): now.half_open})
+        yield _counter("handshakes_waited", "Handshakes that were not admitted at once.", {(): now.handshakes_waited})
         yield _gauge("ports", "Media ports of a realm.", {
             (realm, state): number for realm, (taken, total) in now.ports.items()
             for state, number in (("taken", taken), ("free", total - taken))}, "realm", "state")

@@ -124,8 +124,8 @@ class Asking:
                 asked.data = self._encode((TransactionRequest(asked.tid, asked.actions),), peer)
 
     def waits_for(self, peer: Peer) -> bool:
-        """Whether `peer` owes us a reply."""
-        return any(asked.peer == peer for asked in self._asked.values())
+        """Whether `peer` owes us a reply. That of a stranger is told at once, however much is asked."""
+        return peer in self._peers and any(asked.peer == peer for asked in self._asked.values())
 
     # --- replies
 

@@ -39,7 +39,8 @@ NEEDS: Final = (
     Need("Change Through-Connection", (), P, "the stream's Mode"),
     Need("Local and Remote Connection Address, ReserveValue", (), P, "c= and m=, `$` where the gateway chooses"),
     Need("Emergency Call Indicator, Priority information", (), P, "Emergency and Priority of the context"),
-    Need("IP realm", (p.REALM,), C, "fixed for a termination; an unknown one is refused with 449"),
+    Need("IP realm", (p.REALM,), C,
+         "fixed for a termination; an unknown one is refused with 449, AuditCapability tells those there are"),
     Need("Interlinkage Topology", ("seplink",), O, "on without being asked: a connection on one side opens the one on the other"),
     # security
     Need("Local certificate fingerprint Request", (), O, f"`{p.FINGERPRINT_REQUEST}` in Local; other spellings are understood"),
@@ -63,7 +64,7 @@ NEEDS: Final = (
     Need(
         "Media Inactivity Detection",
         (p.MEDIA_STOPPED, f"{p.MEDIA_STOPPED} {p.MEDIA_STOPPED_TIME}", f"{p.MEDIA_STOPPED} {p.MEDIA_STOPPED_DIRECTION}"), C,
-        "the gateway reports once when nothing came for so long",
+        "armed for the media that may not be silent; the gateway reports once",
     ),
     Need("Statistics", (p.OCTETS_SENT, p.OCTETS_RECEIVED, p.DURATION), C, "the gateway counts, and tells who asks"),
     # traffic
@@ -82,8 +83,9 @@ NEEDS: Final = (
     Need("Audit Value, Audit Capability", (), P, "of ROOT, contexts and terminations"),
     Need("Association monitoring over UDP", (p.INACTIVITY, f"{p.INACTIVITY} {p.INACTIVITY_TIMER}"), C,
          "the gateway asks when it hears nothing; the controller audits ROOT"),
-    Need("Overload control", (p.OVERLOAD,), E, "can be armed on ROOT"),
-    Need("Resource congestion handling", (p.CONGESTION, f"{p.CONGESTION} {p.CONGESTION_REDUCTION}"), E, "can be armed on ROOT"),
+    Need("Overload control", (p.OVERLOAD,), E, "armed on ROOT; the gateway gets fewer new sessions, those with urgency first"),
+    Need("Resource congestion handling", (p.CONGESTION, f"{p.CONGESTION} {p.CONGESTION_REDUCTION}"), E,
+         "armed on ROOT; new sessions are reduced by the percentage that is told"),
     Need(
         "Execution, provisional response and pending limits",
         (p.MG_EXECUTION_TIME, p.MGC_EXECUTION_TIME, p.MG_PROVISIONAL_TIMER, p.MGC_PROVISIONAL_TIMER, p.MG_PENDING_LIMIT,

@@ -22,6 +22,7 @@ from pcscf.iq.states import (
     Change,
     GatewayState,
     Leaving,
+    Left,
     Lost,
     Registered,
     Restarted,
@@ -310,14 +311,14 @@ class Association:
         if transition is None:
             return False
         gateway.state, event = transition
-        if event is Restarted or event is Lost:
+        if event is Restarted or event is Lost or event is Left:
             contexts = tuple(gateway.contexts)
             gateway.contexts.clear()
             gateway.releasing.clear()
             gateway.is_compared = False
             gateway.leaves_at = None
-            lost = Lost(gateway.mid, contexts, why)
-            self._events.append(Restarted(gateway.mid, contexts) if event is Restarted else lost)
+            gone = Left if event is Left else Lost
+            self._events.append(Restarted(gateway.mid, contexts) if event is Restarted else gone(gateway.mid, contexts, why))
         elif event is Leaving:
             self._events.append(Leaving(gateway.mid, delay))
         elif event is Registered or event is Resumed or event is Updated:

@@ -111,6 +111,21 @@ def legs(plan: MediaPlan) -> Iterator[tuple[LinePlan, Leg, Leg]]:
             yield line, line.access, line.core
 
 
+def is_of_another_family(media: Media, plan: MediaPlan) -> bool:
+    """Whether a peer names an address that cannot be reached from ours: IPv6 from IPv4, or the other way round."""
+    for line, access, core in legs(plan):
+        place = media.place(line)
+        for leg, side in ((access, media.access), (core, media.core)):
+            ours, peer = side.get(place), leg.peer_address
+            if ours is not None and peer is not None and _is_literal(peer[0]) and (":" in peer[0]) != (":" in ours.address):
+                return True
+    return False
+
+
+def _is_literal(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
 @lru_cache(maxsize=64)
 def is_tcp(transport: str) -> bool:
     return transport.upper().startswith("TCP")

@@ -86,6 +86,11 @@ class Lost:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Left(Lost):
+    """A gateway is gone as it said, or as it was told."""
+
+
 AssociationEvent: TypeAlias = Registered | Restarted | Resumed | Updated | Leaving | Lost
 
 S, C = GatewayState, Change
@@ -102,19 +107,19 @@ TRANSITIONS: Final[dict[tuple[GatewayState, Change], tuple[GatewayState, type[As
     (S.LEAVING, C.GRACEFUL): (S.LEAVING, None),
     (S.REGISTERED, C.CANCEL_GRACEFUL): (S.REGISTERED, None),
     (S.LEAVING, C.CANCEL_GRACEFUL): (S.REGISTERED, Registered),
-    (S.REGISTERED, C.FORCED): (S.ABSENT, Lost),
-    (S.LEAVING, C.FORCED): (S.ABSENT, Lost),
+    (S.REGISTERED, C.FORCED): (S.ABSENT, Left),
+    (S.LEAVING, C.FORCED): (S.ABSENT, Left),
     (S.LOST, C.FORCED): (S.ABSENT, None),
     (S.REGISTERED, C.SILENCE): (S.LOST, Lost),
     (S.LEAVING, C.SILENCE): (S.LOST, Lost),
-    (S.LEAVING, C.DELAY_OVER): (S.ABSENT, Lost),
+    (S.LEAVING, C.DELAY_OVER): (S.ABSENT, Left),
     (S.REGISTERED, C.UPDATE): (S.REGISTERED, Updated),
     (S.LEAVING, C.UPDATE): (S.LEAVING, Updated),
     (S.REGISTERED, C.DEATH): (S.LOST, Lost),
     (S.LEAVING, C.DEATH): (S.LOST, Lost),
     (S.REGISTERED, C.MOVING): (S.LEAVING, Leaving),
     (S.LEAVING, C.MOVING): (S.LEAVING, None),
-    (S.LEAVING, C.MOVED): (S.ABSENT, Lost),
+    (S.LEAVING, C.MOVED): (S.ABSENT, Left),
     (S.LEAVING, C.STAYING): (S.REGISTERED, Registered),
 }
 """What is not here is refused with error 505: the gateway must register first."""

@@ -111,9 +111,9 @@ def _rtcp(section: MediaSection, address: tuple[str, int]) -> tuple[str, int] | 
         return None
     host, port = stated[0] or address[0], stated[1]
     literal = _literal(host)
-    if literal is None or literal.is_unspecified or literal.is_multicast or (host, port) == (address[0], address[1] + 1):
+    if literal is None or literal.is_unspecified or literal.is_multicast or (":" in host) != (":" in address[0]):
         return None
-    return host, port
+    return None if (host, port) == (address[0], address[1] + 1) else (host, port)
 
 
 # --- NAT -------------------------------------------------------------------------------------------------------------
@@ -123,7 +123,8 @@ def latch_sources(policy: MediaPolicy, origin: Origin) -> tuple[str, ...] | None
     """`MediaPlan.sources` for a UE that signals from `origin`."""
     if policy.latch == "never" or (policy.latch == "nat" and not origin.behind_nat):
         return None
-    return (origin.address,) if origin.address and policy.latch_from == "signalling" else ()
+    address = origin.address.partition("%")[0]   # a zone means something to our kernel alone
+    return (address,) if address and policy.latch_from == "signalling" else ()
 
 
 def with_sources(line: LinePlan, sources: tuple[str, ...] | None) -> LinePlan:

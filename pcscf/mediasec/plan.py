@@ -2,6 +2,7 @@
 
 Where policy has TLS inside the core too (TS 33.328 §7.2.1 NOTE 4), what the gateway ends towards the UE it protects anew
 towards the core: the rules are the same, and C8 takes the core's offers, AA8 its answers without a certificate to check.
+Whether a line that passes or stays plain goes through the gateway is for policy to say, and for `datagrams.unfit`.
 
 Rules, by the direction of the SDP (TS 33.328 §7.2 and §7.3, TS 24.229 §6.7):
 

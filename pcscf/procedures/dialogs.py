@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pcscf.errors import DialogUnknown
 from pcscf.procedures.forward import destination_towards, is_of
 from pcscf.procedures.ports import Ports
@@ -11,6 +13,10 @@ from pcscf.sip.dialog import Dialog, OwnRoute
 from pcscf.sip.flow import Destination, Flow, Hop
 from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Request, Response
+
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_ACCESS: Final = Side.ACCESS
+_CORE: Final = Side.CORE
 
 
 def dialog_of(session: Session | None, request: Request, source: Side) -> Dialog | None:
@@ -28,7 +34,7 @@ def observe(ports: Ports, session: Session, dialog: Dialog, request: Request, so
     """What a request of the dialog teaches: its CSeq, and where the served UE is now."""
     dialog.observe_request(request)
     session.heard = ports.now()
-    if source is Side.ACCESS and flow.listener == session.flow.listener:
+    if source is _ACCESS and flow.listener == session.flow.listener:
         session.flow = flow
     if request.method == "ACK":
         session.acknowledged = True
@@ -40,8 +46,8 @@ async def steer(ports: Ports, session: Session, dialog: Dialog, onward: Request,
 
     Raises FlowFailed, NextHopTimeout.
     """
-    if source is Side.CORE:
-        return await destination_towards(ports, session, Side.ACCESS, onward)
+    if source is _CORE:
+        return await destination_towards(ports, session, _ACCESS, onward)
     return await _along(ports, dialog, onward, is_of(ports, session), from_caller=source is session.caller)
 
 

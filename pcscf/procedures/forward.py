@@ -17,6 +17,7 @@ from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.transaction import ServerTransaction
 
 DEFAULT_MAX_FORWARDS = 70
+_SESSION = TokenKind.SESSION
 
 
 class Arrival(NamedTuple):
@@ -61,8 +62,13 @@ def arrive(ports: Ports, request: Request) -> Arrival:
         for _ in range(ours):
             onward.remove_first_value("Route")
     token = named or ""
-    kind = ports.tokens.kind_untrusted(token) if token else None
+    kind = _kind(ports, token) if token else None
     return Arrival(onward, token if kind else "", kind, bool(token) and kind is None, steering)
+
+
+def _kind(ports: Ports, token: str) -> TokenKind | None:
+    """What a token names. One that names a session of ours needs no seal to be ours."""
+    return _SESSION if ports.store.session(token) is not None else ports.tokens.kind_untrusted(token)
 
 
 def next_hop_uri(request: Request) -> str:
@@ -118,7 +124,7 @@ def reason(status: int, text: str) -> str:
 
 
 def _count_hop(request: Request) -> None:
-    if "Max-Forwards" in request:
+    if request.has("Max-Forwards"):
         request.rewrite_first_line("Max-Forwards", _one_hop_less)
     else:
         request.add("Max-Forwards", str(DEFAULT_MAX_FORWARDS))

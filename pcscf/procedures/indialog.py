@@ -28,6 +28,10 @@ from pcscf.sip.transaction import ServerTransaction
 _ELSEWHERE: Final = "another far end has answered the call"
 KEEPS_SESSION = frozenset({401, 407})   # a challenged BYE is repeated by its sender
 
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_ENDED: Final = State.ENDED
+_ACCESS: Final = Side.ACCESS
+
 
 async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, source: Side, flow: Flow) -> None:
     """One request inside a session. Raises SipError for what is refused before it is sent on."""
@@ -40,7 +44,7 @@ async def in_dialog(calls: Calls, server: ServerTransaction, arrival: Arrival, s
             dialog = dialog_of(session, request, source)
             if session is None or dialog is None:
                 raise DialogUnknown("no session of ours has this dialog")
-            if session.state is State.ENDED:
+            if session.state is _ENDED:
                 _after_the_end(ports, server, "the session has ended")
                 return
             if dialog.callee.tag in session.dismissed:
@@ -79,7 +83,7 @@ async def acknowledge(calls: Calls, arrival: Arrival, source: Side, flow: Flow) 
     async with calls.mailbox(arrival.token):
         session = ports.store.session(arrival.token)
         dialog = dialog_of(session, ack, source)
-        if session is None or dialog is None or session.state is State.ENDED:
+        if session is None or dialog is None or session.state is _ENDED:
             ports.record("ack-dropped", call=ack.call_id)
             return
         try:
@@ -115,7 +119,7 @@ async def _response(
     ports, request = calls.ports, server.request
     session = ports.store.session(token)
     onward = onward_response(response)
-    if session is not None and session.state is not State.ENDED:
+    if session is not None and session.state is not _ENDED:
         try:
             await _follow(calls, session, request, onward, source, response)
         except SipError as error:
@@ -128,7 +132,7 @@ async def _response(
         return
     if request.method not in offers.CARRIERS or response.status >= 300:
         strip_e2ae_of_response(onward)
-    if source is Side.ACCESS:
+    if source is _ACCESS:
         strip_to_ue(onward)
     ports.sip.respond(server, onward)
 

@@ -40,6 +40,12 @@ from pcscf.sip.transaction import ServerTransaction
 ANSWERED_ELSEWHERE: Final = reason(200, "Call completed elsewhere")   # RFC 3326 §3.1
 EARLY_DIALOG_TERMINATED: Final = 199   # RFC 6228
 
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_EARLY: Final = State.EARLY
+_ENDED: Final = State.ENDED
+_ACCESS: Final = Side.ACCESS
+_CORE: Final = Side.CORE
+
 
 async def invite(
     calls: Calls, server: ServerTransaction, arrival: Arrival, binding: Binding, caller: Side, destination: Destination,
@@ -99,7 +105,7 @@ async def invite(
         calls.invitations.pop(token, None)
         async with calls.mailbox(token):
             unfinished = ports.store.session(token)
-            if unfinished is not None and unfinished.state is State.EARLY:
+            if unfinished is not None and unfinished.state is _EARLY:
                 await end(calls, unfinished)
 
 
@@ -117,7 +123,7 @@ def _record_route(ports: Ports, onward: Request, session: Session) -> None:
     """Our URIs for both sides, the callee's on top (RFC 5658 §5)."""
     access = ports.site.interface(session.flow.listener).uri(session.token)
     core = ports.site.core.uri(session.token)
-    for entry in (access, core) if session.caller is Side.ACCESS else (core, access):
+    for entry in (access, core) if session.caller is _ACCESS else (core, access):
         onward.prepend("Record-Route", entry)
 
 
@@ -130,14 +136,14 @@ async def _response(
         await _nothing_came(calls, session, response)
         return
     _observe(ports, session, server.request, response)
-    if session.state is State.ENDED:
+    if session.state is _ENDED:
         if 200 <= response.status < 300:
             await acknowledge_and_bye(calls, session, response, reason(RequestTerminated.status, "the session was given up"))
         return
     if 200 <= response.status < 300 and _comes_too_late(session, response.to_tag):
         await acknowledge_and_bye(calls, session, response, ANSWERED_ELSEWHERE)
         return
-    if 200 <= response.status < 300 and session.state is State.EARLY:
+    if 200 <= response.status < 300 and session.state is _EARLY:
         session.accept(response.to_tag)
     onward = onward_response(response)
     try:
@@ -150,9 +156,9 @@ async def _response(
         if 200 <= response.status < 300:
             await acknowledge_and_bye(calls, session, response, reason(error.status, error.what))
         return
-    if session.callee is Side.CORE:
+    if session.callee is _CORE:
         strip_to_ue(onward)
-    if 200 <= response.status < 300 and session.state is State.EARLY:
+    if 200 <= response.status < 300 and session.state is _EARLY:
         session.state = State.CONFIRMED
         ports.later(ports.site.deadlines.ack, lambda: release_unacknowledged(calls, session.token))
     if response.status >= 300:
@@ -187,7 +193,7 @@ def _comes_too_late(session: Session, tag: str) -> bool:
 
 async def _nothing_came(calls: Calls, session: Session, response: Response) -> None:
     """A hop did not answer, in time or at all: the caller gets what RFC 3261 §16.8 says, while it still waits."""
-    if session.state is not State.EARLY:
+    if session.state is not _EARLY:
         return
     invitation = calls.invitations.get(session.token)
     if invitation is not None and invitation.was_cancelled:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.errors import BadAnswer, BodyNotSupported, MalformedSdp, MediaNotAcceptable, UnsupportedExtension
-from pcscf.iq.media import Media, legs
+from pcscf.iq.media import Media, is_of_another_family, legs
 from pcscf.iq.procedures import Realms, needs_gateway
 from pcscf.mediasec.model import Agreed, Direction, Leg, MediaPlan, Origin, SideMedia
 from pcscf.mediasec.plan import decide, settle
@@ -162,12 +162,17 @@ def declined(ports: Ports, session: Session, offerer: Side, received: bytes) -> 
 
 
 async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
-    """Make the gateway serve `plan`, which needs it. The mailbox is held. Raises GatewayUnavailable, InternalFailure."""
+    """Make the gateway serve `plan`, which needs it. The mailbox is held.
+
+    Raises MediaNotAcceptable, GatewayUnavailable, InternalFailure.
+    """
     if session.media is None:
         session.media = await ports.media.reserve(plan, realms(ports, session.flow), session.urgency)
         session.told = None
         ports.record("reserved", call=session.call_id, gateway=session.media.gateway, context=session.media.context)
     elif moved(session.told, plan):
+        if is_of_another_family(session.media, plan):
+            raise MediaNotAcceptable("an address of the other IP version: it cannot be reached from where it was offered")
         session.told = None   # until the gateway says so, nobody knows what it serves
         session.media = await ports.media.configure(session.media, plan)
         session.told = plan

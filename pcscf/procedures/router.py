@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pcscf.errors import DialogUnknown, FlowFailed, Forbidden, NotRegistered, SipError, UserUnknown
 from pcscf.procedures.binding import Binding
 from pcscf.procedures.calls import Calls
@@ -29,6 +31,12 @@ from pcscf.sip.uri import parse_uri
 
 ALLOWED = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER, PUBLISH, OPTIONS, REGISTER"
 
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_ACCESS: Final = Side.ACCESS
+_CORE: Final = Side.CORE
+_SESSION: Final = TokenKind.SESSION
+_BINDING: Final = TokenKind.BINDING
+
 
 class Router:
     """Takes what the transaction layer hands up and gives it to its procedure."""
@@ -43,7 +51,7 @@ class Router:
             check_extensions(server.request)
             arrival = arrive(self.calls.ports, server.request)
             interface = self.calls.ports.site.interface(flow.listener)
-            if interface.side is Side.ACCESS:
+            if interface.side is _ACCESS:
                 await self._from_ue(server, arrival, interface, flow)
             else:
                 await self._from_core(server, arrival, flow)
@@ -60,7 +68,7 @@ class Router:
         except SipError as error:
             ports.record("ack-dropped", call=request.get("Call-ID"), why=error.what)
             return
-        (strip_from_ue if side is Side.ACCESS else strip_to_ue)(arrival.onward)
+        (strip_from_ue if side is _ACCESS else strip_to_ue)(arrival.onward)
         await acknowledge(self.calls, arrival, side, flow)
 
     def cancelled(self, server: ServerTransaction, request: Request) -> None:
@@ -76,9 +84,9 @@ class Router:
             self._answer_options(server)
             return
         self._check_token(request, arrival)
-        if arrival.kind is TokenKind.SESSION:
+        if arrival.kind is _SESSION:
             strip_from_ue(arrival.onward)
-            await in_dialog(self.calls, server, arrival, Side.ACCESS, flow)
+            await in_dialog(self.calls, server, arrival, _ACCESS, flow)
             return
         binding = self._binding_of(request, flow)
         check_security_verify(request, binding)
@@ -87,16 +95,16 @@ class Router:
         self._screen(arrival.onward, request, binding)
         if request.to_tag:
             hop = await follow(ports, arrival.token, request, arrival.onward)
-            await relay(self.calls, server, arrival, arrival.token, Side.ACCESS, hop)
+            await relay(self.calls, server, arrival, arrival.token, _ACCESS, hop)
             return
         arrival.onward.set_values("Route", list(binding.service_route))
         first = next_hop_uri(arrival.onward) if binding.service_route else ports.site.core_hop
         hop = await ports.sip.locate(first, ports.site.core_realm)
         if request.method == "INVITE":
-            await invite(self.calls, server, arrival, binding, Side.ACCESS, hop)
+            await invite(self.calls, server, arrival, binding, _ACCESS, hop)
             return
-        self._record_route(arrival.onward, binding, Side.ACCESS)
-        await relay(self.calls, server, arrival, binding.token, Side.ACCESS, hop)
+        self._record_route(arrival.onward, binding, _ACCESS)
+        await relay(self.calls, server, arrival, binding.token, _ACCESS, hop)
 
     async def _from_core(self, server: ServerTransaction, arrival: Arrival, flow: Flow) -> None:
         ports, request = self.calls.ports, server.request
@@ -107,10 +115,10 @@ class Router:
             self._answer_options(server)
             return
         strip_to_ue(arrival.onward)
-        if arrival.kind is TokenKind.SESSION:
-            await in_dialog(self.calls, server, arrival, Side.CORE, flow)
+        if arrival.kind is _SESSION:
+            await in_dialog(self.calls, server, arrival, _CORE, flow)
             return
-        binding = ports.store.binding(arrival.token) if arrival.kind is TokenKind.BINDING else None
+        binding = ports.store.binding(arrival.token) if arrival.kind is _BINDING else None
         if binding is None or not binding.is_registered(ports.now()):
             if request.to_tag:
                 raise DialogUnknown("no dialog of ours goes by these routes")
@@ -118,10 +126,10 @@ class Router:
         if not ports.sip.is_alive(binding.flow):
             raise FlowFailed("the connection of the served user is gone")
         if request.method == "INVITE" and not request.to_tag:
-            await invite(self.calls, server, arrival, binding, Side.CORE, binding.flow)
+            await invite(self.calls, server, arrival, binding, _CORE, binding.flow)
             return
-        self._record_route(arrival.onward, binding, Side.CORE)
-        await relay(self.calls, server, arrival, binding.token, Side.CORE, binding.flow)
+        self._record_route(arrival.onward, binding, _CORE)
+        await relay(self.calls, server, arrival, binding.token, _CORE, binding.flow)
 
     @staticmethod
     def _check_token(request: Request, arrival: Arrival) -> None:
@@ -159,7 +167,7 @@ class Router:
             return
         site = self.calls.ports.site
         access, core = site.interface(binding.flow.listener).uri(binding.token), site.core.uri(binding.token)
-        for entry in (access, core) if source is Side.ACCESS else (core, access):
+        for entry in (access, core) if source is _ACCESS else (core, access):
             onward.prepend("Record-Route", entry)
 
     def _asks_us(self, request: Request, arrival: Arrival) -> bool:

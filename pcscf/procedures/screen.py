@@ -58,7 +58,7 @@ def strip_from_ue(request: Request) -> None:
 def strip_to_ue(message: Message) -> None:
     """Remove what the trust domain keeps to itself."""
     message.remove_all(NEVER_TO_UE)
-    if "Privacy" not in message:
+    if not message.has("Privacy"):
         return
     if "id" in {value.strip().lower() for line in message.get_all("Privacy") for value in line.split(";")}:
         message.remove("P-Asserted-Identity")
@@ -67,7 +67,7 @@ def strip_to_ue(message: Message) -> None:
 def strip_agreement_tags(request: Request) -> None:
     """Take sec-agree and mediasec out of Require and Proxy-Require; a field left empty goes (RFC 3329 §2.3.1)."""
     for name in ("Require", "Proxy-Require"):
-        if name not in request:
+        if not request.has(name):
             continue
         tags = request.values(name)
         kept = [tag for tag in tags if tag.lower() not in OPTION_TAGS]

@@ -45,6 +45,7 @@ class IqConfig:
 
     bind     local address and port; port 0 lets the kernel choose
     kinds    the transports that are offered there, with the certificates of TLS
+    datagrams_from  the only host whose datagrams count, beside TLS; "" for any
     admits   (mId, address) -> whether that gateway may register
     mid      our mId; "" makes it from the bound address
     restore  gateways at known addresses that are told when we start anew
@@ -63,6 +64,7 @@ class IqConfig:
     supervision: Supervision = field(default_factory=Supervision)
     kinds: tuple[Kind, ...] = ("udp",)
     tls: TlsFiles | None = None
+    datagrams_from: str = ""
 
 
 class Gateways:
@@ -116,7 +118,9 @@ class Gateways:
         """Open the transports. Raises OSError, and ConfigError for TLS files that cannot be used."""
         config = self._config
         upward = Upward(self.receive, self._connection_lost)
-        self._transport = await open_controller(config.kinds, config.bind, upward, config.tls)
+        self._transport = await open_controller(
+            config.kinds, config.bind, upward, config.tls, datagrams_from=config.datagrams_from
+        )
         self._controller = Controller(
             config.mid or mid_of_address(*self.address),
             admits=config.admits,

@@ -84,7 +84,7 @@ def iq(config: Config) -> IqConfig:
     timers, beat = gateways.timers, gateways.heartbeat
     return IqConfig(
         bind=(gateways.iq.address, gateways.iq.port), admits=gateways.admits, mid=gateways.iq.mid or "",
-        kinds=gateways.iq.transport, tls=iq_files(gateways.iq.tls),
+        kinds=gateways.iq.transport, tls=iq_files(gateways.iq.tls), datagrams_from=gateways.datagrams_from,
         timers=H248Timers(
             repeat=timers.retransmit, repeat_max=timers.retransmit_max, t_max=timers.t_max, long_timer=timers.long,
             provisional=timers.execution),

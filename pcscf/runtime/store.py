@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pcscf.iq.media import Media
 from pcscf.procedures.binding import Binding
@@ -10,6 +10,9 @@ from pcscf.procedures.session import Session, State
 from pcscf.sip.flow import Flow
 
 Key = TypeVar("Key", Flow, str)
+
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_ENDED: Final = State.ENDED
 
 
 class MemoryStore:
@@ -21,8 +24,8 @@ class MemoryStore:
         self._on_flow: dict[Flow, dict[str, None]] = {}
         self._sessions: dict[str, Session] = {}
         self._live: set[str] = set()
+        self._filed: dict[str, tuple[Session, Media | None, State]] = {}
         self._of_binding: dict[str, dict[str, None]] = {}
-        self._media: dict[str, Media | None] = {}
         self._in_context: dict[tuple[str, int], str] = {}
         self._contexts: dict[str, tuple[str, int]] = {}
 
@@ -65,12 +68,12 @@ class MemoryStore:
 
     def save_session(self, session: Session) -> None:
         token = session.token
-        lives = session.state is not State.ENDED
-        if self._sessions.get(token) is session and self._media.get(token) is session.media and lives is (token in self._live):
+        filed = self._filed.get(token)
+        if filed is not None and filed[0] is session and filed[1] is session.media and filed[2] is session.state:
             return   # nothing that it is found by or counted by has changed
+        self._filed[token] = session, session.media, session.state
         self._sessions[token] = session
-        self._media[token] = session.media
-        (self._live.add if lives else self._live.discard)(token)
+        (self._live.add if session.state is not _ENDED else self._live.discard)(token)
         self._of_binding.setdefault(session.binding, {})[token] = None
         here = (session.media.gateway, session.media.context) if session.media is not None else None
         if self._contexts.get(token) != here:
@@ -84,7 +87,7 @@ class MemoryStore:
         if session is None:
             return
         self._live.discard(token)
-        del self._media[token]
+        del self._filed[token]
         _discard(self._of_binding, session.binding, token)
         self._leave_context(token)
 

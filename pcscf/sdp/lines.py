@@ -19,7 +19,6 @@ MAX_PORT = 65_535
 
 _NONE: tuple[str, ...] = ()
 _CRLF_LINES = re.compile(r"(?>(?:[a-z]=[^\r\n\0]*+\r\n)*)[a-z]=[^\r\n\0]*+")
-_NAME = re.compile(r"(a=[^:\n]*+|[a-z])[^\n]*+\n?")   # of an attribute with its a=, of any other line its letter
 _MAX_KNOWN = 512
 _MAX_KNOWN_CHARACTERS = 1024
 _LINE = re.compile(r"[a-z]=[^\r\n\0]*\r?")
@@ -67,7 +66,7 @@ class Section:
         return self._places if self._places is not None else self._find_places()
 
     def _find_places(self) -> Mapping[str, Sequence[int]]:
-        names = tuple(_NAME.findall("\n".join(self.lines)))
+        names = tuple([line.partition(":")[0] if line[0] == "a" else line[0] for line in self.lines])
         self._places, self._fields = _known.get(names) or _learn(names)
         return self._places
 

@@ -36,6 +36,15 @@ from pcscf.sip.transaction import (
 
 MAX_FORWARDS: Final = "70"
 
+# Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
+_TERMINATED: Final = State.TERMINATED
+_INVITE_SERVER: Final = Kind.INVITE_SERVER
+_RECEIVE_REQUEST: Final = Input.RECEIVE_REQUEST
+_RECEIVE_ACK: Final = Input.RECEIVE_ACK
+# By the first digit of a status above 100.
+_RECEIVED: Final = (Input.RECEIVE_100, Input.RECEIVE_1XX, Input.RECEIVE_2XX, *[Input.RECEIVE_FAILURE] * 4)
+_SENT: Final = (Input.SEND_100, Input.SEND_1XX, Input.SEND_2XX, *[Input.SEND_FAILURE] * 4)
+
 
 @dataclass(slots=True)
 class NewRequest:
@@ -190,7 +199,7 @@ class TransactionLayer:
         server = self._servers.get(_server_key(request, "INVITE"))
         if server is not None and (request.top_via.has_magic_cookie or _acknowledges(request, server)):
             server.flow = source
-            self._step(server, Input.RECEIVE_ACK, request, now)
+            self._step(server, _RECEIVE_ACK, request, now)
         else:
             self.events.append(Ack(request, source))
 
@@ -198,7 +207,7 @@ class TransactionLayer:
         key = _server_key(request, request.method)
         server = self._servers.get(key)
         if server is not None:
-            self._step(server, Input.RECEIVE_REQUEST, request, now)
+            self._step(server, _RECEIVE_REQUEST, request, now)
             return
         server = ServerTransaction(key, request, source, self._timers_for(source), now)
         self._servers[key] = server
@@ -233,7 +242,7 @@ class TransactionLayer:
 
     def respond(self, server: ServerTransaction, response: Response, now: float) -> None:
         """Sends `response`, unless the table says that it comes too late or must not be sent."""
-        is_invite = server.kind is Kind.INVITE_SERVER
+        is_invite = server.kind is _INVITE_SERVER
         status = response.status
         if status == 100 and not is_invite and not server.reliable and now < server.arrived + server.timers.trying:
             # Over UDP a 100 that early would only make the peer retransmit less often (RFC 4320 §4.1).
@@ -312,7 +321,7 @@ class TransactionLayer:
         acts, transaction.state = self._steps[transaction.kind][transaction.state, happened]
         for act in acts:
             act(transaction, message, now)
-        if transaction.state is State.TERMINATED:
+        if transaction.state is _TERMINATED:
             self._terminate(transaction)
 
     def _terminate(self, transaction: Transaction) -> None:
@@ -452,19 +461,13 @@ def _is_armed(entry: TimerEntry) -> bool:
 
 
 def _received(status: int) -> Input:
-    if status >= 300:
-        return Input.RECEIVE_FAILURE
-    if status >= 200:
-        return Input.RECEIVE_2XX
-    return Input.RECEIVE_1XX if status > 100 else Input.RECEIVE_100
+    return _RECEIVED[status // 100] if status != 100 else Input.RECEIVE_100
 
 
 def _sent(status: int, *, is_invite: bool) -> Input:
-    if status >= 300:
-        return Input.SEND_408 if status == 408 and not is_invite else Input.SEND_FAILURE
-    if status >= 200:
-        return Input.SEND_2XX
-    return Input.SEND_1XX if status > 100 else Input.SEND_100
+    if status == 100:
+        return Input.SEND_100
+    return Input.SEND_408 if status == 408 and not is_invite else _SENT[status // 100]
 
 
 def _server_key(request: Request, method: str) -> Key:

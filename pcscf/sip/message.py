@@ -81,9 +81,13 @@ class Message:
         if key in _READ_ONCE:
             self.__dict__.pop(_READ_ONCE[key], None)
 
+    def _start(self) -> str:
+        raise NotImplementedError
+
     @property
     def start_line(self) -> str:
-        raise NotImplementedError
+        """The Request-Line or Status-Line."""
+        return self._start()
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -131,8 +135,11 @@ class Message:
             return list(elements_of_line(self._lines[places[0]]))
         return list(chain.from_iterable([elements_of_line(self._lines[place]) for place in places]))
 
-    def __contains__(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Whether there is a line of that name."""
         return KEYS[name] in self.layout.places
+
+    __contains__ = has
 
     # --- changing
 
@@ -315,11 +322,11 @@ class Message:
     @property
     def length(self) -> int:
         """Octets on the wire, each character of the header section counted as one."""
-        return sum(map(len, self._lines)) + 2 * len(self._lines) + len(self.start_line) + 4 + len(self.body)
+        return sum(map(len, self._lines)) + 2 * len(self._lines) + len(self._start()) + 4 + len(self.body)
 
     def to_bytes(self) -> bytes:
         """The message on the wire; byte-identical to what was received as long as nothing was changed."""
-        head = "\r\n".join([self.start_line, *self._lines]) + "\r\n\r\n"
+        head = "\r\n".join([self._start(), *self._lines]) + "\r\n\r\n"
         return head.encode("utf-8", "surrogateescape") + self.body
 
     def copy(self) -> Self:
@@ -342,8 +349,7 @@ class Request(Message):
         self.method = method
         self.uri = uri
 
-    @property
-    def start_line(self) -> str:
+    def _start(self) -> str:
         return f"{self.method} {self.uri} {self.version}"
 
     @property
@@ -380,8 +386,7 @@ class Response(Message):
         self.status = status
         self.reason = reason
 
-    @property
-    def start_line(self) -> str:
+    def _start(self) -> str:
         return f"{self.version} {self.status} {self.reason}"
 
     def copy(self) -> Self:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from itertools import repeat
 from typing import Final
 
 from pcscf.errors import MalformedMessage, MessageTooLarge, UnsupportedScheme, VersionNotSupported
@@ -174,11 +173,11 @@ def _parse_head(head: str) -> tuple[Request | Response, int | None]:
 
 
 def _layout_of(lines: list[str]) -> Layout:
-    if not lines:
-        return layout_of(())
-    names, colons, _ = zip(*map(str.partition, lines, repeat(":")), strict=True)
-    if not all(colons):
-        raise MalformedMessage(f"header line without colon: {lines[colons.index('')][:80]!r}")
+    try:
+        names = tuple([line[: line.index(":")] for line in lines])
+    except ValueError:
+        without = next(line for line in lines if ":" not in line)
+        raise MalformedMessage(f"header line without colon: {without[:80]!r}") from None
     return layout_of(names)
 
 

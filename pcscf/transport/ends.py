@@ -43,16 +43,19 @@ class Both:
 
 
 async def open_controller(
-    kinds: Collection[Kind], bind: tuple[str, int], upward: Upward, tls: TlsFiles | None = None
+    kinds: Collection[Kind], bind: tuple[str, int], upward: Upward, tls: TlsFiles | None = None, *, datagrams_from: str = ""
 ) -> Transport:
-    """`kinds`: one, or udp beside one of the others. Raises OSError, and ConfigError for TLS files that cannot be used."""
+    """`kinds`: one, or udp beside one of the others. datagrams_from: the only host whose datagrams count; "" for any.
+
+    Raises OSError, and ConfigError for TLS files that cannot be used.
+    """
     if {"tcp", "tls"} <= set(kinds):
         raise ConfigError("Iq cannot be TCP and TLS on one port", hint="choose one of them; udp may stand beside it")
     connections = Listener(upward, _files("tls" in kinds, tls)) if set(kinds) - {"udp"} else None
     if connections is not None and "udp" not in kinds:
         await connections.listen(bind)
         return connections
-    datagrams = await open_datagrams(bind, upward, receive_buffer=CONTROLLER_BUFFER)
+    datagrams = await open_datagrams(bind, upward, only=datagrams_from, receive_buffer=CONTROLLER_BUFFER)
     if connections is None:
         return datagrams
     try:

@@ -11,10 +11,14 @@ from pcscf.transport.model import Upward
 
 
 class Datagrams(asyncio.DatagramProtocol):
-    """A bound socket. An unreachable peer shows as a request that stays unanswered; the ICMP message adds nothing."""
+    """A bound socket. An unreachable peer shows as a request that stays unanswered; the ICMP message adds nothing.
 
-    def __init__(self, upward: Upward) -> None:
+    only: the one host that is listened to; "" for any.
+    """
+
+    def __init__(self, upward: Upward, only: str = "") -> None:
         self._upward = upward
+        self._only = only
         self._socket: asyncio.DatagramTransport | None = None
 
     @property
@@ -45,13 +49,14 @@ class Datagrams(asyncio.DatagramProtocol):
         self._socket = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._upward.message(data, addr[:2])
+        if not self._only or addr[0] == self._only:
+            self._upward.message(data, addr[:2])
 
 
-async def open_datagrams(bind: tuple[str, int], upward: Upward, *, receive_buffer: int = 0) -> Datagrams:
+async def open_datagrams(bind: tuple[str, int], upward: Upward, *, only: str = "", receive_buffer: int = 0) -> Datagrams:
     """receive_buffer: octets that may wait in the kernel, 0 for its default. Raises OSError."""
     loop = asyncio.get_running_loop()
-    transport, datagrams = await loop.create_datagram_endpoint(lambda: Datagrams(upward), local_addr=bind)
+    transport, datagrams = await loop.create_datagram_endpoint(lambda: Datagrams(upward, only), local_addr=bind)
     if receive_buffer:
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     return datagrams

@@ -498,3 +498,36 @@ def test_an_answer_that_leads_nowhere_ends_the_call() -> None:
             """)
 
     run(story, "from-ue")
+
+
+@pytest.mark.parametrize("place", ["from-ue", "to-ipv6"])
+def test_an_answer_of_the_other_family_is_refused(place: str) -> None:
+    """The offer named an address of ours that it cannot be reached from."""
+    other = described("2001:db8:5::50" if place == "from-ue" else HOME["alice"], "m=audio 26000 RTP/AVP 8")
+
+    async def story(play: Play) -> None:
+        await Ladder(play, BODIES | {"other": other}).climb("""
+            caller: INVITE (voice)
+            callee: 200 (other) !
+            pcscf: 488 caller
+            pcscf: ACK callee
+            pcscf: BYE callee
+            """)
+
+    run(story, place)
+
+
+def test_a_move_to_the_other_family_is_refused_and_the_call_goes_on() -> None:
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES | {"other": described("2001:db8:61::10", "m=audio 20000 RTP/AVP 8")})
+        await ladder.climb(BEGINS)
+        before = legs(play.bed)
+        await ladder.climb("""
+            caller: UPDATE (other) !
+            pcscf: 488 UPDATE caller
+            """)
+        assert legs(play.bed) == before
+        await ladder.climb("caller: UPDATE (voice)\ncallee: 200 (voice)")
+        await ladder.climb(ENDS)
+
+    run(story, "from-ue")

@@ -116,6 +116,8 @@ def owned(line: LinePlan, *, pushed: bool) -> set[str]:
             names |= PROTECTION
         if line.path_mode in {"sessmatch", "aware"}:
             names |= {"path", "msrp-cema"}
+        if line.path_mode == "aware":
+            names |= CAPABILITIES
     elif line.mode not in LIVE and (ours or line.mode is Mode.RELEASED):
         names |= {"port", "protocol"} | (PROTECTION if ours else set())
     elif ours and line.mode is Mode.PLAIN:

@@ -264,6 +264,19 @@ async def test_the_gateway_survives_ports_that_nobody_listens_on() -> None:
         await swap(ue, near, core, far)
 
 
+@pytest.mark.parametrize(("where", "dropped"), [(("2001:db8::1", 9), 2), (("127.0.0.3", 65535), 1)])
+async def test_a_peer_that_cannot_be_reached_gets_nothing(where: tuple[str, int], dropped: int) -> None:
+    """Of the other address family, or with its RTCP beyond the last port: dropped, and the next peer is served."""
+    async with bench() as gateway, ends(2, 2) as (ue, core):
+        near, far = await gateway.open(audio("access", ue), audio("core", core))
+        await told(gateway, far, modify(far.termination, remote=remote(where, transport="RTP/AVP")))
+        ue.send(RTP, near)
+        ue.send(RTCP, near, rtcp=1, offset=1)
+        await drops(gateway, dropped)
+        await told(gateway, far, modify(far.termination, remote=remote(core.address, transport="RTP/AVP")))
+        await swap(ue, near, core, far)
+
+
 async def test_ports_come_back() -> None:
     async with bench(ports=(46000, 46003)) as gateway, ends(2, 2) as (ue, core):
         for _ in range(5):

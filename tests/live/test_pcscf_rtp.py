@@ -22,7 +22,7 @@ from pcscf.lab.ue import Ue
 from tests.live.test_gateway_openssl import UE, UE_PRINT, files, openssl
 from tests.support.bfcpends import BfcpUe, Server
 from tests.support.peers import require_peer
-from tests.support.processes import Pcscf, Stage, pcscf, stage, within
+from tests.support.processes import Pcscf, Stage, has_ipv6, pcscf, require_ipv6, stage, within
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -44,7 +44,8 @@ class Phone:
 
     def __init__(self, host: str) -> None:
         for port in range(50_000, 52_000, 2):
-            self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self.sockets = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(2)]
             try:
                 for offset, one in enumerate(self.sockets):
                     one.bind((host, port + offset))
@@ -57,7 +58,7 @@ class Phone:
 
     def send(self, datagram: bytes, to: int, *, rtcp: int = 0) -> None:
         """To a port of the gateway, from our port of RTP or (1) of RTCP."""
-        self.sockets[rtcp].sendto(datagram, ("127.0.0.1", to))
+        self.sockets[rtcp].sendto(datagram, ("::1" if ":" in self.host else "127.0.0.1", to))
 
     async def hear(self, *, rtcp: int = 0) -> bytes:
         loop = asyncio.get_running_loop()
@@ -105,7 +106,8 @@ class HomeUe(BfcpUe):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with stage() as around, pcscf(tmp_path_factory.mktemp("rtp"), around.core.address) as running:
+    both = ["gateways.embedded.media.access.addresses=[127.0.0.1, '::1']"] if has_ipv6() else []
+    async with stage() as around, pcscf(tmp_path_factory.mktemp("rtp"), around.core.address, *both) as running:
         yield Site(running, around)
 
 
@@ -131,7 +133,8 @@ async def clean(site: Site) -> AsyncIterator[None]:
 
 
 def sdp(host: str, *lines: str, version: int = 1) -> str:
-    return "\r\n".join(["v=0", f"o=- 7 {version} IN IP4 127.0.0.1", "s=-", f"c=IN IP4 {host}", "t=0 0", *lines, ""])
+    family = "IP6" if ":" in host else "IP4"
+    return "\r\n".join(["v=0", f"o=- 7 {version} IN IP4 127.0.0.1", "s=-", f"c=IN {family} {host}", "t=0 0", *lines, ""])
 
 
 def port_in(body: str) -> int:
@@ -191,6 +194,20 @@ async def test_both_ways(site: Site, phone: Callable[[str], Phone], proto: str) 
     await made.ue.hang_up(made.at_ue)
     await is_free(near)
     await is_free(beyond)
+
+
+async def test_from_ipv6_to_ipv4(site: Site, phone: Callable[[str], Phone]) -> None:
+    require_ipv6("::1")
+    ue, far = phone("::1"), phone(AT_FAR)
+    made = await call(site, sdp("::1", f"m=audio {ue.port} RTP/AVP 0"), sdp(AT_FAR, f"m=audio {far.port} RTP/AVP 0"))
+    near, beyond = made.ports
+    assert "c=IN IP6 ::1" in made.to_ue
+    assert "c=IN IP4 127.0.0.1" in made.to_far
+    for rtcp_too in (0, 1):
+        ue.send(there := rtp(1), near + rtcp_too, rtcp=rtcp_too)
+        far.send(back := rtp(2), beyond + rtcp_too, rtcp=rtcp_too)
+        assert (await far.hear(rtcp=rtcp_too), await ue.hear(rtcp=rtcp_too)) == (there, back)
+    await made.ue.hang_up(made.at_ue)
 
 
 async def test_to_the_ue(site: Site, phone: Callable[[str], Phone]) -> None:

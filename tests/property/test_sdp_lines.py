@@ -74,7 +74,8 @@ def test_an_edit_survives_the_wire_and_spares_the_rest(data: bytes, port: int, v
         section.set_media(port, "TCP/MSRP")
         section.set_attributes({"setup": values})
     again = parse_sdp_untrusted(sdp.to_bytes())
-    assert again.session.lines == sdp.session.lines
+    # With the last bare LF gone, what is left of mixed line endings is read as CRLF alone.
+    assert [line.rstrip("\r") for line in again.session.lines] == [line.rstrip("\r") for line in sdp.session.lines]
     for section, edited, kept in zip(again.media, sdp.media, before, strict=True):
         assert (section.port, section.proto) == (port, "TCP/MSRP")
         assert section.values("setup") == edited.values("setup") == tuple(values)

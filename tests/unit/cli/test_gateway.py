@@ -36,7 +36,7 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
         "min_hash=sha-384",
         "registration={wait: 1, retry: 3, retry_max: 9}",
         "timers={tcp_connect: 4, tls_handshake: 5, graceful_stop: 6, tcp_accept: 7, tls_yield: 0.5}",
-        "limits={contexts: 7, write_buffer: 8192}",
+        "limits={contexts: 7, write_buffer: 8192, buffered: 2000000, half_open: 9, handshake_rate: 8}",
         f"certificates={{files: [{{certificate: {path}}}], renew_after: 60}}",
     ]
     assert gateway_config(load_gateway(path, overrides), parent=42) == GatewayConfig(
@@ -54,7 +54,7 @@ def test_everything_in_the_file_reaches_the_gateway(tmp_path: Path) -> None:
             4, 5, registration_wait=1, registration_retry=3, registration_retry_max=9, graceful_stop=6, adoption_grace=8,
             tcp_accept=7, tls_yield=0.5,
         ),
-        limits=GatewayLimits(7, 8192),
+        limits=GatewayLimits(7, 8192, 2000000, 9, 8),
         certificates=CertificateSettings(((path, path),), 60, per_stream=False),
     )
 

@@ -50,6 +50,7 @@ def test_what_is_offered(file: Path, written: str, offered: tuple[str, ...], emb
     file.write_text(SITE.replace("IQ", f"{{transport: {written}}}").replace("embedded: false", "embedded: true"))
     config = load_config(file)
     assert settings.iq(config).kinds == offered
+    assert settings.iq(config).datagrams_from == ("127.0.0.1" if "tls" in offered else "")
     assert gateway_file(config)["iq"]["transport"] == embedded
 
 
@@ -87,6 +88,7 @@ def test_what_cannot_be_is_told_with_its_remedy(file: Path, text: str, written: 
     [
         (f"{{transport: [tcp, tls], tls: {TLS}}}", "one port cannot carry both tcp and tls"),
         ("{transport: []}", "must not be empty"),
+        (f"{{transport: [udp, tls], tls: {TLS}}}", "udp beside tls is for the embedded gateway alone"),
     ],
 )
 def test_what_a_controller_cannot_offer(file: Path, written: str, what: str) -> None:

@@ -15,6 +15,7 @@ from pcscf.iq.states import (
     Change,
     GatewayState,
     Leaving,
+    Left,
     Lost,
     Registered,
     Restarted,
@@ -157,7 +158,7 @@ def test_graceful_leave() -> None:
         association.handle_timer(now)
         association.alive(gateway(association), now)
     association.handle_timer(31.0)
-    assert association.take_events() == [Lost(MID, (), "the gateway left service")]
+    assert association.take_events() == [Left(MID, (), "the gateway left service")]
     assert association.gateway(MID) is None
 
 
@@ -174,7 +175,7 @@ def test_forced_leave_loses_the_contexts() -> None:
     association = registered()
     gateway(association).contexts[7] = ("a", "b")
     assert change(association, "Forced") == Services()
-    assert association.take_events() == [Lost(MID, (7,), "the gateway left service")]
+    assert association.take_events() == [Left(MID, (7,), "the gateway left service")]
     assert association.gateway(MID) is None
 
 
@@ -303,15 +304,15 @@ def test_every_row_of_the_table(state: GatewayState, change_: Change) -> None:
     told = association.take_events()
     # The contexts of a gateway that is LOST or ABSENT went with the event that said so.
     gone = state in (GatewayState.LOST, GatewayState.ABSENT)
-    if event is Lost:
+    if event in (Lost, Left):
         (lost,) = told
-        assert isinstance(lost, Lost)
+        assert type(lost) is event
         assert lost.contexts == (7,)
     elif event is Restarted and gone:
         assert told == [Restarted(MID, ())]
     else:
         assert told == ([EVENTS[event]] if event is not None else [])
-    keeps = not gone and event not in (Lost, Restarted)
+    keeps = not gone and event not in (Lost, Left, Restarted)
     assert (7 in found.contexts) is keeps
 
 

@@ -199,7 +199,7 @@ class TestRtcp:
         [
             ("5011", (UE_ADDRESS, 5011)), ("5011 IN IP4 192.0.2.99", ("192.0.2.99", 5011)), ("5005", None),
             ("5005 IN IP4 192.0.2.99", ("192.0.2.99", 5005)), ("9 IN IP4 0.0.0.0", None), ("5011 IN IP4 far.example", None),
-            ("5011 IN IP6 2001:db8::9", ("2001:db8::9", 5011)), ("0", None), ("65536", None), ("x", None), ("", None),
+            ("5011 IN IP6 2001:db8::9", None), ("0", None), ("65536", None), ("x", None), ("", None),
             ("5011 IN IP4", None), ("5011 IN IP4 233.252.0.1", None), ("5011 IN IP6 fe80::1%eth0", None),
         ],
     )  # fmt: skip
@@ -312,6 +312,10 @@ class TestBehindANat:
         offer = description(*fax("a=setup:actpass", UE_FINGERPRINT, REQUESTED))
         access, _ = sides(decide(MediaPolicy(), ALL_AGREED, offer, FROM_UE, origin=origin).lines[0])
         assert (access.transport, access.latched, access.sources) == ("UDP/DTLS", bool(sources), sources)
+
+    def test_a_zone_is_not_for_the_gateway(self) -> None:
+        access, _ = sides(planned(*audio(), origin=Origin("fe80::9%eth0", behind_nat=True)).lines[0])
+        assert access.sources == ("fe80::9", UE_ADDRESS)
 
     def test_tcp_needs_no_latching(self) -> None:
         access, _ = sides(planned(*msrp(secure=False), origin=SEEN).lines[0])

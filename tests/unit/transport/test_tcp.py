@@ -19,7 +19,7 @@ from pcscf.h248.tpkt import packet
 from pcscf.transport import connection, tcp
 from pcscf.transport.certificates import client_context
 from pcscf.transport.ends import open_controller, open_gateway
-from pcscf.transport.model import TlsFiles, Transport, Upward
+from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
 from tests.support.gatewaybed import on_both_loops
 from tests.support.iqcertificates import Authority, fingerprint
 
@@ -260,6 +260,23 @@ async def test_a_pinned_gateway_with_a_device_name(authority: Authority) -> None
     async with controller(authority.issue(HERE, **{"agw/1": fingerprint(here_files)})) as there, gateway(here_files) as here:
         here.transport.send(pending(1, "AGW/1"), here.transport.peer(*there.transport.address))
         assert (await there.message())[0] == pending(1, "AGW/1")
+
+
+@on_both_loops
+async def test_beside_tls_datagrams_come_from_one_host_alone(authority: Authority) -> None:
+    for only, passes in ((HERE, True), ("127.0.0.2", False)):
+        there, other = End(), End()
+        kinds: tuple[Kind, ...] = ("udp", "tls")
+        there.transport = await open_controller(kinds, (HERE, 0), there.upward, authority.issue(HERE), datagrams_from=only)
+        other.transport = await open_gateway("udp", (HERE, 0), other.upward)
+        other.transport.send(pending(1), there.transport.address)
+        async with gateway(authority.issue(HERE)) as here:
+            await asyncio.sleep(0.05)
+            here.transport.send(pending(2), here.transport.peer(*there.transport.address))
+            assert (await there.message())[0] == pending(1 if passes else 2)
+        other.transport.close()
+        there.transport.close()
+        await asyncio.sleep(0.02)
 
 
 @on_both_loops
