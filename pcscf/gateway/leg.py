@@ -77,7 +77,7 @@ class Leg:
             if old.local != plan.local:
                 self._relay.ports.release(old.local)
             elif plan.remote is None:
-                self._relay.ports.listen(plan.local)   # as before the first connection: an early SYN shall find a listener
+                self._listen()   # as before the first connection: an early SYN shall find a listener
         self.plan = plan
         if plan.contract != old.contract:
             self._police()
@@ -139,17 +139,19 @@ class Leg:
     def _watch(self) -> None:
         if self._watching:
             return
-        try:
-            listens = self._relay.ports.listen(self.plan.local)
-        except H248Error:
-            listens = False
-        if not listens:
+        if not self._listen():
             self._give_up(Cause.NO_RESOURCES)
             return
         listener = self._relay.ports.listener(self.plan.local)
         assert listener is not None  # noqa: S101 - listen() said so
         self._watching = True
         self._relay.loop.add_reader(listener, self._acceptable, listener)
+
+    def _listen(self) -> bool:
+        try:
+            return self._relay.ports.listen(self.plan.local)
+        except H248Error:
+            return False
 
     def _limit_wait(self, partner: Leg) -> None:
         """Once both ends are known, the one that is to connect must do so: nobody waits for ever."""
