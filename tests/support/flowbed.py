@@ -158,6 +158,8 @@ class Bed:
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
     mechanisms: tuple[str, ...] = ("msrp-tls",)
+    peer_class: type[Peer] = Peer
+    weakest_hash: str = "sha-256"   # that the gateway takes
     reactions: Reactions = field(default_factory=Reactions)
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -165,7 +167,7 @@ class Bed:
         counter = itertools.count(1)
         self.net = MemoryNet()
         self.store = MemoryStore()
-        self.gateway = MemoryGateway()
+        self.gateway = MemoryGateway(weakest_hash=self.weakest_hash)
         self.gateways = Gateways(
             IqConfig(bind=CONTROLLER, admits=lambda _mid, _address: True, limits=IqLimits(deadline=4.0)), random=Random(1),
             clock=lambda: asyncio.get_running_loop().time(), on_bearer_released=lambda mid, _context, what: (
@@ -193,7 +195,7 @@ class Bed:
         self.core = self.peer("core", Flow("udp", "mw-udp", CORE, REGISTRAR, 0))
 
     def peer(self, name: str, flow: Flow) -> Peer:
-        peer = Peer(self, name, flow)
+        peer = self.peer_class(self, name, flow)
         self.net.peers[flow.remote] = peer
         return peer
 
