@@ -148,6 +148,9 @@ class DatagramLeg:
 
     def _open(self) -> None:
         relay, plan = self._relay, self.plan
+        credentials = plan.credentials if plan.secure else None
+        if plan.secure and credentials is None:
+            raise RuntimeError("a protected stream that has nothing to show")
         sockets = relay.ports.sockets(plan.local)
         for index, bound in enumerate(sockets[:1] if plan.rtcp_mux else sockets):
             flow = _Flow(index, bound, self._signalled(index))
@@ -155,14 +158,13 @@ class DatagramLeg:
             if plan.dscp is not None:
                 mark(bound, plan.dscp)
             relay.loop.add_reader(bound, self._readable, flow)
-        if plan.secure and self._flows:
-            assert plan.credentials is not None  # noqa: S101 - the table gave them with the fingerprints in Local
+        if credentials is not None and self._flows:
             client = plan.tls is TlsRole.CLIENT
             if client:
                 self._peer = _as_source(plan.remote)
                 self._limit_handshake()
             self._endpoint = DtlsEndpoint(
-                plan.credentials.dtls, plan.tls, plan.fingerprints, mtu=relay.config.limits.datagram,
+                credentials.dtls, plan.tls, plan.fingerprints, mtu=relay.config.limits.datagram,
                 peer=_name(self._peer) if self._peer is not None else b"",
             )  # fmt: skip
             self._advance(self._peer)

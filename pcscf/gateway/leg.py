@@ -285,7 +285,7 @@ class Leg:
             partner.drive()
 
     def connection_ended(self, connection: Connection, cause: Cause, alert: str) -> None:
-        handshake = self.plan.secure and cause not in (Cause.PEER_CLOSED, Cause.RESET, Cause.BAD_FRAME)
+        handshake = self.plan.secure and cause not in (Cause.PEER_CLOSED, Cause.RESET, Cause.BAD_FRAME, Cause.SLOW_PEER)
         kind: TraceKind = "tls-failed" if handshake else "closed"
         self._note(kind, f"{cause.text}{f' ({alert})' if alert else ''}", cause=cause.name, alert=alert,
                    expected=", ".join(map(str, self.plan.fingerprints)) if handshake else "",
@@ -296,8 +296,10 @@ class Leg:
     def _new_connection(self) -> Connection:
         relay, plan = self._relay, self.plan
         endpoint: Endpoint
-        if plan.credentials is None or not plan.secure:
+        if not plan.secure:
             endpoint = self._plain()
+        elif plan.credentials is None:
+            raise RuntimeError("a protected stream that has nothing to show")
         elif plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
             endpoint = YieldingEndpoint(plan.credentials.tls, plan.fingerprints, relay.config.timers.tls_yield)
         else:
@@ -312,8 +314,6 @@ class Leg:
         return self._connection
 
     def _plain(self) -> Endpoint:
-        """Fails closed: a protected stream without credentials would be a mistake of ours, and gets none."""
-        assert not self.plan.secure  # noqa: S101
         if self._relay.capture is not None and self._remote is not None:
             return CapturedEndpoint(self._relay.capture, self.plan.local, self._remote)
         return PlainEndpoint()
