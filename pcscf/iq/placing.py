@@ -98,7 +98,9 @@ class Placing:
         while self._attempts and self._under_way(self._attempts[0][1]) is None:
             self._attempts.popleft()
         attempt = self._attempts[0][0] if self._attempts else _NEVER
-        return min(attempt, next((until for until, _ in self._waiting.values()), _NEVER))
+        if not self._waiting:
+            return attempt
+        return min(attempt, next(until for until, _ in self._waiting.values()))
 
     def handle_timer(self, now: float) -> None:
         while self._attempts and self._attempts[0][0] <= now:
