@@ -32,13 +32,14 @@ from pcscf.iq import inventory, procedures, root
 from pcscf.iq.association import Admits, Association, Gateway, Heartbeat, Peer, Traits
 from pcscf.iq.clearing import Clearing
 from pcscf.iq.media import Media
-from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.notifications import BearerReleased, Connected
 from pcscf.iq.operations import (
     Advice,
     Asked,
     Audit,
     Configure,
     Done,
+    Established,
     Event,
     Failed,
     HandOff,
@@ -138,6 +139,11 @@ class Controller:
         else:
             self._done(Done(operation, media))
         return operation
+
+    def begin_tls(self, mid: str, connected: Connected, now: float) -> int:
+        """The gateway shall begin TLS on a connection that is up."""
+        actions = procedures.begin_tls(connected.context, connected.termination, connected.stream)
+        return self._ask_one(mid, actions, Advice(), now)
 
     def release(self, media: Media, now: float) -> int:
         """Give the context back. Done comes with the confirmation, or at the deadline while the release goes on."""
@@ -358,6 +364,8 @@ class Controller:
                 if isinstance(said, BearerReleased):
                     answer.gateway.counts[f"released {said.kind or 'bearer'} {said.general}".rstrip()] += 1
                     self._events.append(Released(mid, said))
+                elif isinstance(said, Connected):
+                    self._events.append(Established(mid, said))
                 else:
                     answer.gateway.counts["media stopped"] += 1
                     self._events.append(Stopped(mid, said))
