@@ -24,7 +24,7 @@ What does not depend on the peer is made once and shared by all sessions: events
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
@@ -195,7 +195,10 @@ def _modify(
     for place, line, leg in lines:
         if is_fresh(place, leg, side.streams):
             has_fresh = True
-            streams.append(_new_stream(place, line, leg, side.family, ""))
+            stream = _new_stream(place, line, leg, side.family, "")
+            if place in side.streams and stream.remote is None:
+                stream = replace(stream, remote="")   # what it knows of its peer is of a transport that it has no more
+            streams.append(stream)
             signals += (*_establish(place, leg, side.watched), *_latch(place, leg, None))
         elif leg.peer_address is not None:
             streams.append(_known_stream(place, line, leg, leg.peer_address, side))

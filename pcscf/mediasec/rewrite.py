@@ -218,7 +218,8 @@ class _Rewriter:
         # A line of other media with port 0 may be alive in a bundle (RFC 9143 §6).
         closed = line.mode not in LIVE and (line.medium is not None or line.mode is not Mode.UNUSED)
         offered = self.offered[line.index]
-        if closed and self.is_answer and section.media.lower() != offered.media.lower():
+        if closed and self.is_answer and (section.port != 0 or section.media.lower() != offered.media.lower()):
+            # Whoever wrote it meant a line in use: what it says of itself is for nobody any more.
             self._editable().media[line.index] = _closed(offered)
             return
         removals = _removals(section, _FROM_UNPROTECTED if closed or _is_bare(line) else _FROM_ALL)

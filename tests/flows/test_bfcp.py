@@ -5,17 +5,19 @@ Each tale is checked by the ladder of what the three parties saw of it: the BFCP
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.model import Stream, TcpRole
-from pcscf.sip.message import Request, Response, response_to
-from tests.flows.test_msrp_terminating import core_says, ue_answers
+from pcscf.sip.message import response_to
+from tests.support import tales
 from tests.support.flowbed import Bed
-from tests.support.parties import UE_FINGERPRINT, Ue, answered, bed_with_ue, call_ue, crlf, from_far
-from tests.support.virtual import run_virtually
+from tests.support.parties import UE_FINGERPRINT, Ue, answered, call_ue, crlf, from_far
+from tests.support.tales import be_called as dial_out
+from tests.support.tales import core_says, hang_up, re_offer, ue_answers
+from tests.support.tales import establish as dial_in
 
 OTHER_FINGERPRINT = UE_FINGERPRINT.replace("A0:A1", "FF:FE")
 
@@ -73,55 +75,9 @@ def roles(bed: Bed) -> tuple[TcpRole | None, TlsRole, TcpRole | None, int]:
     return access.tcp, TlsRole.CLIENT if access.tls_client else TlsRole.SERVER, core.tcp, access.generation
 
 
+story = partial(tales.story, mechanisms=("msrp-tls", "bfcp-tls"))
+
 ACCEPT, CONNECT, CLIENT, SERVER = TcpRole.ACCEPT, TcpRole.CONNECT, TlsRole.CLIENT, TlsRole.SERVER
-
-
-def story(tale: Callable[[Bed, Ue], Awaitable[None]]) -> None:
-    async def run() -> None:
-        bed, ue = await bed_with_ue(mechanisms=("msrp-tls", "bfcp-tls"))
-        await tale(bed, ue)
-        await bed.settle(300)
-        assert not bed.gateway.table.contexts, bed.story()
-        assert not bed.store.sessions(), bed.story()
-        await bed.close()
-
-    run_virtually(run)
-
-
-async def dial_in(bed: Bed, ue: Ue, offer: str, back: str) -> tuple[Request, Response]:
-    ue.invite(offer)
-    invite = await bed.core.expect("INVITE")
-    bed.core.send(answered(invite, body=back))
-    answer = await bed.ue.expect(200)
-    ue.in_dialog("ACK", answer)
-    await bed.core.expect("ACK")
-    return invite, answer
-
-
-async def dial_out(bed: Bed, offer: str, back: str) -> tuple[Request, Response]:
-    call_ue(bed, offer)
-    invite = await bed.ue.expect("INVITE")
-    bed.ue.send(ue_answers(invite, back))
-    answer = await bed.core.expect(200)
-    bed.core.send(core_says("ACK", answer, 1))
-    await bed.ue.expect("ACK")
-    return invite, answer
-
-
-async def re_offer(bed: Bed, ue: Ue, answer: Response, offer: str, back: str) -> tuple[Request, Response]:
-    ue.in_dialog("INVITE", answer, offer)
-    invite = await bed.core.expect("INVITE")
-    bed.core.send(answered(invite, body=back))
-    again = await bed.ue.expect(200)
-    ue.in_dialog("ACK", answer)
-    await bed.core.expect("ACK")
-    return invite, again
-
-
-async def hang_up(bed: Bed, ue: Ue, answer: Response) -> None:
-    ue.in_dialog("BYE", answer)
-    bed.core.send(response_to(await bed.core.expect("BYE"), 200))
-    await bed.ue.expect(200)
 
 
 @pytest.mark.parametrize(("setup", "back", "ladder", "expected"), [

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 
 from pcscf.gateway.model import Context
 from pcscf.sip.flow import Flow
 from pcscf.sip.headers import parse_name_addr
 from pcscf.sip.message import Request, Response
+from tests.support.audit import run
 from tests.support.ends import CORE_URI, ProxyCore
-from tests.support.flowbed import ACCESS, CORE, Bed, Peer
-from tests.support.plays import Play, between_ues
-from tests.support.virtual import run_virtually
+from tests.support.flowbed import ACCESS, CORE, Peer
+from tests.support.plays import Play
 
 AT_ACCESS, AT_CORE = "c=IN IP4 203.0.113.7", "c=IN IP4 198.51.100.7"
 
 
-def story(tale: Callable[[Play], Awaitable[None]]) -> None:
-    async def run() -> None:
-        bed = Bed()
-        await bed.start()
-        await tale(await between_ues(bed))
-        await bed.settle(100)
-        assert await bed.gateways.audit() == [], bed.story()
-        assert not bed.store.sessions(), bed.story()
-        await bed.close()
-
-    run_virtually(run)
+story = partial(run, place="between-ues")
 
 
 def lines(message: Request | Response) -> list[str]:

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pcscf.h248.message import ErrorDescriptor
-from pcscf.sip.message import Request, Response, response_to
-from tests.flows.test_msrp_originating import establish, hang_up, story
+from pcscf.sip.message import response_to
 from tests.support.flowbed import Bed
-from tests.support.parties import PLAIN_ANSWER, PROTECTED_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
+from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_ANSWER, PROTECTED_OFFER, Ue, answered, from_far
+from tests.support.tales import establish, hang_up, story
+from tests.support.tales import re_offer as re_invite
 
 OTHER_CERTIFICATE = PROTECTED_OFFER.replace("A0:A1", "FF:FE")
 MOVED_ANSWER = PLAIN_ANSWER.replace("m=message 40100", "m=message 40300").replace("100 200", "100 201")
@@ -20,19 +21,6 @@ Tale = Callable[[Bed, Ue], Awaitable[None]]
 
 def modifies(bed: Bed) -> int:
     return sum("Modify" in commands for commands in bed.gateway.asked)
-
-
-async def re_invite(
-    bed: Bed, ue: Ue, answer: Response, body: str = PROTECTED_OFFER, back: str = PLAIN_ANSWER,
-) -> tuple[Request, Response]:
-    """A re-INVITE of the UE that is accepted: as the core got it, and its 200 as the UE got it."""
-    ue.in_dialog("INVITE", answer, body)
-    invite = await bed.core.expect("INVITE")
-    bed.core.send(answered(invite, body=back))
-    again = await bed.ue.expect(200)
-    ue.in_dialog("ACK", answer)
-    await bed.core.expect("ACK")
-    return invite, again
 
 
 def test_a_refresh_leaves_in_the_same_octets_and_the_gateway_alone() -> None:
@@ -186,6 +174,34 @@ def test_a_plain_offer_of_what_was_protected_is_decided_anew() -> None:
         invite, _ = await re_invite(bed, ue, answer, plain)
         assert "TCP/MSRP" in invite.body.decode()
         assert bed.recorded("downgrade")
+        await hang_up(bed, ue, answer)
+
+    story(tale)
+
+
+@pytest.mark.parametrize("refusal", [0, 488])
+def test_what_the_ue_made_plain_is_protected_anew_when_the_far_end_offers(refusal: int) -> None:
+    """Towards the UE the gateway gives up plain TCP before it knows the new peer, and takes it back where the UE refuses."""
+
+    async def tale(bed: Bed, ue: Ue) -> None:
+        invite, answer = await establish(bed, ue)
+        plain = PROTECTED_OFFER.replace("TCP/TLS/MSRP", "TCP/MSRP").replace("a=3ge2ae:requested\r\n", "")
+        _, in_clear = await re_invite(bed, ue, answer, plain)
+        assert "m=message 30000 TCP/MSRP" in in_clear.body.decode()
+        bed.core.send(from_far(invite, "UPDATE", 1, body=PLAIN_OFFER.replace("100 200", "100 201")))
+        update = await bed.ue.expect("UPDATE")
+        assert "m=message 30000 TCP/TLS/MSRP" in update.body.decode()
+        if refusal:
+            ue.answer(update, refusal)
+        else:
+            ue.answer(update, 200, PROTECTED_ANSWER)
+        await bed.core.expect(refusal or 200)
+        await bed.settle()
+        [context] = bed.gateway.table.contexts.values()
+        [access] = [each.streams[1] for each in context.terminations.values() if each.realm == "access"]
+        assert access.remote is not None
+        assert (access.local.secure, bool(access.remote.fingerprints)) == (not refusal, not refusal)
+        assert access.address == ("203.0.113.7", 30000)
         await hang_up(bed, ue, answer)
 
     story(tale)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 from pcscf.gateway.endpoint import TlsRole
 from pcscf.gateway.model import LegPlan
 from pcscf.sip.message import Request, Response, response_to
+from tests.support import tales
 from tests.support.flowbed import Bed
 from tests.support.memorygateway import FINGERPRINT, RSA_FINGERPRINT
-from tests.support.parties import UE_FINGERPRINT, Ue, answered, bed_with_ue, call_ue, crlf, from_far
-from tests.support.virtual import run_virtually
+from tests.support.parties import UE_FINGERPRINT, Ue, answered, call_ue, crlf, from_far
+from tests.support.tales import hang_up
 
 T38 = """
     a=T38FaxVersion:0
@@ -47,16 +48,7 @@ PLAIN = crlf(f"""
     {T38.strip()}""")
 
 
-def story(tale: Callable[[Bed, Ue], Awaitable[None]]) -> None:
-    async def run() -> None:
-        bed, ue = await bed_with_ue(mechanisms=("msrp-tls", "udptl-dtls"))
-        await tale(bed, ue)
-        await bed.settle(300)
-        assert not bed.gateway.table.contexts, bed.story()
-        assert not bed.store.sessions(), bed.story()
-        await bed.close()
-
-    run_virtually(run)
+story = partial(tales.story, mechanisms=("msrp-tls", "udptl-dtls"))
 
 
 def legs(bed: Bed, *, rtp: bool | None = None) -> tuple[LegPlan, LegPlan]:
@@ -71,12 +63,6 @@ def legs(bed: Bed, *, rtp: bool | None = None) -> tuple[LegPlan, LegPlan]:
 def plain_lines(text: str) -> list[str]:
     """The lines of the medium that have nothing to do with protection."""
     return [line for line in text.splitlines() if line.startswith(("m=", "a="))]
-
-
-async def hang_up(bed: Bed, ue: Ue, answer: Response) -> None:
-    ue.in_dialog("BYE", answer)
-    bed.core.send(answered(await bed.core.expect("BYE"), body=""))
-    await bed.ue.expect(200)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from pcscf.config.policy import MediaPolicy, MediumPolicy
@@ -11,40 +9,9 @@ from pcscf.h248.message import ErrorDescriptor
 from pcscf.procedures.site import Deadlines
 from pcscf.sip.message import Request, Response
 from tests.support.flowbed import Bed
-from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_OFFER, Ue, answered, bed_with_ue, from_far
-from tests.support.virtual import run_virtually, virtual_loop
-
-
-def story(tale: Callable[[Bed, Ue], Awaitable[None]], **settings: object) -> None:
-    """Run `tale` with a registered UE; afterwards nothing may be left: no context, no early session, no procedure."""
-
-    async def run() -> None:
-        bed, ue = await bed_with_ue(**settings)
-        await tale(bed, ue)
-        await bed.settle(300)
-        assert not bed.gateway.table.contexts, bed.story()
-        assert not bed.store.sessions(), bed.story()
-        assert not bed.calls.invitations
-        await bed.close()
-
-    run_virtually(run)
-
-
-async def establish(bed: Bed, ue: Ue, **how: str) -> tuple[Request, Response]:
-    """A confirmed session: the INVITE as the core got it, the 200 as the UE got it."""
-    ue.invite(**how)
-    invite = await bed.core.expect("INVITE")
-    bed.core.send(answered(invite))
-    answer = await bed.ue.expect(200)
-    ue.in_dialog("ACK", answer)
-    await bed.core.expect("ACK")
-    return invite, answer
-
-
-async def hang_up(bed: Bed, ue: Ue, answer: Response) -> None:
-    ue.in_dialog("BYE", answer)
-    bed.core.send(answered(await bed.core.expect("BYE"), body=""))
-    await bed.ue.expect(200)
+from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, PROTECTED_OFFER, Ue, answered, from_far
+from tests.support.tales import establish, hang_up, story
+from tests.support.virtual import virtual_loop
 
 
 def test_the_protected_session() -> None:

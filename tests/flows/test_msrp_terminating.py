@@ -2,66 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
 from pcscf.gateway.model import TcpRole
-from pcscf.sip.message import Request, Response, response_to
+from pcscf.sip.message import response_to
 from tests.support.flowbed import Bed
-from tests.support.parties import PROTECTED_ANSWER, Ue, bed_with_ue, call_ue, with_body
-from tests.support.virtual import run_virtually
-
-
-def story(tale: Callable[[Bed, Ue], Awaitable[None]], *, mediasec: bool = True) -> None:
-    async def run() -> None:
-        bed, ue = await bed_with_ue()
-        if not mediasec:
-            await ue.register(mediasec=False)
-        await tale(bed, ue)
-        await bed.settle(300)
-        assert not bed.gateway.table.contexts, bed.story()
-        assert not bed.store.sessions(), bed.story()
-        await bed.close()
-
-    run_virtually(run)
-
-
-def ue_answers(invite: Request, body: str = PROTECTED_ANSWER, status: int = 200) -> Response:
-    answer = response_to(invite, status, to_tag="ua")
-    answer.copy_lines(invite, "Record-Route")
-    answer.add("Contact", "<sip:alice@192.0.2.10:40001;transport=tls>")
-    if body:
-        answer.set_body(body.encode(), "application/sdp")
-    return answer
-
-
-def core_says(method: str, answer: Response, cseq: int) -> str:
-    routes = "\n".join(f"Route: {route}" for route in reversed(answer.values("Record-Route")))
-    return with_body(f"""
-        {method} {answer.values("Contact")[0].strip("<>")} SIP/2.0
-        Via: SIP/2.0/UDP 198.51.100.2:5080;branch=z9hG4bK{method}{cseq}
-        {routes}
-        From: {answer.get("From")}
-        To: {answer.get("To")}
-        Call-ID: {answer.call_id}
-        CSeq: {cseq} {method}
-        Max-Forwards: 70""")
-
-
-async def establish(bed: Bed) -> tuple[Request, Response]:
-    call_ue(bed)
-    invite = await bed.ue.expect("INVITE")
-    bed.ue.send(ue_answers(invite))
-    answer = await bed.core.expect(200)
-    bed.core.send(core_says("ACK", answer, 1))
-    await bed.ue.expect("ACK")
-    return invite, answer
+from tests.support.parties import PROTECTED_ANSWER, Ue, call_ue, with_body
+from tests.support.tales import be_called, core_says, story, ue_answers
 
 
 def test_the_protected_session() -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
-        invite, answer = await establish(bed)
+        invite, answer = await be_called(bed)
         towards_ue, towards_core = invite.body.decode(), answer.body.decode()
         assert "m=message 30000 TCP/TLS/MSRP *" in towards_ue
         assert "c=IN IP4 203.0.113.7" in towards_ue
@@ -98,7 +52,7 @@ def test_an_answer_that_gives_up_protection_ends_the_session_on_both_sides(damag
 
 def test_a_certificate_that_does_not_match_ends_the_session_both_ways() -> None:
     async def tale(bed: Bed, ue: Ue) -> None:
-        await establish(bed)
+        await be_called(bed)
         (context,) = bed.gateway.table.contexts
         bed.gateway.notify_tls_failed(context, "mismatch")
         towards_ue, towards_core = await bed.ue.expect("BYE"), await bed.core.expect("BYE")

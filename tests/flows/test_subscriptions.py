@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from pcscf.procedures.dialogs import DIALOGS_PER_BINDING
 from pcscf.sip.flow import Flow
 from pcscf.sip.message import Request, Response, response_to
 from tests.support.flowbed import CORE, Bed
-from tests.support.parties import IDENTITY, Ue, bed_with_ue, with_body
-from tests.support.virtual import run_virtually
+from tests.support.parties import IDENTITY, Ue, with_body
+from tests.support.tales import story
 
 NOTIFIER = "198.51.100.9"
 ELSEWHERE = ("198.51.100.66", 5060)
-
-
-def story(tale: Callable[[Bed, Ue], Awaitable[None]]) -> None:
-    async def run() -> None:
-        bed, ue = await bed_with_ue()
-        await tale(bed, ue)
-        await bed.settle(60)
-        assert len(bed.layer) == 0
-        await bed.close()
-
-    run_virtually(run)
 
 
 def says(ue: Ue, method: str, uri: str, call: str, *routes: str, to_tag: str = "") -> None:

@@ -149,8 +149,10 @@ def agree(explanation: Explanation, source: Sdp) -> None:
     assert len(after["media"]) == len(lines)
     for line, old, new in zip(lines, before["media"], after["media"], strict=False):
         names = owned(line, pushed=pushed)
-        # An answer of another kind: the offered line stands there, closed. sdp-transform cannot read m=video 51372/2.
-        if line.mode not in LIVE and new.get("port") == 0 and new["type"] != old.get("type"):
+        # An answer of another kind, or one that we do not take: the offered line stands there, closed. sdp-transform cannot
+        # read m=video 51372/2.
+        not_taken = new.get("type") != old.get("type") or (explanation.is_answer and old.get("port") != 0)
+        if line.mode not in LIVE and new.get("port") == 0 and not_taken:
             continue
         assert rest(new, names) == rest(old, names), (line.mode, line.rule)
 

@@ -17,6 +17,17 @@ OVER = 100.0   # seconds after which nothing of a session is left: repeated rele
 Story = Callable[[Play], Awaitable[None]]
 
 
+async def left_over(play: Play) -> list[str]:
+    """What a session that should be over has left, at the gateway, here and at its ends."""
+    bed = play.bed
+    await bed.settle(OVER)
+    left = [f"context {context} at {mid}" for mid, context in await bed.gateways.audit()]
+    left += [f"a session of {session.call_id}, {session.state.value}" for session in bed.store.sessions()]
+    left += [f"the invitation {key}" for key in bed.calls.invitations]
+    left += [f"{len(bed.layer)} transactions"] if len(bed.layer) else []
+    return left + [f"{end.user}: {what}" for end in play.ends if end not in play.gone for what in left_open(end.peer)]
+
+
 def run(story: Story, place: str, **settings: Any) -> None:
     """Run `story` at `place`, and look at what it left."""
 
@@ -25,12 +36,7 @@ def run(story: Story, place: str, **settings: Any) -> None:
         await bed.start()
         play = await PLACES[place](bed)
         await story(play)
-        await bed.settle(OVER)
-        left = [f"context {context} at {mid}" for mid, context in await bed.gateways.audit()]
-        left += [f"a session of {session.call_id}, {session.state.value}" for session in bed.store.sessions()]
-        left += [f"the invitation {key}" for key in bed.calls.invitations]
-        left += [f"{len(bed.layer)} transactions"] if len(bed.layer) else []
-        left += [f"{end.user}: {what}" for end in play.ends if end not in play.gone for what in left_open(end.peer)]
+        left = await left_over(play)
         await bed.close()
         assert not left, "\n".join([*left, "", bed.story()])
 

@@ -14,7 +14,6 @@ from tests.support.flowbed import CORE, REGISTRAR, Bed, Message, Peer
 
 DOMAIN = "ims.example"
 CORE_URI = f"<sip:{REGISTRAR[0]}:{REGISTRAR[1]};lr>"
-SECURITY = ("Security-Client: msrp-tls;mediasec", "Require: mediasec", "Proxy-Require: mediasec")
 
 
 class End:
@@ -55,7 +54,7 @@ class End:
         request = Request("REGISTER", f"sip:{DOMAIN}", [
             ("Max-Forwards", "70"), ("From", f"<{self.uri}>;tag=reg"), ("To", f"<{self.uri}>"), ("Call-ID", f"reg-{self.user}"),
             ("CSeq", f"{next(self._numbers)} REGISTER"), ("Contact", f"{self.contact};expires={expires}"),
-            *((name, value) for name, _, value in (line.partition(": ") for line in SECURITY)),
+            *self._security(),
             *(("Security-Verify", entry) for entry in self._announced), ("Content-Length", "0"),
         ])
         self.send(request)
@@ -67,6 +66,11 @@ class End:
         self.bed.core.send(granted)
         answer = await self.peer.expect(200)
         self.routes, self._announced = answer.values("Service-Route"), answer.get_all("Security-Server")
+
+    def _security(self) -> list[tuple[str, str]]:
+        """The mechanisms that the bed knows, if any (RFC 3329 §2.3.1)."""
+        listed = ", ".join(f"{each};mediasec" for each in self.bed.mechanisms)
+        return [("Security-Client", listed), ("Require", "mediasec"), ("Proxy-Require", "mediasec")] if listed else []
 
     # calling
 

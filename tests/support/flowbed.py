@@ -160,6 +160,8 @@ class Bed:
     limits: Limits = field(default_factory=Limits)
     mechanisms: tuple[str, ...] = ("msrp-tls",)
     supervision: Supervision = field(default_factory=Supervision)
+    peer_class: type[Peer] = Peer
+    weakest_hash: str = "sha-256"   # that the gateway takes
     reactions: Reactions = field(default_factory=Reactions)
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
@@ -167,7 +169,7 @@ class Bed:
         counter = itertools.count(1)
         self.net = MemoryNet()
         self.store = MemoryStore()
-        self.gateway = MemoryGateway()
+        self.gateway = MemoryGateway(weakest_hash=self.weakest_hash)
         self.gateways = Gateways(
             IqConfig(
                 bind=CONTROLLER, admits=lambda _mid, _address: True, limits=IqLimits(deadline=4.0), supervision=self.supervision),
@@ -198,7 +200,7 @@ class Bed:
         self.core = self.peer("core", Flow("udp", "mw-udp", CORE, REGISTRAR, 0))
 
     def peer(self, name: str, flow: Flow) -> Peer:
-        peer = Peer(self, name, flow)
+        peer = self.peer_class(self, name, flow)
         self.net.peers[flow.remote] = peer
         return peer
 

@@ -77,8 +77,8 @@ class MemoryGateway(asyncio.DatagramProtocol):
     delay: seconds before a request is carried out.
     """
 
-    def __init__(self, first_id: int = 1) -> None:
-        settings = TableSettings(REALMS, lambda: cast("Credentials", _Certificates()), first_id, 1000)
+    def __init__(self, first_id: int = 1, weakest_hash: str = "sha-256") -> None:
+        settings = TableSettings(REALMS, lambda: cast("Credentials", _Certificates()), first_id, 1000, weakest_hash)
         ports = _Ports()
         self.table = ContextTable(settings, ports, ports)
         self.machine = TransactionMachine(f"[{ADDRESS[0]}]:{ADDRESS[1]}", timers=H248Timers(), first_id=first_id)
