@@ -134,13 +134,15 @@ def drop_body(message: Message) -> None:
 
 def _early_dispositions(message: Message) -> list[str]:
     """The Content-Disposition of every description of an early session."""
-    if not message.body or ("Content-Disposition" not in message and b"early-session" not in message.body.lower()):
+    if not message.body:
         return []
     kind, parameters = _kind(message)
     if kind == SDP:
-        found = [message.get("Content-Disposition") or ""]
+        found = [message.get("Content-Disposition") or ""] if "Content-Disposition" in message else []
+    elif kind.startswith("multipart/") and EARLY_SESSION.encode() in message.body.lower():
+        found = [part.disposition for part in _parts(message, kind, parameters)]
     else:
-        found = [part.disposition for part in _parts(message, kind, parameters)] if kind.startswith("multipart/") else []
+        found = []
     return [each for each in found if _is_early(each)]
 
 
