@@ -21,6 +21,7 @@ from pcscf.cli.process import keep_memory, raise_open_files
 from pcscf.cli.service import serve
 from pcscf.config.gateway import GatewayFile, GatewayHttp
 from pcscf.config.load import load_gateway
+from pcscf.config.workers import as_written, workers_of
 from pcscf.errors import ConfigError
 from pcscf.gateway.config import EMBEDDED_PARENT, CertificateSettings, GatewayConfig, GatewayLimits, GatewayTimers, Realm
 from pcscf.gateway.server import Gateway, run_gateway
@@ -30,6 +31,7 @@ from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
 from pcscf.runtime.tls import iq_files
+from pcscf.runtime.workers import run_workers
 
 log = structlog.get_logger()
 
@@ -55,6 +57,11 @@ def run(
     level = [f"log_level={log_level}"] if log_level else []
     read = load_gateway(file, [*(overrides or []), *level])
     set_up(read.log_level)
+    if read.workers > 1:
+        shared = [each for name, path in (("--trace", trace), ("--pcap", pcap)) if path is not None
+                  for each in (name, str(path.absolute()))]  # fmt: skip
+        serve(run_workers([as_written(each) for each in workers_of(read)], shared))
+        return
     config = gateway_config(read, parent=int(os.environ.get(EMBEDDED_PARENT) or 0))
     raise_open_files(read.limits.contexts)
     keep_memory()

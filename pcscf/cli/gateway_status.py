@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pcscf.config.gateway import GATEWAY_HTTP_PORT, GatewayHttp
+from pcscf.config.gateway import GATEWAY_HTTP_PORT, GatewayFile
 from pcscf.config.load import load_gateway
+from pcscf.config.workers import workers_of
 from pcscf.errors import ConfigError, PcscfError
 
 PATIENCE = 5.0
@@ -37,7 +38,7 @@ def status(
 def _addresses(where: str) -> list[tuple[str, int]]:
     """Of every worker. Raises ConfigError."""
     if Path(where).is_file():
-        return http_addresses(load_gateway(Path(where)).http, where)
+        return http_addresses(load_gateway(Path(where)), where)
     host, colon, port = where.rpartition(":")
     if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
         raise ConfigError(
@@ -45,10 +46,11 @@ def _addresses(where: str) -> list[tuple[str, int]]:
     return [(host.strip("[]"), int(port))]
 
 
-def http_addresses(given: GatewayHttp, file: str) -> list[tuple[str, int]]:
-    if not given.port:
+def http_addresses(given: GatewayFile, file: str) -> list[tuple[str, int]]:
+    """Of every worker. Raises ConfigError."""
+    if not given.http.port:
         raise ConfigError("this gateway serves no status", file=file, hint="set http.port")
-    return [(given.address, given.port)]
+    return [(each.http.address, each.http.port) for each in workers_of(given)]
 
 
 def _fetch(host: str, port: int, path: str) -> bytes:

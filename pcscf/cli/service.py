@@ -8,9 +8,9 @@ import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-COLLECTIONS: Final = (20_000, 5, 1_000_000)
+COLLECTIONS: Final = (100_000, 1_000_000, 1_000_000)
 """Thresholds of the cyclic collector. A call leaves no cycles behind, and what errors leave dies young. What is kept (sessions,
-transactions, contexts) is much: looking through it all would stop everything for as long.
+transactions, contexts) is much: looking through it all would stop everything for as long. So what is new is looked through once.
 """
 
 

@@ -37,6 +37,13 @@ GATEWAY_HTTP_PORT = 9294
 """Its usual port for status and metrics."""
 
 
+def check_share(what: str, realm: MediaRealm, workers: int) -> None:
+    """Raises a fault where not every worker gets two ports."""
+    count = sum(map(len, realm.ports))
+    if workers > 1 and count < 2 * workers:
+        raise fault(f"{what}: {count} ports for {workers} workers", "write a longer range, or fewer workers")
+
+
 def _reachable(address: str) -> str:
     parsed = ip_address(address)
     if parsed.is_unspecified:
@@ -221,8 +228,17 @@ class GatewayFile(Block):
     adoption_grace: Seconds = 30.0
     """An embedded gateway keeps its sessions this long for another P-CSCF when the one that started it died."""
     http: GatewayHttp = own_default(GatewayHttp)
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes, each a gateway with an mId of its own (the ports of `mid`, `iq` and `http` count up) and its share of the media
+    ports; one per CPU is enough. `limits` hold for each."""
     log_level: LogLevel = "info"
     """The least severe records that are written."""
+
+    @model_validator(mode="after")
+    def _enough_for_all(self) -> Self:
+        for name, realm in self.realms.items():
+            check_share(f"realms.{name}.ports", realm, self.workers)
+        return self
 
     @model_validator(mode="after")
     def _named(self) -> Self:

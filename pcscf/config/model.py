@@ -14,7 +14,16 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from pcscf.config.fleet import KnownGateway, Supervision
-from pcscf.config.gateway import GATEWAY_PORT, EmbeddedHttp, IqTimers, MediaRealm, OwnCertificates, StreamLimits, StreamTimers
+from pcscf.config.gateway import (
+    GATEWAY_PORT,
+    EmbeddedHttp,
+    IqTimers,
+    MediaRealm,
+    OwnCertificates,
+    StreamLimits,
+    StreamTimers,
+    check_share,
+)
 from pcscf.config.iq import IqTls, IqTransport
 from pcscf.config.rules import PolicyRule
 from pcscf.config.values import (
@@ -217,6 +226,15 @@ class Embedded(Block):
     limits: StreamLimits = own_default(StreamLimits)
     certificates: OwnCertificates = own_default(OwnCertificates)
     http: EmbeddedHttp = own_default(EmbeddedHttp)
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Child processes, each a gateway with an mId of its own (the port of `mid` counts up) and its share of the media ports; one
+    per CPU is enough. `limits` hold for each."""
+
+    @model_validator(mode="after")
+    def _enough_for_all(self) -> Self:
+        for name, realm in self.media.items():
+            check_share(f"media.{name}.ports", realm, self.workers)
+        return self
 
 
 def _embedded(value: object) -> object:

@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     InstanceOf,
+    PlainSerializer,
     ValidationInfo,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
@@ -216,11 +217,18 @@ Peer = Annotated[str, AfterValidator(_peer), Word("address, network or mId")]
 Port = Annotated[int, Field(ge=0, le=65535), Word("port")]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False), Word("seconds")]
-Ports = Annotated[InstanceOf[PortRange], BeforeValidator(_port_range, json_schema_input_type=str), Word("FIRST-LAST")]
+Ports = Annotated[
+    InstanceOf[PortRange], BeforeValidator(_port_range, json_schema_input_type=str), PlainSerializer(str), Word("FIRST-LAST")
+]
 Hop = Annotated[InstanceOf[NextHop], BeforeValidator(_next_hop, json_schema_input_type=str), Word("SIP URI")]
-HostPort = Annotated[InstanceOf[Endpoint], BeforeValidator(_endpoint, json_schema_input_type=str), Word("ADDRESS:PORT")]
+HostPort = Annotated[
+    InstanceOf[Endpoint], BeforeValidator(_endpoint, json_schema_input_type=str), PlainSerializer(str), Word("ADDRESS:PORT")
+]
 Profile = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}/[1-9][0-9]?$"), Word("NAME/VERSION")]
-File = Annotated[InstanceOf[Path], BeforeValidator(_file, json_schema_input_type=str), Word("file")]
+File = Annotated[
+    InstanceOf[Path], BeforeValidator(_file, json_schema_input_type=str), PlainSerializer(lambda path: str(path.absolute())),
+    Word("file"),
+]  # fmt: skip
 Certificate = Annotated[
     InstanceOf[Path] | Literal["lab"] | None,
     BeforeValidator(_certificate, json_schema_input_type=str | None),

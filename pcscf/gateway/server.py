@@ -71,6 +71,7 @@ class Gateway:
             raise ConfigError("a gateway needs at least one controller and one realm")
         self.config = config
         self.controller: Peer | None = None
+        self._previous: Peer | None = None
         self.finished = asyncio.Event()
         self.registered = asyncio.Event()
         self.started = time.time()
@@ -124,7 +125,6 @@ class Gateway:
         """Takes leave of the controller (ServiceChange 905), after at most `drain` seconds in which calls may end (Graceful)."""
         if self.finished.is_set():
             return
-        self._is_leaving = True
         self._cancel_registration()
         if self.controller is not None and self._transport is not None:
             if drain > 0 and self.table.contexts:
@@ -132,6 +132,8 @@ class Gateway:
                 deadline = self._loop.time() + drain
                 while self.table.contexts and self._loop.time() < deadline:  # noqa: ASYNC110 - once in a process's life
                     await asyncio.sleep(min(0.1, drain))
+            self._is_leaving = True
+            self._cancel_registration()
             await self._leave(Services("Forced", OUT_OF_SERVICE))
         self.close()
 
@@ -312,7 +314,7 @@ class Gateway:
         if self._is_leaving:
             return
         self._cancel_registration()
-        self.controller = None
+        self._previous, self.controller = self.controller or self._previous, None
         self._notified.clear()
         self.registered.clear()
         self._registration = self._spawn(self._find_controller(method, reason, first))
@@ -351,7 +353,9 @@ class Gateway:
     def _associate(self, controller: Peer, reply: ReplyReceived, now: float) -> None:
         """As soon as the reply is here: what the controller asks next may be right behind it."""
         self.machine.set_version(controller, min(_services_of(reply).version or VERSION, VERSION))
-        self.controller = controller
+        if self._previous is not None and self._previous != controller:
+            self._disconnect(self._previous)  # nothing more is said there
+        self._previous, self.controller = None, controller
         self._last_heard = now
         self.registered.set()
         self.machine.resend(controller, now)

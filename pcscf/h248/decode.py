@@ -44,8 +44,8 @@ _HEADER: Final = re.compile(
 )
 MAX_HEADERS: Final = 1024
 MAX_HEADER: Final = 128
-MAX_HEADER_LOOKED_AT: Final = 1024
-"""Octets in which the mId of a message must stand for those who need no more of it."""
+USUAL_HEADER: Final = 256
+"""Octets in which a header ends, but for a sender that has something to hide."""
 _headers: dict[str, tuple[int, str]] = {}
 """Header lines that were read, with their version and mId: a peer says the same line each time."""
 _ACK: Final = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
@@ -90,15 +90,17 @@ def decode_untrusted(data: bytes) -> Message:
 
 
 def sender_untrusted(data: bytes) -> str | None:
-    """The mId of a message as it is written, whatever the rest of it is; None where there is none."""
-    text = data[:MAX_HEADER_LOOKED_AT].decode("utf-8", "surrogateescape")
-    known = _headers.get(text[: text.find("\n") + 1])
-    if known is not None:
-        return known[1]
-    try:
-        return _header(text)[2]
-    except H248SyntaxError:
-        return None
+    """The mId of a message, the same that `decode_untrusted` reads, whatever the rest of it is; None where there is none."""
+    for octets in (data[:USUAL_HEADER], data):
+        text = octets.decode("utf-8", "surrogateescape")
+        known = _headers.get(text[: text.find("\n") + 1])
+        if known is not None:
+            return known[1]
+        try:
+            return _header(text)[2]
+        except H248SyntaxError:
+            continue
+    return None
 
 
 def _header(text: str) -> tuple[int, int, str, str]:

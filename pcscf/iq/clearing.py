@@ -75,13 +75,13 @@ class Clearing:
     ) -> None:
         """The reply to the audit of all contexts."""
         gateway.is_compared = False
-        if error is not None and error.code == TOO_LARGE:
-            self._call_roll(gateway, tuple(sorted(audit.owned)), now)
         if error is not None and error.code not in GONE:
+            if error.code == TOO_LARGE:
+                self._call_roll(gateway, tuple(sorted(audit.owned)), now)
             return
         contexts = contexts_in(actions) if error is None else ()
-        for context in audit.owned.difference(contexts):
-            self._is_missing(gateway, context)
+        # A gateway that answers this question in a way of its own must not cost all its sessions: it is asked for each.
+        self._call_roll(gateway, tuple(sorted(audit.owned.difference(contexts))), now)
         # The reply to a reservation may have been overtaken by this one: whoever owns it will have said so by then.
         for context in contexts:
             if context not in gateway.contexts and context not in gateway.releasing:
@@ -94,18 +94,20 @@ class Clearing:
         there = set(contexts_in([action for action in actions if _error_of(action) is None]))
         refused = error or next((found for action in actions if (found := _error_of(action)) is not None), None)
         rest = tuple([context for context in roll.wanted if context not in there])
-        if rest and refused is not None and refused.code in GONE:
-            self._is_missing(gateway, rest[0])
-            rest = rest[1:]
-        elif rest:
+        if rest and (refused is None or refused.code not in GONE):
             return  # it cannot be asked like this
-        self._call_roll(gateway, rest + roll.later, now)
+        if error is not None and len(rest) > 1:
+            self._call_roll(gateway, rest + roll.later, now, at_once=1)  # which of them it means is not said
+            return
+        if rest:
+            self._is_missing(gateway, rest[0])
+        self._call_roll(gateway, rest[1:] + roll.later, now)
 
-    def _call_roll(self, gateway: Gateway, contexts: tuple[int, ...], now: float) -> None:
-        """Ask for our own contexts one by one. What the gateway has besides, its hanging terminations tell (H.248.36)."""
+    def _call_roll(self, gateway: Gateway, contexts: tuple[int, ...], now: float, at_once: int = ROLL) -> None:
+        """Ask for our own contexts by name. What the gateway has besides, its hanging terminations tell (H.248.36)."""
         wanted = tuple([context for context in contexts if context in gateway.contexts])
         if wanted:
-            self._ask(gateway, root.audit_some(wanted[:ROLL]), RollCall(wanted[:ROLL], wanted[ROLL:]), 0, now)
+            self._ask(gateway, root.audit_some(wanted[:at_once]), RollCall(wanted[:at_once], wanted[at_once:]), 0, now)
 
     def _is_missing(self, gateway: Gateway, context: int) -> None:
         if context in gateway.contexts:

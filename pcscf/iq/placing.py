@@ -16,7 +16,7 @@ from pcscf.iq.overload import TEMPORARY
 from pcscf.iq.selection import candidates
 
 BUSY_PAUSE: Final = 5.0
-"""Seconds for which a gateway that was full or busy comes after all the others."""
+"""Seconds for which a gateway that was full, busy or late comes after all the others."""
 UNKNOWN_VALUE: Final = 449
 """The error of a gateway that does not know a realm; its text repeats the value (TS 29.334 §5.17.1)."""
 _NEVER: Final = float("inf")
@@ -74,6 +74,7 @@ class Placing:
         gateway.counts["unanswered"] += 1
         self._association.suspect(gateway, now)
         if isinstance(asked.purpose, Reserve):
+            gateway.busy_until = now + BUSY_PAUSE
             gateway.throttle.overloaded(now)
 
     @staticmethod

@@ -33,7 +33,7 @@ def unfit(offer: Sdp, index: int) -> str:
         return "it brings ICE, with which its ends find their own way"
     if _is_bundled(offer, section):
         return "it is bundled with other lines, which may share one port (RFC 9143)"
-    if any(each.port == section.port and _is_datagrams(each) for each in offer.media if each is not section):
+    if any(_share_a_port(offer, section, each) for each in offer.media if each is not section):
         return "another line shares its port"
     if section.port_count > 1:
         return "it asks for several pairs of ports"
@@ -62,8 +62,10 @@ def _is_bundled(offer: Sdp, section: MediaSection) -> bool:
     return False
 
 
-def _is_datagrams(section: MediaSection) -> bool:
-    return not section.proto.upper().startswith("TCP")
+def _share_a_port(offer: Sdp, one: MediaSection, other: MediaSection) -> bool:
+    if other.port != one.port or other.proto.upper().startswith("TCP"):
+        return False
+    return connection_host(offer, one) == connection_host(offer, other)
 
 
 def _literal(host: str) -> IPv4Address | IPv6Address | None:

@@ -213,14 +213,13 @@ def moved(before: MediaPlan | None, after: MediaPlan) -> bool:
     if not fresh.keys() <= known.keys() or (after.settled and known.keys() != fresh.keys()):
         return True
     return any(
-        leg.peer_address is not None and _whereabouts(leg) != _whereabouts(old)
+        leg.transport != old.transport or (leg.peer_address is not None and _whereabouts(leg) != _whereabouts(old))
         for index, pair in fresh.items() for leg, old in zip(pair, known[index], strict=True))
 
 
 def _whereabouts(leg: Leg) -> tuple[object, ...]:
     dtls = (leg.tls, leg.tls_id, leg.peer_tls_id) if leg.tls_id else ()
-    return (
-        leg.transport, leg.peer_address, leg.peer_fingerprints, leg.rtcp, leg.rtcp_mux, leg.latched, leg.sources, dtls)
+    return leg.peer_address, leg.peer_fingerprints, leg.rtcp, leg.rtcp_mux, leg.latched, leg.sources, dtls
 
 
 def realms(ports: Ports, flow: Flow) -> Realms:

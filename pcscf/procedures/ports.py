@@ -23,7 +23,8 @@ class Exchange(Protocol):
     """A request under way: iterate over its responses.
 
     Every provisional response but 100, every 2xx with its retransmissions, and one final response come as they arrive; a time-out
-    comes as a 408 and a lost transport as a 503 made here (`is_local`). The iteration ends when the transaction has ended.
+    comes as a 408 and a lost transport as a 503 made here (`is_local`). The iteration ends with the final response; after a 2xx
+    to an INVITE, which others may follow, when the transaction has ended.
     """
 
     def __aiter__(self) -> AsyncIterator[Response]: ...

@@ -72,7 +72,7 @@ class Pcscf:
             settings.iq(config), random=SystemRandom(), clock=loop.time, on_bearer_released=self._bearer_released,
             on_contexts_lost=self._contexts_lost, on_media_stopped=self._media_stopped,
             tap=taps.iq(lambda: self._gateways.address))
-        self._embedded: EmbeddedGateway | None = None
+        self._embedded: list[EmbeddedGateway] = []
         self._control = Control(self._gateways, config)
         self._taps = taps
         self._now = loop.time
@@ -119,10 +119,10 @@ class Pcscf:
         self._announce_ready(bound)
 
     async def _start_embedded(self) -> None:
-        mid = self._config.gateways.embedded_mid
         self._embedded = settings.embedded(
-            self._config, self._gateways.address, self._taps.files.arguments, on_death=lambda: self._gateways.died(mid))
-        await self._embedded.start()
+            self._config, self._gateways.address, self._taps.files.arguments, on_death=self._gateways.died)
+        for each in self._embedded:
+            await each.start()
         try:
             await self._gateways.wait_registered(GATEWAY_PATIENCE)
         except TimeoutError:
@@ -148,8 +148,7 @@ class Pcscf:
         self._gateways.stand_down(successor_mid)
         if self._calls is not None:
             await self._release_all(self._calls)
-        if self._embedded is not None:
-            await self._embedded.stop()
+        await asyncio.gather(*(each.stop() for each in self._embedded))
         await self._gateways.send_away(successor_mid)
         await self._gateways.stop()
         await self._driver.stop()

@@ -17,6 +17,7 @@ import structlog
 
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, PcscfError
+from pcscf.h248.mid import address_of_mid
 from pcscf.iq.status import GatewayStatus
 from pcscf.observe.gateways import exposition
 from pcscf.runtime.embedded import runtime_folder
@@ -116,6 +117,8 @@ class Control:
     async def _hand_off(self, question: Question) -> Answer:
         """Drained first, for at most `wait` seconds: sessions that have not ended by then are lost."""
         mid, controller, wait = self._named(question).mid, str(question["to"]), float(question.get("wait", 0.0))
+        if address_of_mid(controller) is None:
+            raise PcscfError(f"{controller[:80]!r} is not the mId of a controller with an address")
         self._gateways.drain(mid, drained=True)
         try:
             deadline = asyncio.get_running_loop().time() + wait

@@ -93,6 +93,7 @@ class ResponseStream:
             return
         if status >= 200:
             self._is_final = True
+            self._ended = status >= 300 or self._request.method != "INVITE"   # nothing follows that a procedure would wait for
         self._ready.append(response)
         if self._waiter is not None:
             self._wake()

@@ -23,7 +23,6 @@ from typing import Any, Final
 
 import structlog
 
-from pcscf.config.gateway import OwnCertificates
 from pcscf.config.model import Config
 from pcscf.config.resolve import weakest_hash
 from pcscf.config.values import Endpoint
@@ -67,19 +66,11 @@ def gateway_file(config: Config) -> dict[str, Any]:
         "min_hash": weakest_hash(config.policies),
         "timers": embedded.timers.model_dump(mode="json"),
         "limits": embedded.limits.model_dump(mode="json"),
-        "certificates": _certificates(embedded.certificates),
+        "certificates": embedded.certificates.model_dump(mode="json"),
         "http": embedded.http.model_dump(mode="json"),
+        "workers": embedded.workers,
         "log_level": config.log.level,
     }
-
-
-def _certificates(given: OwnCertificates) -> dict[str, Any]:
-    """Files by their full path: the child's own file stands in another folder."""
-    files = [
-        {"certificate": str(each.certificate.absolute()), "key": str(each.key.absolute()) if each.key is not None else None}
-        for each in given.files
-    ]
-    return {"files": files, "renew_after": given.renew_after, "per_stream": given.per_stream}
 
 
 class EmbeddedGateway:
@@ -114,6 +105,11 @@ class EmbeddedGateway:
     def pid(self) -> int | None:
         """The process that runs now."""
         return self._process.pid if self._process is not None else None
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the process that runs now, if one does."""
+        if self._process is not None:
+            self._process.signal(number)
 
     async def start(self) -> None:
         """Take over the gateway that a parent before us left, or start one. Raises ConfigError when neither is possible."""
@@ -215,12 +211,12 @@ class _Process:
 
     async def end(self, patience: float) -> None:
         """SIGTERM, and SIGKILL where that does not help."""
-        self._signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         try:
             async with asyncio.timeout(patience):
                 await self.wait()
         except TimeoutError:
-            self._signal(signal.SIGKILL)
+            self.signal(signal.SIGKILL)
             await self.wait()
 
     def is_alive(self) -> bool:
@@ -228,7 +224,7 @@ class _Process:
             return self._child.returncode is None
         return self._born_at is not None and _born(self.pid) == self._born_at
 
-    def _signal(self, number: signal.Signals) -> None:
+    def signal(self, number: signal.Signals) -> None:
         if self.is_alive():
             try:
                 os.kill(self.pid, number)

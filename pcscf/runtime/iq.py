@@ -30,6 +30,7 @@ from pcscf.mediasec.model import MediaPlan
 from pcscf.transport.ends import open_controller
 from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
 
+STRANGER_INTERVAL: Final = 1.0
 LAST_FIRST_ID: Final = 1 << 28
 _NEVER: Final = float("inf")
 
@@ -99,6 +100,7 @@ class Gateways:
         self._is_served = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = _NEVER  # of a timer that is armed
+        self._stranger_told_at = -_NEVER
 
     @property
     def address(self) -> Peer:
@@ -299,18 +301,25 @@ class Gateways:
             elif isinstance(event, Stopped):
                 self._on_media_stopped(event.gateway, event.media)
             elif isinstance(event, StrangerRefused):
-                log.warning("iq stranger refused", peer=event.peer, mid=event.mid, why=event.error.text)
+                self._refused(event)
                 transport.disconnect(event.peer)
             elif isinstance(event, SyntaxRefused | MessageError):
                 log.debug("iq message refused", peer=event.peer, why=str(event.error))
             else:
                 self._changed(event)
 
+    def _refused(self, stranger: StrangerRefused) -> None:
+        """Told once a second: who is not admitted shall not fill the log either."""
+        now = self._clock()
+        if now - self._stranger_told_at >= STRANGER_INTERVAL:
+            self._stranger_told_at = now
+            log.warning("iq stranger refused", peer=stranger.peer, mid=stranger.mid, why=stranger.error.text)
+
     def _changed(self, event: AssociationEvent) -> None:
-        log.info("gateway " + type(event).__name__.lower(), gateway=event.gateway)
-        if isinstance(event, Lost) or (isinstance(event, Restarted) and event.contexts):
-            why = event.why if isinstance(event, Lost) else "the gateway started anew"
-            self._on_contexts_lost(event.gateway, event.contexts, why)
+        why = event.why if isinstance(event, Lost) else ""
+        log.info("gateway " + type(event).__name__.lower(), gateway=event.gateway, **({"why": why} if why else {}))
+        if isinstance(event, Lost | Restarted) and event.contexts:
+            self._on_contexts_lost(event.gateway, event.contexts, why or "the gateway started anew")
         if self.registered:
             self._is_served.set()
         else:

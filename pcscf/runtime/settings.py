@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from pcscf.config.fleet import KnownGateway
+from pcscf.config.gateway import GatewayFile
 from pcscf.config.model import AccessRealm, Config
 from pcscf.config.policy import MediaPolicy
 from pcscf.config.resolve import resolve
 from pcscf.config.values import Endpoint, NextHop
+from pcscf.config.workers import as_written, workers_of
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat, Traits
 from pcscf.iq.operations import Limits as IqLimits
@@ -103,13 +106,18 @@ def _traits(known: KnownGateway) -> Traits:
 
 
 def embedded(
-    config: Config, iq_address: tuple[str, int], arguments: Sequence[str], on_death: Callable[[], None],
-) -> EmbeddedGateway:
-    """The gateway that is our child. `iq_address`: where our end of Iq was really bound. `arguments`, `on_death`: see there."""
+    config: Config, iq_address: tuple[str, int], arguments: Sequence[str], on_death: Callable[[str], None],
+) -> list[EmbeddedGateway]:
+    """The gateways that are our children. `iq_address`: where our end of Iq was really bound. `on_death`: called with the mId
+    of one that was found dead.
+    """
     content = gateway_file(config) | {"controllers": [str(Endpoint(reachable(iq_address[0]), iq_address[1]))]}
     settings = config.gateways.embedded
     restart = RestartPolicy(settings.restart_after, settings.restart_after_max)
-    return EmbeddedGateway(content, restart=restart, arguments=arguments, on_death=on_death)
+    return [
+        EmbeddedGateway(as_written(each), restart=restart, arguments=arguments, on_death=partial(on_death, each.own_mid))
+        for each in workers_of(GatewayFile.model_validate(content))
+    ]
 
 
 def _interface(config: Config, socket: Socket) -> Interface:

@@ -41,7 +41,7 @@ class PeerCertificate:
             domains = extension.value.get_values_for_type(x509.DNSName)
         except x509.ExtensionNotFound:
             addresses, domains = [], []
-        except ValueError:
+        except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
             return None
         names = frozenset([*map(str, addresses), *(domain.lower() for domain in domains)])
         return cls(hashlib.sha256(der).hexdigest(), names)

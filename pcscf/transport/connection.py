@@ -46,7 +46,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._packets = PacketReader()
         self._why = "the other end closed the connection"
-        self._is_refused = False
+        self._is_open = False
         self.certificate: PeerCertificate | None = None
         self.mid = ""
 
@@ -85,25 +85,28 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         _keep_alive(transport.get_extra_info("socket"))
         if self._dialled is None:
-            host, port = transport.get_extra_info("peername")[:2]
-            self._dialled = ConnectionPeer(str(host), int(port))
+            name = transport.get_extra_info("peername")
+            if not name:  # whoever connected has gone again already
+                self.end("the other end is gone")
+                return
+            self._dialled = ConnectionPeer(str(name[0]), int(name[1]))
         secured: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if secured is not None:
             shown = secured.getpeercert(binary_form=True)
             self.certificate = PeerCertificate.read_untrusted(shown) if shown else None
             if self.certificate is None:
-                self._is_refused = True
                 self.end("a certificate that cannot be used")
                 return
         refused = self._owner.opened(self)
         if refused:
-            self._is_refused = True
             self.end(refused)
+        else:
+            self._is_open = True
 
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._packets.feed_untrusted(data):
-                if not self._is_refused and self._is_from_the_peer(message):
+                if self._is_open and self._is_from_the_peer(message):
                     self._owner.heard(self, message)
                 if self._transport is None or self._transport.is_closing():
                     return
@@ -115,7 +118,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._owner.closed(self, f"{self._why}: {exc}" if exc is not None else self._why)
+        if self._dialled is not None:
+            self._owner.closed(self, f"{self._why}: {exc}" if exc is not None else self._why)
 
     def _is_from_the_peer(self, message: bytes) -> bool:
         """What has no mId that can be read is answered with an error, as it is everywhere."""

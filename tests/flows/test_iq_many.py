@@ -389,6 +389,34 @@ def test_a_gateway_whose_contexts_fit_into_no_message_is_asked_for_them(sessions
     assert found == missing
 
 
+@pytest.mark.parametrize("odd", [(), ErrorDescriptor(431, "No TerminationID matched a wildcard"), ErrorDescriptor(501, "no")])
+def test_an_odd_answer_to_the_audit_of_everything_costs_no_session(odd: Answer) -> None:
+    gateway = ScriptedGateway(ONE)
+    wire = Wire(gateway, heartbeat=Heartbeat(compare=60.0))
+    served(wire, 3)
+    gateway.script = lambda request: odd if request.actions[0].context == ContextId.ALL else gateway.obey(request)
+    wire.run(130.0)
+    assert [event for event in wire.take() if isinstance(event, Released)] == []
+
+
+def test_a_gateway_that_refuses_a_roll_call_as_a_whole_is_asked_one_by_one() -> None:
+    gateway = ScriptedGateway(ONE)
+    wire = Wire(gateway, heartbeat=Heartbeat(compare=60.0))
+    served(wire, 5)
+    missing = sorted(gateway.contexts)[1::2]
+    for context in missing:
+        del gateway.contexts[context]
+
+    def as_a_whole(request: TransactionRequest) -> Answer:
+        asked_for = [action.context for action in request.actions if action.context not in (ContextId.NULL, ContextId.ALL)]
+        gone = any(context not in gateway.contexts for context in asked_for)
+        return ErrorDescriptor(411, "The transaction refers to an unknown ContextId") if gone else gateway.obey(request)
+
+    gateway.script = as_a_whole
+    wire.run(70.0)
+    assert [event.bearer.context for event in wire.take() if isinstance(event, Released)] == missing
+
+
 # --- a bad network ---------------------------------------------------------------------------------------------------
 
 

@@ -74,11 +74,12 @@ ENDS = """
 
 
 def legs(bed: Bed, index: int = 0, half: int = 0) -> tuple[LegPlan, LegPlan]:
-    """(access, core) of an m-line, in one half-call after the other."""
+    """(access, core) of an m-line, in one half-call after the other; of several kinds the one that is open."""
     context = bed.gateway.table.contexts[sorted(bed.gateway.table.contexts)[half]]
     plans = bed.gateway.table._plans[context.id]
     realms = {
-        context.terminations[leg.termination].realm: plan for leg, plan in plans.items() if line_of(leg.stream) == index}
+        context.terminations[leg.termination].realm: plan
+        for leg, plan in sorted(plans.items(), key=lambda each: each[1].receives) if line_of(leg.stream) == index}
     return realms["access"], realms["core"]
 
 
@@ -481,6 +482,28 @@ def test_between_ipv6_and_ipv4(place: str) -> None:
         await ladder.climb("caller: UPDATE (old hold)\ncallee: 200 (held)")
         unspecified = {"alice": "c=IN IP6 ::\r\n", "bob": "c=IN IP4 0.0.0.0\r\n"}
         assert unspecified[play.callee.user] in ladder.description("callee", "UPDATE")
+        await ladder.climb(ENDS)
+
+    run(story, place)
+
+
+@pytest.mark.parametrize("place", ALL)
+def test_a_line_that_changes_while_it_is_on_hold(place: str) -> None:
+    """Nobody's new address is known, yet the new kind of line needs ports."""
+    body = BODIES | {"fax, on hold": described("0.0.0.0", "m=image 20000 udptl t38", "a=T38FaxVersion:0")}
+
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, body)
+        await ladder.climb(BEGINS)
+        await ladder.climb("""
+            caller: INVITE (fax, on hold)
+            callee: 200 (fax, on hold)
+            caller: ACK
+            """)
+        assert re.search(r"^m=image [34]\d{4} udptl t38\r$", ladder.description("callee", "INVITE"), re.MULTILINE)
+        assert "c=IN IP4 0.0.0.0" in ladder.description("callee", "INVITE")
+        await ladder.climb("caller: UPDATE (voice)\ncallee: 200 (voice)")
+        assert is_open(*legs(play.bed))
         await ladder.climb(ENDS)
 
     run(story, place)

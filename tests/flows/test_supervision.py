@@ -6,7 +6,7 @@ import pytest
 
 from pcscf.iq.notifications import BearerReleased, Layer
 from pcscf.iq.overload import Urgency
-from pcscf.procedures.site import Reactions, Side
+from pcscf.procedures.site import Limits, Reactions, Side
 from pcscf.procedures.urgency import urgency_of
 from pcscf.procedures.watch import outcome
 from pcscf.sip.message import Request
@@ -99,6 +99,33 @@ def test_a_gateway_without_a_session_changes_nothing() -> None:
         await play.hang_up(play.caller, near)
 
     run(story, "from-ue")
+
+
+def test_an_emergency_gets_through_an_overloaded_gateway_and_a_full_pcscf() -> None:
+    """The gateway wants nothing at all; the first ordinary session is refused, the emergency is served, and the context says so."""
+
+    async def story(play: Play) -> None:
+        controller = play.bed.gateways._controller
+        assert controller is not None
+        (found,) = controller.association
+        found.throttle.congested(100)
+        play.invite()
+        assert "too much to do" in ((await play.refused(503)).get("Warning") or "")
+        assert play.bed.gateway.table.contexts == {}
+
+        emergency = play.caller.opening(play.target, play.routes)
+        emergency.add("Resource-Priority", "esnet.0")
+        emergency.set_body(play.caller.offer.encode(), "application/sdp")
+        play.sent = play.caller.send(emergency)
+        play.got = await play.callee.expect("INVITE")
+        (context,) = play.bed.gateway.table.contexts.values()
+        assert (context.priority, context.emergency) == (15, True)
+        near, _ = await play.accept()
+        play.invite()   # that one was the last for which there was room
+        await play.refused(503)
+        await play.hang_up(play.caller, near)
+
+    run(story, "to-ue", limits=Limits(sessions=1))
 
 
 @pytest.mark.parametrize(

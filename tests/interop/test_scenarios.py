@@ -69,6 +69,22 @@ def test_it_holds(name: str, transport: str, tmp_path: Path) -> None:
         ("register-mediasec", "uas.xml", "401 Unauthorized", "403 Forbidden", "The 401 announces msrp-tls"),
         # A core that says more than it should be told is noticed by SIPp itself.
         ("cancel", "uas.xml", 'request="CANCEL"', 'request="BYE"', "SIPp as core"),
+        # A UE that does not ask keeps its DTLS to itself.
+        ("fax-originating", "uac.xml", "a=3ge2ae:requested", "a=label:1", "The core is offered plain udptl"),
+        # One that answers in the clear gives up protection, and the call is refused.
+        ("fax-terminating", "uas.xml", "6100 UDP/TLS/UDPTL", "6100 udptl", "The core is answered with plain udptl"),
+        # A far end that does not listen either.
+        ("hold", "uas.xml", "a=recvonly", "a=inactive", "The UE is answered that it is the only one who sends"),
+        # One that wants no floor control.
+        ("add-a-medium", "uas.xml", "m=application 40300", "m=application 0", "The UE is answered with TLS on both lines"),
+        # The same far end rings and takes the call.
+        ("fork-early-answer", "uas.xml", "tag=desk", "tag=pocket", "The early answer of the first far end"),
+        # The second answer is the first one again: nobody comes too late.
+        ("fork-two-answers", "uas.xml", "tag=pocket[call_number]", "tag=desk[call_number]", "The one that came too late"),
+        # A UE that declines the line in its 200.
+        ("voice-to-fax", "uac.xml", "m=image 6100", "m=image 0", "The core is answered with plain udptl"),
+        # One that refuses otherwise.
+        ("fax-refused", "uac.xml", "488 Not Acceptable Here", "500 No", "The core was told that it was refused"),
     ],
 )
 def test_it_can_fail(name: str, file: str, old: str, new: str, falls: str, tmp_path: Path) -> None:

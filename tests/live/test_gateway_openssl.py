@@ -70,9 +70,9 @@ class OpenSsl:
 
 
 @asynccontextmanager
-async def openssl(*arguments: str) -> AsyncIterator[OpenSsl]:
+async def openssl(*arguments: str, program: str = "openssl") -> AsyncIterator[OpenSsl]:
     process = await asyncio.create_subprocess_exec(
-        "openssl", *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        program, *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
     run = OpenSsl(process)
     try:

@@ -152,6 +152,21 @@ async def test_a_controller_that_comes_back_is_found_again() -> None:
 
 
 @on_both_loops
+async def test_handed_over_a_gateway_ends_the_connection_that_it_left() -> None:
+    async with controller(("tcp",)) as one, controller(("tcp",)) as two, gateway("tcp", one.gateways.address) as agw:
+        await one.gateways.wait_registered(PATIENCE)
+        host, port = two.gateways.address
+        await one.gateways.hand_off(MID, f"[{host}]:{port}")
+        await two.gateways.wait_registered(PATIENCE)
+        await until(lambda: agw.controller == ConnectionPeer(host, port))
+        assert two.methods() == ["HandOff"]
+        assert one.gateways._transport is not None
+        await until(lambda: one.gateways._transport._connections == {})  # type: ignore[union-attr]
+        media = await two.gateways.reserve(from_ue())
+        await two.gateways.release(media)
+
+
+@on_both_loops
 async def test_a_gateway_without_the_right_certificate_serves_nobody(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     async with controller(("tls",), authority.issue(HERE)) as site:

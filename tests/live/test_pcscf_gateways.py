@@ -113,6 +113,11 @@ async def test_an_operator_drains_a_gateway_and_another_leaves_by_itself(tmp_pat
             status, said = await operator(running.folder, settings, "drain", "three")
             assert status == 1
             assert "no gateway three has ever come" in said
+            status, said = await operator(running.folder, settings, "hand-off", "one", "nowhere")
+            assert status == 1
+            assert "'nowhere' is not the mId of a controller" in said
+            assert "error" in await control(running, do="explode")
+            assert "error" in await control(running, gateway=["one"])
             for call in (*first, *second, third):
                 if not call.ended.is_set():
                     await within(call.hang_up(), "the answer to BYE")

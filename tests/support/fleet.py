@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
 
 @dataclass
 class OwnGateway:
-    """A `pcscf gateway`. `known`: as it stands in `gateways.known`."""
+    """A `pcscf gateway`. `known`: as it stands in `gateways.known`. iq: more about its end of Iq."""
 
     mid: str
     address: Address
@@ -36,6 +36,7 @@ class OwnGateway:
     controllers: list[Address]
     process: asyncio.subprocess.Process | None = None
     starts: int = field(default=0)
+    iq: Mapping[str, Any] = field(default_factory=dict)
 
     def known(self, **more: object) -> dict[str, Any]:
         return {"mid": self.mid, "address": f"{self.address[0]}:{self.address[1]}", **more}
@@ -44,7 +45,7 @@ class OwnGateway:
         file = self.folder / "gateway.json"
         media = {"addresses": [HERE], "ports": "12000-31999"}
         file.write_text(json.dumps({
-            "mid": self.mid, "iq": {"address": self.address[0], "port": self.address[1]},
+            "mid": self.mid, "iq": {"address": self.address[0], "port": self.address[1], **self.iq},
             "controllers": [f"{host}:{port}" for host, port in self.controllers], "realms": {"access": media, "core": media},
             "registration": {"wait": 0.01, "retry": 0.1, "retry_max": 0.5}, "http": {"port": 0},
         }))
@@ -71,13 +72,15 @@ class OwnGateway:
 
 
 @asynccontextmanager
-async def own_gateways(folder: Path, names: list[str], *controllers: Address) -> AsyncIterator[list[OwnGateway]]:
-    """Gateways of these names, each started; they find their controllers in the order given."""
+async def own_gateways(
+    folder: Path, names: list[str], *controllers: Address, iq: Mapping[str, Mapping[str, Any]] | None = None
+) -> AsyncIterator[list[OwnGateway]]:
+    """Gateways of these names, each started; they find their controllers in the order given. iq: more about Iq, by name."""
     made = []
     for name in names:
         place = folder / name
         place.mkdir()
-        made.append(OwnGateway(name, (HERE, free_port()), place, list(controllers)))
+        made.append(OwnGateway(name, (HERE, free_port()), place, list(controllers), iq=(iq or {}).get(name, {})))
     try:
         for each in made:
             await each.start()

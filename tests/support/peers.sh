@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings the independent peers that the tests speak with: Kamailio and SIPp (SIP), Erlang's megaco (H.248), tshark, openssl,
-# and two libraries with codecs: libre (BFCP) and spandsp (T.38).
+# and two libraries with codecs: libre (BFCP) and spandsp (T.38). iproute2 and nftables make a NAT for media to pass.
 #
 # As root on Debian or Ubuntu what is missing is installed from the distribution; no daemon is started. Elsewhere the
 # missing ones are named and counted, and the tests that need them are skipped and counted by pytest.
@@ -19,6 +19,8 @@ kamailio:kamailio
 sipp:sip-tester
 libre:libre0
 spandsp:libspandsp2
+ip:iproute2
+nft:nftables
 "
 if [ $# -gt 0 ]; then PEERS_WANTED="$*"; fi   # another list, of the same form
 

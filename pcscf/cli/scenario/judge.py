@@ -76,12 +76,14 @@ def _claim(index: int, claim: Claim, calls: int, evidence: Evidence) -> Check:
 
 def _messages(claim: Messages, calls: int, seen: Sequence[Seen]) -> tuple[str, str]:
     """What is wrong ("" when nothing is), and what it rests on."""
-    meant = _different(each for each in seen if each.is_meant_by(claim))
-    count = f"{len(meant)} {claim.selector}" + (f" for {calls} calls" if calls > 1 else "")
+    meant = _different(
+        each for each in seen if each.is_meant_by(claim) and (claim.having is None or each.line_like(claim.having) is not None))
+    which = claim.selector if claim.having is None else f"{claim.selector} with {claim.having}"
+    count = f"{len(meant)} {which}" + (f" for {calls} calls" if calls > 1 else "")
     if claim.times is not None and len(meant) != claim.times * calls:
         return f"{count}, not {claim.times * calls}", ""
     if not meant and claim.times is None:
-        return f"no {claim.selector} to look at", ""
+        return f"no {which} to look at", ""
     shown: list[str] = []
     for each in meant:
         for pattern in claim.contains:

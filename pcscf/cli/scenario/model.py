@@ -63,6 +63,8 @@ class Moment(Block):
 class Messages(Moment):
     """Messages that one of the far ends saw, and what must be true of each."""
 
+    having: Annotated[str, Field(min_length=1)] | None = None
+    """Only those messages that have a line like this one; * stands for any text, ? for one character."""
     times: Number | None = None
     """How many of them per call; a retransmission is the same message."""
     contains: OneOrMore[str] = ()
@@ -108,7 +110,7 @@ class Claim(Block):
     says: Annotated[str, Field(min_length=1)]
     """Write what is claimed, as a sentence."""
     message: Messages | None = None
-    """SIP as the far ends saw it: {at, receives or sends, times, contains, lacks}."""
+    """SIP as the far ends saw it: {at, receives or sends, having, times, contains, lacks}."""
     gateway: Gateway | None = None
     """The gateway's part: {contexts, add, modify, subtract, heard, left}."""
     leaks: Literal["none"] | None = None

@@ -202,7 +202,13 @@ action(#'ActionRequest'{contextId = ?megaco_choose_context_id, commandRequests =
             done(?megaco_choose_context_id, Commands)
     end;
 action(#'ActionRequest'{contextId = Wanted, commandRequests = Commands}) ->
-    done(Wanted, Commands).
+    case is_session(Wanted) andalso not ets:member(?MODULE, {context, Wanted}) of
+        true ->
+            Error = #'ErrorDescriptor'{errorCode = ?megaco_unknown_context_id, errorText = "unknown"},
+            [#'ActionReply'{contextId = Wanted, errorDescriptor = Error}];
+        false ->
+            done(Wanted, Commands)
+    end.
 
 done(Wanted, Commands) ->
     Context = context(Wanted),

@@ -125,6 +125,19 @@ def test_a_claim_falls_with_what_it_rests_on(evidence: Evidence, claim: set[str]
     assert failed(evidence) == claim
 
 
+def test_a_claim_about_some_of_the_messages() -> None:
+    """Re-INVITE is INVITE: what it is about tells them apart."""
+    held = seen("received", "INVITE", "Via: b", "m=message 9 TCP/MSRP *", "a=sendonly")
+    about = {"at": "core", "receives": "INVITE", "having": "a=SEND*"}
+    claims = scenario(
+        {"message": {**about, "times": 1, "lacks": "a=setup:*"}}, {"message": {**about, "contains": "m=message * TCP/MSRP *"}})
+    assert failed(also("core", held), claims) == set()
+    assert failed(GOOD, claims) == {"check-1", "check-2"}
+    assert failed(also("core", replace(held, lines=(*held.lines, "a=setup:active"))), claims) == {"check-1"}
+    (told, _, *_) = [check.seen for check in judge(claims, GOOD) if not check.ok]
+    assert "with a=SEND*" in told
+
+
 def test_a_retransmission_is_the_same_message() -> None:
     assert failed(also("core", INVITE)) == set()
 

@@ -46,7 +46,8 @@ def test_the_names_are_those_that_are_promised() -> None:
     assert [entry.name for entry in SHIPPED] == [
         "register-mediasec", "register-494", "not-registered-403", "msrp-originating", "msrp-terminating", "msrp-both-protected",
         "cancel", "caller-bye", "callee-bye", "no-answer", "gateway-lost", "plain-ue", "downgrade-refused", "load",
-        "delayed-offer", "prack", "bfcp-dial-in", "bfcp-dial-out", "voice", "voice-behind-nat",
+        "delayed-offer", "prack", "bfcp-dial-in", "bfcp-dial-out", "voice", "voice-behind-nat", "fax-originating",
+        "fax-terminating", "hold", "add-a-medium", "fork-early-answer", "fork-two-answers", "voice-to-fax", "fax-refused",
     ]
     assert [entry.folder.name[:3] for entry in SHIPPED] == [f"{number:02}-" for number in range(1, len(SHIPPED) + 1)]
 

@@ -2,6 +2,7 @@ import pytest
 
 from pcscf.errors import H248SyntaxError
 from pcscf.h248.codec import MAX_MESSAGE, MAX_NESTING, MAX_TRANSACTIONS, decode_untrusted
+from pcscf.h248.decode import sender_untrusted
 from pcscf.h248.message import (
     Action,
     Audit,
@@ -575,3 +576,19 @@ class TestLimits:
         text = HEAD + "T=1{C=1{MF=a/1{E=1{"
         text += (item + ",") * ((MAX_MESSAGE - len(text)) // (len(item) + 1))
         refusal(text)
+
+
+AUTHENTICATION = "AU=0x0000000A:0x0000000B:0x" + "1F" * 12 + "\n"
+
+
+@pytest.mark.parametrize("before", ["", " " * 255, " " * 5000, "; " + "x" * 5000 + "\n", "\r\n", AUTHENTICATION])
+@pytest.mark.parametrize("mid", ["[192.0.2.1]:2944", "[2001:db8::1]", "<agw.example.net>:2944", "agw/1", "MTP{00ff}"])
+@pytest.mark.parametrize("after", [" ", "\n", ";c\n"])
+def test_the_sender_of_a_message_is_the_one_that_is_decoded(before: str, mid: str, after: str) -> None:
+    data = f"{before}!/2 {mid}{after}PN=7{{}}".encode()
+    assert sender_untrusted(data) == decode_untrusted(data).mid == mid
+
+
+@pytest.mark.parametrize("data", [b"", b"!/2", b"!/2 ", b"!/9 agw PN=7{}", b"!/2 [192.0.2.300] PN=7{}", b"x" * 5000, b"!/2 agw"])
+def test_what_has_no_sender(data: bytes) -> None:
+    assert sender_untrusted(data) is None

@@ -101,8 +101,9 @@ class TestWhatGoesThroughTheGateway:
         assert [line.gateway for line in plan.lines] == [False, False, True]
         assert "another line shares its port" in plan.lines[0].reason
 
-    def test_a_tcp_line_on_the_same_number_shares_nothing(self) -> None:
-        assert planned(*audio(), *msrp(secure=False, port=5004)).lines[0].gateway
+    @pytest.mark.parametrize("other", [msrp(secure=False, port=5004), audio("c=IN IP4 192.0.2.62", media="video")])
+    def test_the_same_number_elsewhere_is_not_shared(self, other: tuple[str, ...]) -> None:
+        assert planned(*audio(), *other).lines[0].gateway
 
     def test_a_group_of_another_kind_is_no_bundle(self) -> None:
         plan = planned("a=group:LS 1 2", "a=group:BUNDLE 1", *audio("a=mid:1"), *audio("a=mid:2", port=5006, media="video"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -185,6 +186,17 @@ async def test_who_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @on_both_loops
+async def test_who_is_gone_before_the_connection_stands() -> None:
+    async with controller() as there:
+        for _ in range(20):
+            with socket.create_connection(there.transport.address) as hasty:
+                hasty.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))   # closed with RST
+        async with gateway() as here:
+            here.transport.send(pending(1), here.transport.peer(*there.transport.address))
+            assert (await there.message())[0] == pending(1)
+
+
+@on_both_loops
 async def test_both_on_one_port() -> None:
     end = End()
     end.transport = await open_controller(("udp", "tcp"), (HERE, 0), end.upward)
@@ -260,6 +272,16 @@ async def test_a_pinned_gateway_with_a_device_name(authority: Authority) -> None
     async with controller(authority.issue(HERE, **{"agw/1": fingerprint(here_files)})) as there, gateway(here_files) as here:
         here.transport.send(pending(1, "AGW/1"), here.transport.peer(*there.transport.address))
         assert (await there.message())[0] == pending(1, "AGW/1")
+
+
+@on_both_loops
+async def test_the_name_of_another_behind_much_white_space(authority: Authority) -> None:
+    async with controller(authority.issue(HERE)) as there, gateway(authority.issue(HERE)) as here:
+        for hidden in (b" " * 5000, b"; ".ljust(5000, b"x") + b"\n", b"\n" * 300):
+            here.transport.send(hidden + pending(1, "[192.0.2.1]:2945"), here.transport.peer(*there.transport.address))
+            assert await there.why_lost() == "a message of [192.0.2.1]:2945, for which the certificate does not speak"
+            assert await here.why_lost()
+        assert there.messages.empty()
 
 
 @on_both_loops
