@@ -102,7 +102,7 @@ def test_a_gateway_without_a_session_changes_nothing() -> None:
 
 
 def test_an_emergency_gets_through_an_overloaded_gateway_and_a_full_pcscf() -> None:
-    """The gateway wants nothing at all; the first ordinary session is refused, the emergency is served, and the context says so."""
+    """The gateway wants nothing: the first ordinary session is refused, the emergency is served, and the context says so."""
 
     async def story(play: Play) -> None:
         controller = play.bed.gateways._controller
