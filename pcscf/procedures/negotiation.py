@@ -60,11 +60,9 @@ def without_early_session(onward: Message) -> None:
     So nobody is told that the far end knows them, and one that is described all the same goes no further.
     """
     drop_early_sessions_untrusted(onward)
-    if onward.has("Supported"):
-        tags = onward.values("Supported")
-        kept = [tag for tag in tags if tag.lower() != EARLY_SESSION]
-        if len(kept) != len(tags):
-            onward.set_values("Supported", [", ".join(kept)] if kept else [])
+    if onward.has("Supported") and any(EARLY_SESSION in line.lower() for line in onward.lines_of("Supported")):
+        kept = [tag for tag in onward.values("Supported") if tag.lower() != EARLY_SESSION]
+        onward.set_values("Supported", [", ".join(kept)] if kept else [])
 
 
 def decide_offer(

@@ -138,9 +138,11 @@ def _early_dispositions(message: Message) -> list[str]:
         return []
     kind, parameters = _kind(message)
     if kind == SDP:
-        found = [message.get("Content-Disposition") or ""]
+        found = [message.get("Content-Disposition") or ""] if "Content-Disposition" in message else []
+    elif kind.startswith("multipart/") and EARLY_SESSION.encode() in message.body.lower():
+        found = [part.disposition for part in _parts(message, kind, parameters)]
     else:
-        found = [part.disposition for part in _parts(message, kind, parameters)] if kind.startswith("multipart/") else []
+        found = []
     return [each for each in found if _is_early(each)]
 
 
