@@ -123,6 +123,26 @@ def test_what_a_fork_declined_is_open_for_the_one_that_answers() -> None:
         """)
 
 
+def test_where_the_one_that_answers_declined_the_context_goes_whatever_others_had() -> None:
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES)
+        await climb(ladder, """
+            caller: INVITE (offer)
+            as one
+            callee: 183 INVITE reliable (here)
+            caller: PRACK
+            callee: 200 PRACK
+            as two
+            callee: 200 INVITE (no line)
+            caller: ACK
+            """)
+        await play.bed.settle(1)
+        assert play.contexts == []
+        await ladder.climb(ENDS)
+
+    run(story, "from-ue")
+
+
 @pytest.mark.parametrize("place", ALL)
 def test_a_second_2xx_is_acknowledged_and_left_from_here(place: str) -> None:
     """One gateway, one far end: the caller never sees the other, and what stands is not touched."""
