@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from statistics import median
 
-from bench.process import cpu_seconds, on_cpu
+from bench.process import cpu_seconds, on_cpu, pss_mib
 from bench.report import Cell, Table
 from bench.run import Run
 from bench.terminators import Gateway, identity
@@ -21,7 +21,9 @@ DATAGRAMS = 40_000
 WINDOW = 16
 HANDSHAKES = 200
 PATIENCE = 10.0
-COLUMNS = ("what", "µs of CPU each", "least", "most")
+COLUMNS = ("what", "µs of CPU each", "least", "most", "per CPU-s")
+IDLE = 600
+KIB_PER_STREAM = 60_000 / 1024
 
 
 class Contexts(Gateway):
@@ -66,6 +68,8 @@ def datagrams(run: Run) -> list[Table]:
     with on_cpu(run.pins.load):
         gateway = Contexts(folder, run.pins, run.checkout, own, 9)
         try:
+            # First of all: later, memory that other work has freed would be taken again, and not be seen.
+            memory = _footprint(gateway, own, IDLE)
             rows = [
                 _row("a datagram, plain to plain", run, lambda: _plain(gateway, DATAGRAMS // share)),
                 _row("a datagram, DTLS to plain", run, lambda: _protected(gateway, own, DATAGRAMS // share, up=True)),
@@ -74,13 +78,41 @@ def datagrams(run: Run) -> list[Table]:
             ]
         finally:
             gateway.stop()
-    return [Table("Gateway: UDP", COLUMNS, rows, [
-        f"Datagrams of {DATAGRAM} octets, {WINDOW} at a time; the DTLS client is this process, whose CPU does not count."])]
+    return [
+        Table("Gateway: UDP", COLUMNS, rows, [
+            f"Datagrams of {DATAGRAM} octets, {WINDOW} at a time; the DTLS client is this process, whose CPU does not count."]),
+        Table("Gateway: memory of an idle DTLS stream", ("streams", "KiB each, reserved", "KiB each, protected"), [memory], [
+            f"Growth of PSS since the first few, with a plain stream behind each. The goal is {KIB_PER_STREAM:.0f} KiB."]),
+    ]
 
 
 def _row(what: str, run: Run, case: Callable[[], float]) -> tuple[Cell, ...]:
     found = [case() for _ in range(run.repeats)]
-    return what, median(found), min(found), max(found)
+    return what, median(found), min(found), max(found), 1e6 / median(found)
+
+
+def _footprint(gateway: Contexts, own: Identity, count: int) -> tuple[Cell, ...]:
+    """KiB that one more of `count` streams takes: before its handshake, and idle after it."""
+    phone = Phone(own)
+    with phone.socket, _socket() as far:
+        def opened(number: int) -> list[Local]:
+            peers = phone.socket.getsockname(), far.getsockname()
+            return [gateway.pair(*peers, secure=True)[0] for _ in range(number)]
+
+        for local in opened(10):
+            phone.shake_hands(local)
+        before = _kib(gateway)
+        locals_ = opened(count)
+        reserved = _kib(gateway)
+        for local in locals_:
+            phone.shake_hands(local)
+        found = count, (reserved - before) / count, (_kib(gateway) - before) / count
+    gateway.close()
+    return found
+
+
+def _kib(gateway: Contexts) -> float:
+    return sum(pss_mib(pid) for pid in gateway.pids) * 1024
 
 
 def _plain(gateway: Contexts, count: int) -> float:

@@ -148,6 +148,9 @@ class DatagramLeg:
 
     def _open(self) -> None:
         relay, plan = self._relay, self.plan
+        credentials = plan.credentials if plan.secure else None
+        if plan.secure and credentials is None:
+            raise RuntimeError("a protected stream that has nothing to show")
         sockets = relay.ports.sockets(plan.local)
         for index, bound in enumerate(sockets[:1] if plan.rtcp_mux else sockets):
             flow = _Flow(index, bound, self._signalled(index))
@@ -155,14 +158,13 @@ class DatagramLeg:
             if plan.dscp is not None:
                 mark(bound, plan.dscp)
             relay.loop.add_reader(bound, self._readable, flow)
-        if plan.secure and self._flows:
-            assert plan.credentials is not None  # noqa: S101 - the table gave them with the fingerprints in Local
+        if credentials is not None and self._flows:
             client = plan.tls is TlsRole.CLIENT
             if client:
                 self._peer = _as_source(plan.remote)
                 self._limit_handshake()
             self._endpoint = DtlsEndpoint(
-                plan.credentials.dtls, plan.tls, plan.fingerprints, mtu=relay.config.limits.datagram,
+                credentials.dtls, plan.tls, plan.fingerprints, mtu=relay.config.limits.datagram,
                 peer=_name(self._peer) if self._peer is not None else b"",
             )  # fmt: skip
             self._advance(self._peer)
@@ -201,6 +203,8 @@ class DatagramLeg:
     def _admits(self, flow: _Flow, source: _Source) -> bool:
         """Whether a datagram may come from there: filter, latching, or else the address that the controller gave."""
         plan, address = self.plan, (source[0], source[1])
+        if self._relay.ports.holds(address) and self._leads_back():
+            return False   # ends that name our own ports on both sides would have a datagram go round for ever
         if plan.source is not None:
             # A filter speaks of the port of RTP, for which that of its RTCP stands in.
             stands_in = flow.index and plan.remote is not None and plan.rtcp is not None and plan.rtcp[1] == address[1]
@@ -219,6 +223,11 @@ class DatagramLeg:
             self._note("udp-latched", f"the peer sends from {spell(source)}", remote=spell(source))
         flow.source = source
         return True
+
+    def _leads_back(self) -> bool:
+        """Whether what goes on to the partner's peer comes to a port of ours again."""
+        flows = self._partner._flows if self._partner is not None else []
+        return any(flow.target is not None and self._relay.ports.holds((flow.target[0], flow.target[1])) for flow in flows)
 
     def _pass_on(self, datagram: memoryview | bytes, index: int) -> None:
         """To the partner's peer, or nowhere."""

@@ -77,7 +77,7 @@ class Leg:
             if old.local != plan.local:
                 self._relay.ports.release(old.local)
             elif plan.remote is None:
-                self._relay.ports.listen(plan.local)   # as before the first connection: an early SYN shall find a listener
+                self._listen()   # as before the first connection: an early SYN shall find a listener
         self.plan = plan
         if plan.contract != old.contract:
             self._police()
@@ -139,17 +139,19 @@ class Leg:
     def _watch(self) -> None:
         if self._watching:
             return
-        try:
-            listens = self._relay.ports.listen(self.plan.local)
-        except H248Error:
-            listens = False
-        if not listens:
+        if not self._listen():
             self._give_up(Cause.NO_RESOURCES)
             return
         listener = self._relay.ports.listener(self.plan.local)
         assert listener is not None  # noqa: S101 - listen() said so
         self._watching = True
         self._relay.loop.add_reader(listener, self._acceptable, listener)
+
+    def _listen(self) -> bool:
+        try:
+            return self._relay.ports.listen(self.plan.local)
+        except H248Error:
+            return False
 
     def _limit_wait(self, partner: Leg) -> None:
         """Once both ends are known, the one that is to connect must do so: nobody waits for ever."""
@@ -283,7 +285,7 @@ class Leg:
             partner.drive()
 
     def connection_ended(self, connection: Connection, cause: Cause, alert: str) -> None:
-        handshake = self.plan.secure and cause not in (Cause.PEER_CLOSED, Cause.RESET, Cause.BAD_FRAME)
+        handshake = self.plan.secure and cause not in (Cause.PEER_CLOSED, Cause.RESET, Cause.BAD_FRAME, Cause.SLOW_PEER)
         kind: TraceKind = "tls-failed" if handshake else "closed"
         self._note(kind, f"{cause.text}{f' ({alert})' if alert else ''}", cause=cause.name, alert=alert,
                    expected=", ".join(map(str, self.plan.fingerprints)) if handshake else "",
@@ -294,8 +296,10 @@ class Leg:
     def _new_connection(self) -> Connection:
         relay, plan = self._relay, self.plan
         endpoint: Endpoint
-        if plan.credentials is None or not plan.secure:
+        if not plan.secure:
             endpoint = self._plain()
+        elif plan.credentials is None:
+            raise RuntimeError("a protected stream that has nothing to show")
         elif plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
             endpoint = YieldingEndpoint(plan.credentials.tls, plan.fingerprints, relay.config.timers.tls_yield)
         else:
@@ -310,8 +314,6 @@ class Leg:
         return self._connection
 
     def _plain(self) -> Endpoint:
-        """Fails closed: a protected stream without credentials would be a mistake of ours, and gets none."""
-        assert not self.plan.secure  # noqa: S101
         if self._relay.capture is not None and self._remote is not None:
             return CapturedEndpoint(self._relay.capture, self.plan.local, self._remote)
         return PlainEndpoint()

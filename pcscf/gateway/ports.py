@@ -35,7 +35,6 @@ class MediaPorts:
         self._listeners: dict[Address, socket.socket | None] = {}
         self._datagrams: dict[Address, tuple[socket.socket, ...]] = {}
         self._taken: set[Address] = set()
-        self._taken_of: Counter[str] = Counter()
         self._resting: dict[Address, float] = {}
 
     def __len__(self) -> int:
@@ -50,7 +49,7 @@ class MediaPorts:
             family = f"IPv{wanted.family[2:]} address" if not wanted.address else wanted.address
             raise unsupported_value("c", f"no {family} in realm {wanted.realm}")
         for local in self._candidates(pool, addresses, wanted.port):
-            if self._take(local, wanted):
+            if self._take(local, wanted, pool):
                 self._resting.pop(local, None)
                 pool.turn += 1
                 return local
@@ -74,9 +73,7 @@ class MediaPorts:
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """By realm, how many ports are taken and how many there are. Realms that share an address share what is taken there."""
-        return {
-            pool.name: (sum(local in pool for local in self._taken), pool.size) for pool in self._pools.values()
-        }
+        return {pool.name: (pool.taken.total(), pool.size) for pool in self._pools.values()}
 
     # --- for legs ----------------------------------------------------------------------------------------------------
 
@@ -107,6 +104,10 @@ class MediaPorts:
     def listener(self, local: Address) -> socket.socket | None:
         return self._listeners.get(local)
 
+    def holds(self, address: Address) -> bool:
+        """Whether this is a port of ours that is taken."""
+        return address in self._taken
+
     def sockets(self, local: Address) -> tuple[socket.socket, ...]:
         """The UDP sockets of an address: two where it was reserved with the next port, none where it is not ours."""
         return self._datagrams.get(local, ())
@@ -120,7 +121,7 @@ class MediaPorts:
             return
         self._wake(self._loop.time())
         for address in addresses:
-            if self._taken_of[address] < len(pool.ports):
+            if pool.taken[address] < len(pool.ports):
                 for local in pool.round(address):
                     if local not in self._taken and local not in self._resting:
                         yield local
@@ -135,10 +136,11 @@ class MediaPorts:
         for local in rested:
             del self._resting[local]
 
-    def _take(self, local: Address, wanted: Wanted) -> bool:
+    def _take(self, local: Address, wanted: Wanted, pool: _Pool) -> bool:
         if not wanted.datagram:
             return self.listen(local)
-        if wanted.pair and (local[1] % 2 or (local[0], local[1] + 1) in self._taken):
+        following = (local[0], local[1] + 1)
+        if wanted.pair and (local[1] % 2 or following in self._taken or following not in pool):
             return False
         return self._bind(local, pair=wanted.pair)
 
@@ -165,22 +167,25 @@ class MediaPorts:
     def _hold(self, local: Address) -> None:
         if local not in self._taken:
             self._taken.add(local)
-            self._taken_of[local[0]] += 1
+            for pool in self._pools.values():
+                pool.taken[local[0]] += local in pool
 
     def _free(self, local: Address, now: float) -> None:
         if local in self._taken:
             self._taken.remove(local)
-            self._taken_of[local[0]] -= 1
+            for pool in self._pools.values():
+                pool.taken[local[0]] -= local in pool
             self._resting[local] = now
 
 
 class _Pool:
-    """A realm's addresses and ports, and where the next search begins. `turn`: counts reservations."""
+    """A realm's addresses and ports, and where the next search begins. `turn`: counts reservations; taken: ports by address."""
 
     def __init__(self, realm: Realm) -> None:
         self.name = realm.name
         self.ports = array("H", chain.from_iterable(range(first, last + 1) for first, last in realm.ports))
         self.turn = 0
+        self.taken: Counter[str] = Counter()
         self._ranges = realm.ports
         self._addresses = realm.addresses
         self._next = dict.fromkeys(realm.addresses, 0)

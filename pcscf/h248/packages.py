@@ -54,6 +54,7 @@ TLS_CHANGE: Final = "tlsbsc/BNCChange"
 DTLS_CHANGE: Final = "dtlsbsc/BNCChange"
 CHANGE_TYPE: Final = "Type"
 CHANGE_RELEASED: Final = "Rel"
+CHANGE_ESTABLISHED: Final = "Est"
 
 # The cause event and its parameters.
 CAUSE: Final = "g/cause"

@@ -4,19 +4,17 @@ has is compared with what our sessions have (TS 23.334 §8, Release and Audit).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
-from typing import Final, TypeAlias
+from typing import Final
 
 from pcscf.h248.message import Action, ErrorDescriptor
 from pcscf.iq import procedures, root
+from pcscf.iq.asking import Asking
 from pcscf.iq.association import Association, Gateway
 from pcscf.iq.notifications import BearerReleased
-from pcscf.iq.operations import RELEASE_PAUSE, RELEASE_PAUSE_MAX, Audit, Event, Purpose, Release, Released, RollCall
+from pcscf.iq.operations import RELEASE_PAUSE, RELEASE_PAUSE_MAX, Audit, Release, Released, RollCall
 from pcscf.iq.replies import GONE, contexts_in
-
-Ask: TypeAlias = Callable[[Gateway, tuple[Action, ...], Purpose, int, float], int]
-"""(gateway, actions, purpose, operation or 0, now): sends a request."""
 
 TOO_LARGE: Final = 533
 """The error of a gateway whose reply fits into no message."""
@@ -25,12 +23,11 @@ ROLL: Final = 50
 
 
 class Clearing:
-    """`ask` sends a request, `tell` reports an event. settle: seconds after which every reservation has been answered."""
+    """settle: seconds after which every reservation that is under way now has been answered."""
 
-    def __init__(self, association: Association, ask: Ask, tell: Callable[[Event], None], *, settle: float) -> None:
+    def __init__(self, association: Association, asking: Asking, *, settle: float) -> None:
         self._association = association
-        self._ask = ask
-        self._tell = tell
+        self._asking = asking
         self._settle = settle
         self._subtract_later: list[tuple[float, str, int, float]] = []
 
@@ -38,7 +35,7 @@ class Clearing:
 
     def release(self, gateway: Gateway, release: Release, operation: int, now: float) -> None:
         gateway.releasing.add(release.context)
-        self._ask(gateway, procedures.release(release.context), release, operation, now)
+        self._asking.ask(gateway, procedures.release(release.context), release, operation, now)
 
     def released(self, gateway: Gateway, release: Release, error: ErrorDescriptor | None, now: float) -> None:
         """The reply: done, or to be tried again."""
@@ -68,7 +65,7 @@ class Clearing:
         """Find out which contexts of the gateway nobody owns, and which of ours it does not have."""
         if not gateway.is_compared:
             gateway.is_compared = True
-            self._ask(gateway, root.audit_contexts(), Audit(frozenset(gateway.contexts)), 0, now)
+            self._asking.ask(gateway, root.audit_contexts(), Audit(frozenset(gateway.contexts)), 0, now)
 
     def compared(
         self, gateway: Gateway, audit: Audit, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float
@@ -107,14 +104,14 @@ class Clearing:
         """Ask for our own contexts by name. What the gateway has besides, its hanging terminations tell (H.248.36)."""
         wanted = tuple([context for context in contexts if context in gateway.contexts])
         if wanted:
-            self._ask(gateway, root.audit_some(wanted[:at_once]), RollCall(wanted[:at_once], wanted[at_once:]), 0, now)
+            self._asking.ask(gateway, root.audit_some(wanted[:at_once]), RollCall(wanted[:at_once], wanted[at_once:]), 0, now)
 
     def _is_missing(self, gateway: Gateway, context: int) -> None:
         if context in gateway.contexts:
             access, _ = gateway.contexts[context]
             gateway.counts["context missing"] += 1
             why = "the gateway does not have the context any more"
-            self._tell(Released(gateway.mid, BearerReleased(context, access, None, "", why)))
+            self._asking.tell(Released(gateway.mid, BearerReleased(context, access, None, "", why)))
 
     # --- time --------------------------------------------------------------------------------------------------------
 

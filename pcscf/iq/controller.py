@@ -11,9 +11,7 @@ It joins the transaction machine, the association table and the procedures, and 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
-from heapq import heappop, heappush
 from typing import Final
 
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
@@ -29,18 +27,19 @@ from pcscf.h248.transaction import (
     TransactionMachine,
 )
 from pcscf.iq import inventory, procedures, root
+from pcscf.iq.asking import Asking
 from pcscf.iq.association import Admits, Association, Gateway, Heartbeat, Peer, Traits
 from pcscf.iq.clearing import Clearing
 from pcscf.iq.media import Media
-from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.notifications import BearerReleased, Connected
 from pcscf.iq.operations import (
     Advice,
     Asked,
     Audit,
     Configure,
     Done,
+    Established,
     Event,
-    Failed,
     HandOff,
     Inventory,
     Limits,
@@ -70,9 +69,6 @@ from pcscf.mediasec.model import MediaPlan
 
 __all__ = ["Controller", "Limits"]
 
-REGISTRATION_PAUSE: Final = 0.05
-"""Seconds before a request is repeated that overtook the reply to a registration; doubles REGISTRATION_REPEATS times."""
-REGISTRATION_REPEATS: Final = 5
 CALL_PAUSE: Final = 5.0
 """Seconds between two calls to register for one address, and how many addresses are called in that time."""
 MAX_CALLED: Final = 64
@@ -102,16 +98,10 @@ class Controller:
         self._supervision = supervision
         self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles, traits=traits)
         self._machine = TransactionMachine(mid, timers=timers, first_id=first_id, refuses=self.association.refuses)
-        self._asked: dict[int, Asked] = {}
-        self._transaction_of: dict[int, int] = {}
-        self._deadlines: deque[tuple[float, int]] = deque()  # all operations have the same time: in order
-        self._repeats: list[tuple[float, int]] = []
+        self._asking = Asking(self._machine, limits.deadline)
+        self._clearing = Clearing(self.association, self._asking, settle=limits.deadline)
+        self._placing = Placing(self.association, self._asking, limits)
         self._called: dict[Peer, float] = {}
-        self._last_operation = 0
-        self._events: list[Event] = []
-        self._clearing = Clearing(self.association, self._ask, self._tell, settle=limits.deadline)
-        self._placing = Placing(
-            self.association, limits, ask=self._ask_to_reserve, under_way=self._asked.get, park=self._park, fail=self._fail)
 
     # --- operations of sessions --------------------------------------------------------------------------------------
 
@@ -121,30 +111,35 @@ class Controller:
         """Both terminations of a new context; Done carries its Media. Raises ValueError: no line needs a gateway."""
         realms = realms or self._realms
         actions = procedures.reserve(plan, realms, self._supervision, urgency)
-        operation = self._begin()
+        operation = self._asking.begin()
         self._placing.reserve(operation, Reserve(plan, actions, needs_of(plan, realms), urgency), None, now)
         return operation
 
     def configure(self, media: Media, plan: MediaPlan, now: float) -> int:
         """What offer and answer settled. After Failed the context still stands: release it."""
-        operation = self._begin()
+        operation = self._asking.begin()
         gateway = self.association.gateway(media.gateway)
         if gateway is None or media.context not in gateway.contexts:
-            self._fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
+            self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
             return operation
         actions = procedures.configure(media, plan, self._supervision)
         if actions:
-            self._ask(gateway, actions, Configure(media, plan), operation, now)
+            self._asking.ask(gateway, actions, Configure(media, plan), operation, now)
         else:
-            self._done(Done(operation, media))
+            self._asking.done(Done(operation, media))
         return operation
+
+    def begin_tls(self, mid: str, connected: Connected, now: float) -> int:
+        """The gateway shall begin TLS on a connection that is up."""
+        actions = procedures.begin_tls(connected.context, connected.termination, connected.stream)
+        return self._ask_one(mid, actions, Advice(), now)
 
     def release(self, media: Media, now: float) -> int:
         """Give the context back. Done comes with the confirmation, or at the deadline while the release goes on."""
-        operation = self._begin()
+        operation = self._asking.begin()
         gateway = self.association.gateway(media.gateway)
         if gateway is None or gateway.contexts.pop(media.context, None) is None:
-            self._done(Done(operation))
+            self._asking.done(Done(operation))
         else:
             self._clearing.release(gateway, Release(media.context), operation, now)
         return operation
@@ -152,9 +147,7 @@ class Controller:
     def abandon(self, operation: int) -> None:
         """Nobody waits any more. The request goes on, so that its reply tells what there is to subtract."""
         self._placing.abandon(operation)
-        transaction = self._transaction_of.pop(operation, None)
-        if transaction is not None:
-            self._asked[transaction].operation = 0
+        self._asking.abandon(operation)
 
     def adopt(self, media: Media) -> None:
         """A session of before (from a store) owns this context: an audit or a heartbeat shall find it known."""
@@ -203,10 +196,9 @@ class Controller:
         return (
             self._machine.soonest < at
             or self.association.soonest < at
+            or self._asking.soonest < at
             or self._clearing.soonest < at
-            or bool(self._deadlines and self._deadlines[0][0] < at)
             or self._placing.soonest < at
-            or bool(self._repeats and self._repeats[0][0] < at)
         )
 
     def handle_timer(self, now: float) -> None:
@@ -214,21 +206,18 @@ class Controller:
         self.association.handle_timer(now)
         self._follow(now)
         for gateway in self.association.take_audits():
-            self._ask(gateway, root.audit_root(), Advice(), 0, now)
+            self._asking.ask(gateway, root.audit_root(), Advice(), 0, now)
         for gateway in self.association.take_comparisons():
             self._clearing.compare(gateway, now)
         self._placing.handle_timer(now)
-        while self._deadlines and self._deadlines[0][0] <= now:
-            self._deadline_over(self._deadlines.popleft()[1], now)
-        while self._repeats and self._repeats[0][0] <= now:
-            self._ask_again(heappop(self._repeats)[1], now)
+        for operation, asked in self._asking.overdue(now):
+            self._overdue(operation, asked, now)
+        self._asking.handle_timer(now)
         self._clearing.handle_timer(now)
 
     def next_timer(self) -> float | None:
-        while self._deadlines and self._deadlines[0][1] not in self._transaction_of:
-            self._deadlines.popleft()
-        times = [self._machine.next_timer(), self.association.next_timer(), self._clearing.soonest, self._placing.soonest]
-        times += [each[0][0] for each in (self._deadlines, self._repeats) if each]
+        times = [self._machine.next_timer(), self.association.next_timer()]
+        times += [each.soonest for each in (self._asking, self._clearing, self._placing)]
         soonest = min(time for time in times if time is not None)
         return soonest if soonest < _NEVER else None
 
@@ -236,89 +225,25 @@ class Controller:
         return self._machine.take_output()
 
     def take_events(self) -> list[Event]:
-        events, self._events = self._events, []
+        events, self._asking.events = self._asking.events, []
         return events
 
-    # --- operations and their ends -----------------------------------------------------------------------------------
-
-    def _begin(self) -> int:
-        self._last_operation += 1
-        return self._last_operation
-
-    def _ask(
-        self, gateway: Gateway, actions: tuple[Action, ...], purpose: Purpose, operation: int, now: float
-    ) -> int:
-        transaction = self._machine.request(gateway.peer, actions, now)
-        self._asked[transaction] = Asked(gateway, actions, purpose, operation)
-        if isinstance(purpose, Reserve):
-            gateway.reserving += 1
-        if operation:
-            if operation not in self._transaction_of:
-                self._deadlines.append((now + self._limits.deadline, operation))
-            self._transaction_of[operation] = transaction
-        return transaction
-
-    def _ask_to_reserve(self, gateway: Gateway, wish: Reserve, operation: int, now: float) -> int:
-        return self._ask(gateway, wish.actions, wish, operation, now)
-
-    def _park(self, operation: int) -> None:
-        self._transaction_of.pop(operation, None)
-
     def _ask_one(self, mid: str, actions: tuple[Action, ...], purpose: Purpose, now: float) -> int:
-        operation = self._begin()
+        operation = self._asking.begin()
         gateway = self.association.gateway(mid)
         if gateway is None:
-            self._fail(operation, GatewayUnavailable(f"gateway {mid} is not registered"))
+            self._asking.fail(operation, GatewayUnavailable(f"gateway {mid} is not registered"))
         else:
-            self._ask(gateway, actions, purpose, operation, now)
+            self._asking.ask(gateway, actions, purpose, operation, now)
         return operation
 
-    def _ended(self, transaction: int) -> Asked | None:
-        """The request is answered, or will not be."""
-        asked = self._asked.pop(transaction, None)
-        if asked is not None and isinstance(asked.purpose, Reserve):
-            asked.gateway.reserving -= 1
-        return asked
-
-    def _ask_again(self, transaction: int, now: float) -> None:
-        """A request that overtook the reply to a registration."""
-        asked = self._asked.get(transaction)
-        if asked is None:
-            return
-        if isinstance(asked.purpose, Reserve | Configure) and not asked.operation:
-            self._ended(transaction)
-            return
-        del self._asked[transaction]
-        again = self._machine.request(asked.gateway.peer, asked.actions, now)
-        self._asked[again] = asked
-        if asked.operation:
-            self._transaction_of[asked.operation] = again
-
-    def _tell(self, event: Event) -> None:
-        self._events.append(event)
-
-    def _done(self, done: Done) -> None:
-        self._transaction_of.pop(done.operation, None)
-        if done.operation:
-            self._events.append(done)
-
-    def _fail(self, operation: int, error: SipError) -> None:
-        self._transaction_of.pop(operation, None)
-        if operation:
-            self._events.append(Failed(operation, error))
-
-    def _deadline_over(self, operation: int, now: float) -> None:
-        transaction = self._transaction_of.get(operation)
-        if transaction is None:
-            return
-        asked = self._asked[transaction]
-        asked.operation = 0
+    def _overdue(self, operation: int, asked: Asked, now: float) -> None:
         if isinstance(asked.purpose, Release):
-            self._done(Done(operation))
+            self._asking.done(Done(operation))
             return
         self._placing.was_unanswered(asked, now)
         what = f"gateway {asked.gateway.mid} did not answer within {self._limits.deadline:g} s"
-        self._fail(operation, GatewayUnavailable(what))
+        self._asking.fail(operation, GatewayUnavailable(what))
 
     # --- what the transaction machine and the association say --------------------------------------------------------
 
@@ -326,27 +251,23 @@ class Controller:
         self._follow_association(now)
         for event in self._machine.take_events():
             if isinstance(event, ReplyReceived):
-                asked = self._asked.get(event.tid)
+                asked = self._asking.under_way(event.tid)
                 if asked is not None:
                     self._heard_reply(event, asked, now)
             elif isinstance(event, RequestReceived):
                 self._serve(event, now)
             elif isinstance(event, SyntaxRefused | StrangerRefused | MessageError):
-                self._events.append(event)
+                self._asking.tell(event)
             elif isinstance(event, RequestFailed):
-                asked = self._ended(event.tid)
+                asked = self._asking.ended(event.tid)
                 if asked is not None:
                     self._unanswered(asked, GatewayUnavailable(f"gateway {asked.gateway.mid}: {event.cause}"), now)
 
     def _heard_reply(self, event: ReplyReceived, asked: Asked, now: float) -> None:
         self.association.alive(asked.gateway, now)
         refused = event.error or error_in(event.actions)
-        if refused is not None and refused.code == NOT_REGISTERED and asked.repeats < REGISTRATION_REPEATS:
-            # A datagram overtook the reply to the registration. It stays asked, for `_ask_again` or its deadline.
-            heappush(self._repeats, (now + REGISTRATION_PAUSE * 2.0**asked.repeats, event.tid))
-            asked.repeats += 1
-        else:
-            self._ended(event.tid)
+        if refused is None or refused.code != NOT_REGISTERED or not self._asking.repeat_later(event.tid, asked, now):
+            self._asking.ended(event.tid)
             self._replied(asked, event.actions, event.error, now)
 
     def _serve(self, event: RequestReceived, now: float) -> None:
@@ -357,10 +278,12 @@ class Controller:
             for said in answer.released:
                 if isinstance(said, BearerReleased):
                     answer.gateway.counts[f"released {said.kind or 'bearer'} {said.general}".rstrip()] += 1
-                    self._events.append(Released(mid, said))
+                    self._asking.tell(Released(mid, said))
+                elif isinstance(said, Connected):
+                    self._asking.tell(Established(mid, said))
                 else:
                     answer.gateway.counts["media stopped"] += 1
-                    self._events.append(Stopped(mid, said))
+                    self._asking.tell(Stopped(mid, said))
             self._clearing.subtract_unowned(answer.gateway, answer.unowned, now)
         elif answer.is_unregistered:
             self._call(event.peer, now)
@@ -379,29 +302,20 @@ class Controller:
                 self._forget_requests_to(event.gateway, now)
             gateway = self.association.gateway(event.gateway)
             if gateway is not None and not isinstance(event, Leaving):
-                self._ask(gateway, inventory.questions(), Inventory(), 0, now)
+                self._asking.ask(gateway, inventory.questions(), Inventory(), 0, now)
                 if isinstance(event, Resumed):
-                    self._follow_to_its_address(gateway, now)
+                    self._asking.follow(gateway, now)
                     self._clearing.compare(gateway, now)
                 self._placing.place_waiting(now)
-            self._events.append(event)
-
-    def _follow_to_its_address(self, gateway: Gateway, now: float) -> None:
-        """What is under way goes on where the gateway is now: over its new connection, say."""
-        for transaction, asked in self._asked.items():
-            if asked.gateway is gateway:
-                self._machine.redirect(transaction, gateway.peer, now)
+            self._asking.tell(event)
 
     def _forget_requests_to(self, mid: str, now: float) -> None:
         """A gateway that is gone, or came anew, has nothing left of what was asked before."""
         self._clearing.forget(mid)
-        for transaction in [each for each, asked in self._asked.items() if asked.gateway.mid == mid]:
-            asked = self._ended(transaction)
-            self._machine.abandon(transaction)
-            if asked is not None:
-                if isinstance(asked.purpose, Reserve):
-                    asked.purpose.tried.discard(mid)
-                self._unanswered(asked, GatewayUnavailable(f"gateway {mid} is lost"), now)
+        for asked in self._asking.take_all_of(mid):
+            if isinstance(asked.purpose, Reserve):
+                asked.purpose.tried.discard(mid)
+            self._unanswered(asked, GatewayUnavailable(f"gateway {mid} is lost"), now)
 
     def _replied(self, asked: Asked, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float) -> None:
         purpose, gateway = asked.purpose, asked.gateway
@@ -412,7 +326,7 @@ class Controller:
             self._configured(asked, purpose, actions, error)
         elif isinstance(purpose, Release):
             self._clearing.released(gateway, purpose, refused, now)
-            self._done(Done(asked.operation))
+            self._asking.done(Done(asked.operation))
         elif isinstance(purpose, Audit) and not asked.operation:
             self._clearing.compared(gateway, purpose, actions, refused, now)
         elif isinstance(purpose, RollCall):
@@ -422,19 +336,19 @@ class Controller:
         elif refused is not None and not (isinstance(purpose, Audit) and refused.code in GONE):
             if isinstance(purpose, HandOff):
                 self.association.move(gateway, Change.STAYING)
-            self._fail(asked.operation, sip_error(refused, "obey"))
+            self._asking.fail(asked.operation, sip_error(refused, "obey"))
         else:
             if isinstance(purpose, HandOff):
                 self.association.move(gateway, Change.MOVED)
             contexts = contexts_in(actions) if refused is None and isinstance(purpose, Audit) else ()
-            self._done(Done(asked.operation, contexts=contexts))
+            self._asking.done(Done(asked.operation, contexts=contexts))
         self._follow_association(now)
 
     def _unanswered(self, asked: Asked, error: GatewayUnavailable, now: float) -> None:
         purpose, gateway = asked.purpose, asked.gateway
         if isinstance(purpose, Release):
             self._clearing.again(gateway, purpose, now)
-            self._done(Done(asked.operation))
+            self._asking.done(Done(asked.operation))
         elif isinstance(purpose, Reserve):
             if asked.operation:
                 self._placing.reserve(asked.operation, purpose, error, now)
@@ -447,7 +361,7 @@ class Controller:
                 self._took_inventory(gateway, (), now)
             elif isinstance(purpose, HandOff):
                 self.association.move(gateway, Change.STAYING)
-            self._fail(asked.operation, error)
+            self._asking.fail(asked.operation, error)
 
     def _took_inventory(self, gateway: Gateway, actions: tuple[Action, ...], now: float) -> None:
         """What the gateway can do is known as far as it told; then it is told what to watch."""
@@ -456,7 +370,7 @@ class Controller:
             gateway.realms = inventory.realms_untrusted(actions)
         watch = watch_root(self._silence, gateway.packages)
         if watch:
-            self._ask(gateway, watch, Advice(), 0, now)
+            self._asking.ask(gateway, watch, Advice(), 0, now)
 
     def _reserved(
         self, asked: Asked, wish: Reserve, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float
@@ -478,7 +392,7 @@ class Controller:
         else:
             gateway.contexts[media.context] = (media.access_termination, media.core_termination)
             gateway.counts["reserved"] += 1
-            self._done(Done(asked.operation, media))
+            self._asking.done(Done(asked.operation, media))
 
     def _configured(
         self, asked: Asked, configure: Configure, actions: tuple[Action, ...], error: ErrorDescriptor | None
@@ -489,7 +403,7 @@ class Controller:
             media = read_configured_untrusted(configure.media, configure.plan, actions)
         except SipError as failure:
             asked.gateway.counts["configure refused"] += 1
-            self._fail(asked.operation, failure)
+            self._asking.fail(asked.operation, failure)
         else:
-            self._done(Done(asked.operation, media))
+            self._asking.done(Done(asked.operation, media))
 

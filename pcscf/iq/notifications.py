@@ -58,7 +58,16 @@ class MediaStopped:
     termination: str
 
 
-Notification: TypeAlias = BearerReleased | TerminationHeartbeat | MediaStopped
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The TCP connection of a stream is up."""
+
+    context: int
+    termination: str
+    stream: int
+
+
+Notification: TypeAlias = BearerReleased | TerminationHeartbeat | MediaStopped | Connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,10 @@ def notifications_untrusted(context: int, notify: Command) -> Iterator[Notificat
             causes[_stream(event)] = _cause(event)
             said = _text(event, packages.GENERAL_CAUSE).upper()
             general[_stream(event)] = said if said in GENERAL_CAUSES else ""
+        elif name == packages.TCP_CHANGE and same_name(_text(event, packages.CHANGE_TYPE), packages.CHANGE_ESTABLISHED):
+            stream = _stream(event)
+            if stream is not None:
+                yield Connected(context, notify.termination, stream)
         elif name in _LAYERS and _text(event, packages.CHANGE_TYPE).lower() in RELEASED:
             layers[_stream(event)] = _LAYERS[name]
     for stream in dict.fromkeys((*layers, *causes)):

@@ -10,7 +10,7 @@ from pcscf.h248.message import Action
 from pcscf.h248.transaction import MessageError, StrangerRefused, SyntaxRefused
 from pcscf.iq.association import Gateway
 from pcscf.iq.media import Media
-from pcscf.iq.notifications import BearerReleased, MediaStopped
+from pcscf.iq.notifications import BearerReleased, Connected, MediaStopped
 from pcscf.iq.overload import Urgency
 from pcscf.iq.selection import Needs
 from pcscf.iq.states import AssociationEvent
@@ -69,7 +69,17 @@ class Stopped:
     media: MediaStopped
 
 
-Event: TypeAlias = Done | Failed | Released | Stopped | AssociationEvent | SyntaxRefused | StrangerRefused | MessageError
+@record
+class Established:
+    """A TCP connection of one of our sessions is up."""
+
+    gateway: str
+    bearer: Connected
+
+
+Event: TypeAlias = (
+    Done | Failed | Released | Stopped | Established | AssociationEvent | SyntaxRefused | StrangerRefused | MessageError
+)
 
 
 @dataclass(slots=True)

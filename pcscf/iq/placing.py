@@ -5,11 +5,11 @@ none can serve.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from typing import Final
 
 from pcscf.errors import GatewayUnavailable, SipError
 from pcscf.h248.message import ErrorDescriptor
+from pcscf.iq.asking import Asking
 from pcscf.iq.association import Association, Gateway
 from pcscf.iq.operations import Asked, Limits, Reserve
 from pcscf.iq.overload import TEMPORARY
@@ -23,26 +23,12 @@ _NEVER: Final = float("inf")
 
 
 class Placing:
-    """`ask` sends the reservation of an operation to a gateway and gives the transaction; `under_way` finds what was asked with
-    it, None once it has ended; `park` says that an operation waits and its deadline does not run; `fail` ends one.
-    """
+    """limits: how long a gateway gets while another could be asked, and how long a session waits for one that can serve."""
 
-    def __init__(
-        self,
-        association: Association,
-        limits: Limits,
-        *,
-        ask: Callable[[Gateway, Reserve, int, float], int],
-        under_way: Callable[[int], Asked | None],
-        park: Callable[[int], None],
-        fail: Callable[[int, SipError], None],
-    ) -> None:
+    def __init__(self, association: Association, asking: Asking, limits: Limits) -> None:
         self._association = association
+        self._asking = asking
         self._limits = limits
-        self._ask = ask
-        self._under_way = under_way
-        self._park = park
-        self._fail = fail
         # All attempts wait equally long, and so do all operations without a gateway: both are in order of time.
         self._attempts: deque[tuple[float, int]] = deque()
         self._waiting: dict[int, tuple[float, Reserve]] = {}
@@ -54,9 +40,9 @@ class Placing:
             return
         if self._limits.patience and not wish.tried and not candidates(self._association, wish.needs, wish.urgency, now):
             self._waiting[operation] = (now + self._limits.patience, wish)
-            self._park(operation)
+            self._asking.park(operation)
         else:
-            self._fail(operation, why_not or refusal)
+            self._asking.fail(operation, why_not or refusal)
 
     def place_waiting(self, now: float) -> None:
         """A gateway has come, or can do more than before."""
@@ -95,10 +81,12 @@ class Placing:
     @property
     def soonest(self) -> float:
         """When `handle_timer` has something to do."""
-        while self._attempts and self._under_way(self._attempts[0][1]) is None:
+        while self._attempts and self._asking.under_way(self._attempts[0][1]) is None:
             self._attempts.popleft()
         attempt = self._attempts[0][0] if self._attempts else _NEVER
-        return min(attempt, next((until for until, _ in self._waiting.values()), _NEVER))
+        if not self._waiting:
+            return attempt
+        return min(attempt, next(until for until, _ in self._waiting.values()))
 
     def handle_timer(self, now: float) -> None:
         while self._attempts and self._attempts[0][0] <= now:
@@ -107,11 +95,11 @@ class Placing:
             if until > now:
                 break
             del self._waiting[operation]
-            self._fail(operation, self._nobody())
+            self._asking.fail(operation, self._nobody())
 
     def _attempt_over(self, transaction: int, now: float) -> None:
         """Another gateway is asked; what the first still makes is subtracted when its reply comes."""
-        asked = self._under_way(transaction)
+        asked = self._asking.under_way(transaction)
         if asked is None or not asked.operation or not isinstance(asked.purpose, Reserve):
             return
         self.was_unanswered(asked, now)
@@ -124,7 +112,7 @@ class Placing:
         for gateway in found:
             if gateway.mid not in wish.tried and gateway.throttle.admits(wish.urgency, now):
                 wish.tried.add(gateway.mid)
-                transaction = self._ask(gateway, wish, operation, now)
+                transaction = self._asking.ask(gateway, wish.actions, wish, operation, now)
                 if len(found) > 1:
                     self._attempts.append((now + self._limits.attempt, transaction))
                 return None

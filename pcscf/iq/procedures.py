@@ -143,6 +143,12 @@ def configure(media: Media, plan: MediaPlan, supervision: Supervision = DEFAULT_
     return (Action(media.context, commands),) if commands else ()
 
 
+def begin_tls(context: int, termination: str, stream: int) -> tuple[Action, ...]:
+    """Establish (D)TLS session (TS 23.334 §6.2.10): TCP is up, and the gateway begins TLS as its client."""
+    signals = Signals((_signal(packages.TLS_ESTABLISH, stream),))
+    return (Action(context, (Command(_MODIFY, (termination,), (signals,)),)),)
+
+
 def release(context: int) -> tuple[Action, ...]:
     """Release AGW Termination, all of a context: one wildcarded response, no statistics."""
     return (Action(context, (_SUBTRACT_ALL,)),)
@@ -174,7 +180,8 @@ _Placed: TypeAlias = tuple[int, LinePlan, Leg]   # place, line, one of its legs
 def _add(lines: list[_Placed], realm: str, family: Family, request_id: int, watched: Watched) -> Command:
     streams = tuple([_new_stream(place, line, leg, family, realm) for place, line, leg in lines])
     events = termination_events(request_id, tuple([leg.transport for _, _, leg in lines]), watched)
-    signals = [signal for place, _, leg in lines for signal in (*_establish(place, leg), *_latch(place, leg, None))]
+    signals = [
+        signal for place, _, leg in lines for signal in (*_establish(place, leg, watched), *_latch(place, leg, None))]
     return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(signals)))
 
 
@@ -192,11 +199,11 @@ def _modify(
             if place in side.streams and stream.remote is None:
                 stream = replace(stream, remote="")   # what it knows of its peer is of a transport that it has no more
             streams.append(stream)
-            signals += (*_establish(place, leg), *_latch(place, leg, None))
+            signals += (*_establish(place, leg, side.watched), *_latch(place, leg, None))
         elif leg.peer_address is not None:
             streams.append(_known_stream(place, line, leg, leg.peer_address, side))
             if place not in side.tls_clients or place in side.renewed or leg.tls_id != side.streams[place].tls_id:
-                signals += _establish(place, leg)
+                signals += _establish(place, leg, side.watched)
             signals += _latch(place, leg, side.latched.get(place))
     streams += [Stream(stream_of(place), _control(_INACTIVE, "")) for place in unused]
     if not streams:
@@ -321,8 +328,10 @@ def _signals(signals: list[Event]) -> tuple[Signals, ...]:
     return (Signals(tuple(signals)),) if signals else ()
 
 
-def _establish(place: int, leg: Leg) -> tuple[Event, ...]:
-    """EstBNC for a stream where the gateway is the TLS or DTLS client."""
+def _establish(place: int, leg: Leg, watched: Watched) -> tuple[Event, ...]:
+    """EstBNC for a stream where the gateway is the TLS or DTLS client, unless `begin_tls` says so later."""
+    if watched.connected and is_tcp(leg.transport):
+        return ()
     name = packages.TLS_ESTABLISH if is_tcp(leg.transport) else packages.DTLS_ESTABLISH
     return (_signal(name, stream_of(place)),) if leg.tls == "client" else ()
 

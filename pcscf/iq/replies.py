@@ -56,7 +56,7 @@ def error_in(actions: Iterable[Action]) -> ErrorDescriptor | None:
     for action in actions:
         for command in action.commands:
             for descriptor in command.descriptors:
-                if isinstance(descriptor, ErrorDescriptor):
+                if type(descriptor) is ErrorDescriptor:
                     return descriptor
         if action.error is not None:
             return action.error
@@ -123,7 +123,7 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
             core_clients -= {place}
         for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
             if is_fresh(place, leg, streams):
-                streams[place] = replace(_stream_media_untrusted(place, leg, given), tls_id=leg.tls_id)
+                streams[place] = _stream_media_untrusted(place, leg, given)
                 told[place] = told_setup(leg, None)
             elif leg.peer_address is not None:
                 told[place] = told_setup(leg, told.get(place))
@@ -178,10 +178,10 @@ def _stream_media_untrusted(place: int, leg: Leg, given: Mapping[int, str]) -> S
     if not address or not port:
         raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no address and port")
     if not is_protected(leg.transport):
-        return StreamMedia(address, port, rtcp=rtcp if kind_of(leg.transport) == "RTP" else 0)
+        return StreamMedia(address, port, (), leg.tls_id, rtcp if kind_of(leg.transport) == "RTP" else 0)
     if not fingerprints:
         raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no fingerprint")
-    return StreamMedia(address, port, tuple(fingerprints))
+    return StreamMedia(address, port, tuple(fingerprints), leg.tls_id)
 
 
 @lru_cache(maxsize=1024)  # a gateway has a handful of addresses

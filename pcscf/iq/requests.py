@@ -11,6 +11,7 @@ from pcscf.iq.association import Association, Gateway, Peer
 from pcscf.iq.notifications import (
     MAX_CAUSE,
     BearerReleased,
+    Connected,
     MediaStopped,
     Notification,
     Overloaded,
@@ -30,14 +31,14 @@ UNSUPPORTED: Final = ErrorDescriptor(443, "Unsupported or unknown command")
 class Answer:
     """The reply to one request, and what it means for sessions.
 
-    released       connections of our sessions that broke, terminations without media
+    released       connections of our sessions that broke or are up, terminations without media
     unowned        contexts that the gateway asked about and that have no session
     is_unregistered  it may register, and has not: it believes in an association that we do not have
     """
 
     reply: tuple[Action, ...] | ErrorDescriptor
     gateway: Gateway | None = None
-    released: list[BearerReleased | MediaStopped] = field(default_factory=list)
+    released: list[BearerReleased | MediaStopped | Connected] = field(default_factory=list)
     unowned: list[int] = field(default_factory=list)
     is_unregistered: bool = False
 
@@ -96,7 +97,7 @@ def _answer_action(gateway: Gateway, action: Action, answer: Answer) -> Action:
             if not command.optional:
                 break
     if context in gateway.contexts:
-        answer.released += [event for event in _notified(action) if isinstance(event, BearerReleased | MediaStopped)]
+        answer.released += [event for event in _notified(action) if isinstance(event, BearerReleased | MediaStopped | Connected)]
     return Action(context, tuple(replies))
 
 

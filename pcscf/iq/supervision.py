@@ -18,10 +18,13 @@ ACCESS_EVENTS, CORE_EVENTS, ROOT_EVENTS = 1, 2, 3
 
 
 class Watched(NamedTuple):
-    """Seconds for hangterm/thb and adid/ipstop on the terminations of a session; 0: the latter is not armed."""
+    """What is armed on the terminations of a session. hanging, quiet: seconds for hangterm/thb and adid/ipstop; 0: the latter is
+    not. connected: a TCP connection that TLS shall follow is reported when it is up.
+    """
 
     hanging: int
     quiet: int
+    connected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,20 @@ class Supervision:
 
     hanging  seconds without a word about a termination after which it asks whether that is still wanted (H.248.36)
     quiet    (medium, seconds): media that stopped for so long is told (H.248.40); a medium that is not named may be silent
+    begins_tls  TLS on a TCP connection is begun by our signal once the gateway has told that TCP is up, not by the gateway itself
     """
 
     hanging: int = 3600
     quiet: tuple[tuple[str, int], ...] = ()
+    begins_tls: bool = False
 
     def of(self, lines: Iterable[LinePlan]) -> Watched:
         """Of a session with these lines: the longest silence of them counts, and none where one may be silent for ever."""
         if not self.quiet:
-            return Watched(self.hanging, 0)
+            return Watched(self.hanging, 0, self.begins_tls)
         known = dict(self.quiet)
         times = [known.get(line.medium or "", 0) for line in lines]
-        return Watched(self.hanging, max(times) if all(times) else 0)
+        return Watched(self.hanging, max(times) if all(times) else 0, self.begins_tls)
 
 
 DEFAULT_SUPERVISION: Final = Supervision()
@@ -53,6 +58,7 @@ def termination_events(request_id: int, transports: tuple[str, ...], watched: Wa
     side also, where it was asked for, media that stopped.
     """
     bearer_changes = dict.fromkeys(name for transport in transports for name in _bearer_changes(transport))
+    any_change = {packages.TCP_CHANGE} if watched.connected and packages.TLS_CHANGE in bearer_changes else set()
     released = (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)
     return Events(
         request_id,
@@ -60,7 +66,7 @@ def termination_events(request_id: int, transports: tuple[str, ...], watched: Wa
             Event(packages.CAUSE),
             Event(packages.HANGING_TERMINATION, (parameter(packages.HANGING_TIMER, watched.hanging),)),
             *((_stopped(watched.quiet),) if watched.quiet and request_id == ACCESS_EVENTS else ()),
-            *(Event(name, released) for name in bearer_changes),
+            *(Event(name, () if name in any_change else released) for name in bearer_changes),
         ),
     )
 

@@ -167,8 +167,10 @@ def _other(situation: Situation, index: int) -> LinePlan:
     """A line of none of our media: it passes, in the gateway's path where policy and gateway allow."""
     offer, from_ue = situation.offer, situation.from_ue
     section = offer.media[index]
+    before = _other_before(situation, index)
+    number = before.connection if before is not None else 1
     if section.port == 0:
-        return LinePlan(index, Mode.UNUSED, "A9" if from_ue else "C7", "the line is not in use")
+        return LinePlan(index, Mode.UNUSED, "A9" if from_ue else "C7", "the line is not in use", connection=number)
     proto = section.proto.upper()
     if not is_protected(proto):
         mode, wanted = Mode.PLAIN, situation.policy.anchor_plain
@@ -186,21 +188,32 @@ def _other(situation: Situation, index: int) -> LinePlan:
     # MSRP over anything that is not its own would need its path rewritten.
     fits = kind in situation.capabilities.anchor and section.media.lower() != MSRP.media
     if not (wanted and fits) or (kind == "RTP" and not situation.policy.anchor_rtp):
-        return LinePlan(index, mode, rule, reason)
+        return LinePlan(index, mode, rule, reason, connection=number)
     if kind != "TCP" and (unfit := datagrams.unfit(offer, index)):
-        return LinePlan(index, mode, rule, f"{reason}; {unfit}: past the gateway")
+        return LinePlan(index, mode, rule, f"{reason}; {unfit}: past the gateway", connection=number)
     if kind == "RTP":
         near, far = datagrams.rtp_legs(proto, offer, section, _leg_before(situation, index))
     else:
         near, far = legs.transparent_legs(kind, offer, section, "")
     access, core = (near, far) if from_ue else (far, near)
-    return LinePlan(index, mode, rule, reason, None, True, access, core, kind=datagrams.kind_of(section))
+    if before is not None and before.access is None:
+        number += 1   # it was closed, or went past the gateway
+    return LinePlan(
+        index, mode, rule, reason, None, True, access, core, connection=number, kind=datagrams.kind_of(section))
 
 
 def _carrier(proto: str) -> str:
     """What carries a proto of others that is not RTP over UDP: "TCP", "UDP", or what the gateway does not know."""
     tokens = proto.split("/")
     return "" if "RTP" in tokens else "UDP" if tokens[0] == "UDPTL" else tokens[0]
+
+
+def _other_before(situation: Situation, index: int) -> LinePlan | None:
+    """The line as the exchange before left it, where it was of none of our media then either."""
+    previous = situation.previous
+    if previous is None or index >= len(previous.lines) or previous.lines[index].medium is not None:
+        return None
+    return previous.lines[index]
 
 
 def _leg_before(situation: Situation, index: int) -> Leg | None:

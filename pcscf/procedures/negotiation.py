@@ -35,7 +35,7 @@ def description_of(request: Request) -> Description | None:
     Raises BodyNotSupported where a session description may be hidden, or an early session must be understood, and
     UnsupportedExtension where it must be supported (RFC 3959).
     """
-    if "Require" in request and EARLY_SESSION in map(str.lower, request.values("Require")):
+    if request.has("Require") and EARLY_SESSION in map(str.lower, request.values("Require")):
         raise UnsupportedExtension([EARLY_SESSION])
     if early_session_is_required_untrusted(request):
         raise BodyNotSupported("an early session beside the session cannot be served (RFC 3959)")
@@ -60,7 +60,7 @@ def without_early_session(onward: Message) -> None:
     So nobody is told that the far end knows them, and one that is described all the same goes no further.
     """
     drop_early_sessions_untrusted(onward)
-    if "Supported" in onward and any(EARLY_SESSION in line.lower() for line in onward.lines_of("Supported")):
+    if onward.has("Supported") and any(EARLY_SESSION in line.lower() for line in onward.lines_of("Supported")):
         kept = [tag for tag in onward.values("Supported") if tag.lower() != EARLY_SESSION]
         onward.set_values("Supported", [", ".join(kept)] if kept else [])
 

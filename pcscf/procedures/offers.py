@@ -173,7 +173,7 @@ async def hand_over(ports: Ports, session: Session, tag: str) -> None:
 
 def is_reliable(response: Response) -> bool:
     """Whether a provisional response will be acknowledged by PRACK, so that what it carries counts (RFC 3262 §3)."""
-    return "RSeq" in response and "100rel" in {tag.lower() for tag in response.values("Require")}
+    return response.has("RSeq") and "100rel" in {tag.lower() for tag in response.values("Require")}
 
 
 async def _offered(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pcscf.iq.media import Media
+from pcscf.iq.notifications import Connected
 from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms
 from pcscf.mediasec.model import MediaPlan
@@ -66,6 +67,9 @@ class MediaPort(Protocol):
 
     async def configure(self, media: Media, settled: MediaPlan) -> Media:
         """What the answer told: remote descriptors, roles, gates open. Raises as `reserve`; the context stays for release."""
+
+    async def begin_tls(self, gateway: str, connected: Connected) -> None:
+        """TLS on a connection that is up, with the gateway as client. Raises as `reserve`."""
 
     async def release(self, media: Media) -> None:
         """Give the context back. Never raises: it goes on until the gateway confirmed or is gone."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pcscf.errors import GatewayUnavailable, MediaNotAcceptable, RequestTimeout, SipError, TemporarilyUnavailable
-from pcscf.iq.notifications import BearerReleased, MediaStopped
+from pcscf.iq.media import line_of
+from pcscf.iq.notifications import BearerReleased, Connected, MediaStopped
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.register import forget
 from pcscf.procedures.release import release
@@ -40,6 +41,29 @@ def bearer_released(calls: Calls, gateway: str, bearer: BearerReleased) -> None:
         error = TemporarilyUnavailable(f"media ended: {bearer.cause or 'a connection was closed'}")
     if error is not None:
         calls.start(release(calls, session.token, error))
+
+
+def connected(calls: Calls, gateway: str, what: Connected) -> None:
+    """A TCP connection is up: where the gateway is the TLS client on it, it now begins (TS 23.334 §6.2.10)."""
+    calls.start(_begin_tls(calls, gateway, what))
+
+
+async def _begin_tls(calls: Calls, gateway: str, what: Connected) -> None:
+    session = calls.ports.store.session_in(gateway, what.context)
+    if session is None:
+        return
+    async with calls.mailbox(session.token):   # what the gateway was told last may still be under way
+        current = calls.ports.store.session(session.token)
+        media = current.media if current is not None else None
+        if media is None or media.context != what.context:
+            return
+        is_access = media.access_termination.lower() == what.termination.lower()
+        if line_of(what.stream) not in (media.tls_clients if is_access else media.core_tls_clients):
+            return
+        try:
+            await calls.ports.media.begin_tls(gateway, what)
+        except SipError as error:
+            calls.start(release(calls, session.token, error))
 
 
 def media_stopped(calls: Calls, gateway: str, stopped: MediaStopped) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, SipError, TemporarilyUnavailable
-from pcscf.iq.notifications import BearerReleased, MediaStopped
+from pcscf.iq.notifications import BearerReleased, Connected, MediaStopped
 from pcscf.observe.trace import address_text
 from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
@@ -71,6 +71,7 @@ class Pcscf:
         self._gateways = Gateways(
             settings.iq(config), random=SystemRandom(), clock=loop.time, on_bearer_released=self._bearer_released,
             on_contexts_lost=self._contexts_lost, on_media_stopped=self._media_stopped,
+            on_connected=self._connected,
             tap=taps.iq(lambda: self._gateways.address))
         self._embedded: list[EmbeddedGateway] = []
         self._control = Control(self._gateways, config)
@@ -182,6 +183,10 @@ class Pcscf:
     def _media_stopped(self, gateway: str, stopped: MediaStopped) -> None:
         if self._calls is not None:
             watch.media_stopped(self._calls, gateway, stopped)
+
+    def _connected(self, gateway: str, what: Connected) -> None:
+        if self._calls is not None:
+            watch.connected(self._calls, gateway, what)
 
     def _contexts_lost(self, gateway: str, contexts: tuple[int, ...], why: str) -> None:
         if self._calls is not None:

@@ -19,8 +19,8 @@ from pcscf.h248.transaction import H248Timers, MessageError, StrangerRefused, Sy
 from pcscf.iq.association import Admits, Heartbeat, Peer, Traits
 from pcscf.iq.controller import Controller
 from pcscf.iq.media import Media
-from pcscf.iq.notifications import BearerReleased, MediaStopped
-from pcscf.iq.operations import Done, Failed, Limits, Released, Stopped
+from pcscf.iq.notifications import BearerReleased, Connected, MediaStopped
+from pcscf.iq.operations import Done, Established, Failed, Limits, Released, Stopped
 from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms
 from pcscf.iq.states import AssociationEvent, GatewayState, Lost, Restarted
@@ -73,6 +73,7 @@ class Gateways:
 
     on_bearer_released(mid, context, what)  a connection of a session broke
     on_media_stopped(mid, what)             no media crosses a termination of a session
+    on_connected(mid, what)                 a TCP connection of a session is up, where that was asked for
     on_contexts_lost(mid, contexts, why)    a gateway is gone or came anew, and these contexts with it
     """
 
@@ -85,6 +86,7 @@ class Gateways:
         on_bearer_released: Callable[[str, int, BearerReleased], None],
         on_contexts_lost: Callable[[str, tuple[int, ...], str], None],
         on_media_stopped: Callable[[str, MediaStopped], None] = lambda _mid, _what: None,
+        on_connected: Callable[[str, Connected], None] = lambda _mid, _what: None,
         tap: Tap | None = None,
     ) -> None:
         self._config = config
@@ -93,6 +95,7 @@ class Gateways:
         self._on_bearer_released = on_bearer_released
         self._on_contexts_lost = on_contexts_lost
         self._on_media_stopped = on_media_stopped
+        self._on_connected = on_connected
         self._tap = tap
         self._controller: Controller | None = None
         self._transport: Transport | None = None
@@ -178,6 +181,10 @@ class Gateways:
         """What offer and answer settled. Raises GatewayUnavailable or InternalFailure; the context stays to release."""
         operation = self._running().configure(media, settled, self._clock())
         return _media(await self._end_of(operation))
+
+    async def begin_tls(self, gateway: str, connected: Connected) -> None:
+        """TLS on a connection that is up, with the gateway as client. Raises GatewayUnavailable or InternalFailure."""
+        await self._end_of(self._running().begin_tls(gateway, connected, self._clock()))
 
     async def release(self, media: Media) -> None:
         """Give the context back. Never raises; returns at the deadline while the release goes on."""
@@ -298,6 +305,8 @@ class Gateways:
                 self._end(event)
             elif isinstance(event, Released):
                 self._on_bearer_released(event.gateway, event.bearer.context, event.bearer)
+            elif isinstance(event, Established):
+                self._on_connected(event.gateway, event.bearer)
             elif isinstance(event, Stopped):
                 self._on_media_stopped(event.gateway, event.media)
             elif isinstance(event, StrangerRefused):

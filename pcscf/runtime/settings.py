@@ -97,7 +97,9 @@ def iq(config: Config) -> IqConfig:
             profiles=frozenset(each.lower() for each in gateways.profiles)),
         restore=tuple((each.address.host, each.address.port) for each in gateways.known),
         traits={each.mid.lower(): _traits(each) for each in gateways.known},
-        supervision=Supervision(gateways.supervision.hanging, tuple(sorted(gateways.supervision.media_inactivity.items()))))
+        supervision=Supervision(
+            gateways.supervision.hanging, tuple(sorted(gateways.supervision.media_inactivity.items())),
+            begins_tls=gateways.supervision.tls_start == "controller"))
 
 
 def _traits(known: KnownGateway) -> Traits:

@@ -134,7 +134,7 @@ def drop_body(message: Message) -> None:
 
 def _early_dispositions(message: Message) -> list[str]:
     """The Content-Disposition of every description of an early session."""
-    if not message.body:
+    if not message.body or (not message.has("Content-Disposition") and b"early-session" not in message.body.lower()):
         return []
     kind, parameters = _kind(message)
     if kind == SDP:

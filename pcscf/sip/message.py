@@ -308,7 +308,9 @@ class Message:
         """Reads all of the above at once. Raises MalformedMessage, also for what is missing or empty."""
         lines, places = self._lines, self.layout.places
         try:
-            _ = places["via"], self.top_via
+            via = places["via"][0]
+            if "top_via" not in self.__dict__:
+                self.top_via = via_of_line(lines[via])
             self.from_tag = tag_of_line(lines[places["from"][0]])
             self.to_tag = tag_of_line(lines[places["to"][0]])
             self.call_id = call_id_of_line(lines[places["call-id"][0]])

@@ -53,13 +53,13 @@ async def open_controller(
         raise ConfigError("Iq cannot be TCP and TLS on one port", hint="choose one of them; udp may stand beside it")
     connections = Listener(upward, _files("tls" in kinds, tls)) if set(kinds) - {"udp"} else None
     if connections is not None and "udp" not in kinds:
-        await connections.listen(bind)
+        connections.listen(bind)
         return connections
     datagrams = await open_datagrams(bind, upward, only=datagrams_from, receive_buffer=CONTROLLER_BUFFER)
     if connections is None:
         return datagrams
     try:
-        await connections.listen((bind[0], datagrams.address[1]))
+        connections.listen((bind[0], datagrams.address[1]))
     except BaseException:
         datagrams.close()
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from typing import Final
 
@@ -23,6 +24,8 @@ HANDSHAKE: Final = 5.0
 CONNECT: Final = 5.0
 """Seconds that making a connection may take, TLS included."""
 BACKLOG: Final = 128
+ACCEPT_PAUSE: Final = 0.5
+"""Seconds before the next connection is accepted when one could not be."""
 
 
 class _Connections:
@@ -64,24 +67,31 @@ class _Connections:
 
 
 class Listener(_Connections):
-    """The controller's end. A message for a peer without a connection is lost: gateways make connections, we do not."""
+    """The controller's end. A message for a peer without a connection is lost: gateways make connections, we do not.
+
+    Connections are counted from the moment on in which they are accepted, before TLS begins.
+    """
 
     def __init__(self, upward: Upward, tls: TlsFiles | None) -> None:
         super().__init__(upward, tls)
-        self._server: asyncio.Server | None = None
+        self._context = server_context(tls) if tls is not None else None
+        self._socket: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._beginning: dict[asyncio.Task[None], str] = {}  # with the host that each comes from
 
-    async def listen(self, bind: tuple[str, int]) -> None:
-        """Raises OSError, and ConfigError for TLS files that cannot be used."""
-        context = server_context(self._tls) if self._tls is not None else None
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self), *bind, ssl=context, ssl_handshake_timeout=HANDSHAKE if context else None, backlog=BACKLOG
-        )
+    def listen(self, bind: tuple[str, int]) -> None:
+        """Raises OSError."""
+        family = socket.AF_INET6 if ":" in bind[0] else socket.AF_INET
+        listening = self._socket = socket.create_server(bind, family=family, backlog=BACKLOG)
+        listening.setblocking(False)
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(listening))
+        self._accepting.add_done_callback(lambda _: listening.close())  # when nobody waits for it any more
 
     @property
     def address(self) -> tuple[str, int]:
-        if self._server is None:
+        if self._socket is None:
             raise RuntimeError("the listener is not open")
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._socket.getsockname()[:2]
         return str(host), int(port)
 
     def send(self, message: bytes, peer: Peer) -> None:
@@ -90,19 +100,45 @@ class Listener(_Connections):
             connection.send(message)
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
         super().close()
+        for task in (*self._beginning, *([self._accepting] if self._accepting is not None else [])):
+            task.cancel()
 
     def opened(self, connection: Connection) -> str:
-        host = connection.peer[0]
-        if self._is_closed or len(self._connections) >= MAX_CONNECTIONS:
-            return "too many connections"
-        if sum(peer[0] == host for peer in self._connections) >= MAX_CONNECTIONS_PER_HOST:
-            return f"too many connections from {host}"
+        if self._is_closed:
+            return "the listener is closed"
         self._connections[connection.peer] = connection
         asyncio.get_running_loop().call_later(FIRST_MESSAGE, self._look_at, connection)
         return ""
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, (host, *_) = await loop.sock_accept(listening)
+            except OSError:  # no descriptor is left, say
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            if not self._has_room_for(host):
+                accepted.close()
+                continue
+            task = loop.create_task(self._begin(accepted))
+            self._beginning[task] = host
+            task.add_done_callback(self._beginning.pop)
+
+    def _has_room_for(self, host: str) -> bool:
+        hosts = [*(peer[0] for peer in self._connections), *self._beginning.values()]
+        return len(hosts) < MAX_CONNECTIONS and hosts.count(host) < MAX_CONNECTIONS_PER_HOST
+
+    async def _begin(self, accepted: socket.socket) -> None:
+        """Up to the end of the TLS handshake."""
+        timeout = HANDSHAKE if self._context is not None else None
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: Connection(self), accepted, ssl=self._context, ssl_handshake_timeout=timeout
+            )
+        except OSError:
+            accepted.close()
 
     @staticmethod
     def _look_at(connection: Connection) -> None:

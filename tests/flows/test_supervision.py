@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from pcscf.h248.message import ErrorDescriptor
 from pcscf.iq.notifications import BearerReleased, Layer
 from pcscf.iq.overload import Urgency
+from pcscf.iq.supervision import Supervision
 from pcscf.procedures.site import Limits, Reactions, Side
 from pcscf.procedures.urgency import urgency_of
 from pcscf.procedures.watch import outcome
@@ -87,6 +91,45 @@ def test_media_that_stopped_is_only_logged_where_the_operator_wants_that() -> No
     run(story, "from-ue", reactions=Reactions(silent="log"))
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_tls_begins_at_our_signal_once_tcp_is_up(refused: bool) -> None:
+    """The UE is called and answers that it waits: the gateway connects, is the TLS client, and reports first."""
+
+    async def story(play: Play) -> None:
+        asked: list[str] = []
+        gateway = play.bed.gateway
+        execute = gateway.table.execute
+
+        def noting(actions: Any, now: float) -> Any:
+            asked.append(str(actions))
+            return execute(actions, now)
+
+        gateway.table.execute = noting  # type: ignore[method-assign]
+        play.callee.answer = play.callee.answer.replace("setup:active", "setup:passive")
+        near, _ = await play.establish()
+        assert not any("EstBNC" in each for each in asked)
+        (context,) = play.contexts
+        events = [
+            event for each in gateway.table.contexts[context].terminations.values() if each.realm == "access"
+            for event in each.events.events if event.name == "tcpbcc/BNCChange"]
+        assert [event.parameters for event in events] == [()]   # any change, Est included
+        gateway.notify(context, "tcpbcc/BNCChange", Stream="9", Type="Est")   # no stream of the session
+        await play.bed.settle(0.5)
+        assert not any("EstBNC" in each for each in asked)
+        if refused:
+            gateway.answer = lambda commands: ErrorDescriptor(501, "no") if commands == ("Modify",) else None
+        gateway.notify(context, "tcpbcc/BNCChange", Stream="1", Type="Est")
+        if refused:
+            for end in play.ends:
+                assert "cause=500" in ((await end.answer_bye()).get("Reason") or "")
+            return
+        await play.bed.settle(0.5)
+        assert len([each for each in asked if "tlsbsc/EstBNC" in each]) == 1
+        await play.hang_up(play.caller, near)
+
+    run(story, "to-ue", supervision=Supervision(begins_tls=True))
+
+
 def test_a_gateway_without_a_session_changes_nothing() -> None:
     """It lost a context that no session has any more, or never had."""
 
@@ -102,7 +145,7 @@ def test_a_gateway_without_a_session_changes_nothing() -> None:
 
 
 def test_an_emergency_gets_through_an_overloaded_gateway_and_a_full_pcscf() -> None:
-    """The gateway wants nothing: the first ordinary session is refused, the emergency is served, and the context says so."""
+    """The gateway wants nothing at all: an ordinary session is refused, the emergency served, and its context says so."""
 
     async def story(play: Play) -> None:
         controller = play.bed.gateways._controller

@@ -16,13 +16,14 @@ import pytest_asyncio
 from pcscf.errors import GatewayUnavailable
 from pcscf.iq.association import Heartbeat
 from pcscf.iq.media import Media
-from pcscf.iq.notifications import BearerReleased
+from pcscf.iq.notifications import BearerReleased, Connected
 from pcscf.iq.operations import Limits
 from pcscf.iq.overload import Urgency
 from pcscf.iq.status import GatewayStatus
+from pcscf.iq.supervision import Supervision
 from pcscf.runtime.iq import Gateways, IqConfig
 from tests.support.peers import require_peer
-from tests.unit.iq.plans import answered_by_core, from_ue
+from tests.unit.iq.plans import answered_by_core, answered_by_ue, from_core, from_ue
 
 ONE, TWO = "[127.0.0.1]:2951", "[127.0.0.1]:2952"
 BASE = "g-root-ipdc-hangterm-it"
@@ -73,15 +74,19 @@ class Erlang:
 
 class Controller:
     def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.connected: asyncio.Queue[Connected] = asyncio.Queue()
         self.lost: list[tuple[str, tuple[int, ...]]] = []
         self.broken: list[tuple[str, int, BearerReleased]] = []
         self.gateways = Gateways(
             IqConfig(
                 ("127.0.0.1", 0), lambda mid, _: mid in (ONE, TWO), heartbeat=Heartbeat(0.5, 3, compare=1.0),
-                limits=Limits(deadline=2.0, attempt=0.5)),
+                limits=Limits(deadline=2.0, attempt=0.5), supervision=Supervision(begins_tls=True)),
             random=Random(7), clock=asyncio.get_running_loop().time,
             on_bearer_released=lambda *told: self.broken.append(told),
-            on_contexts_lost=lambda mid, contexts, _why: self.lost.append((mid, contexts)))
+            on_connected=lambda _mid, what: self.connected.put_nowait(what),
+            on_contexts_lost=lambda mid, contexts, _why: self.lost.append((mid, contexts)),
+            tap=lambda direction, wire, _: self.sent.append(wire) if direction == "out" else None)
 
     def status(self, mid: str) -> GatewayStatus:
         return next(each for each in self.gateways.status() if each.mid == mid)
@@ -175,6 +180,24 @@ async def test_it_comes_back_and_is_compared(beams: Path, controller: Controller
                 await asyncio.sleep(0.05)
         assert {context for _, context, _ in controller.broken} == {kept.context, gone.context}
         await controller.release([kept, gone])
+
+
+@pytest.mark.interop("megaco", "as gateway of our controller: reports that TCP is up, is told to begin TLS (EstBNC)")
+async def test_tls_begins_at_our_signal(beams: Path, controller: Controller) -> None:
+    async with erlang(beams, controller, ONE, "tcpbcc", "tlsbsc") as one:
+        plan = from_core("actpass")
+        media = await controller.gateways.reserve(plan)
+        media = await controller.gateways.configure(media, answered_by_ue(plan, "passive"))
+        assert media.tls_clients == {0}
+        assert not any(b"EstBNC" in each for each in controller.sent)
+        await one.does("connected", "acknowledged")
+        what = await asyncio.wait_for(controller.connected.get(), PATIENCE)
+        assert (what.context, what.stream) == (media.context, 1)
+        one.lines.clear()
+        await controller.gateways.begin_tls(ONE, what)
+        await one.says(f"modify {media.context}")
+        assert sum(b"tlsbsc/EstBNC" in each for each in controller.sent) == 1
+        await controller.release([media])
 
 
 @pytest.mark.interop("megaco", "as gateway of our controller: ordered to register anew (HandOff to the same controller)")

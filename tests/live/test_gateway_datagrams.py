@@ -277,6 +277,34 @@ async def test_a_peer_that_cannot_be_reached_gets_nothing(where: tuple[str, int]
         await swap(ue, near, core, far)
 
 
+async def test_two_sessions_behind_one_gateway() -> None:
+    """Their core sides lead to one another: that is no loop."""
+    async with bench() as gateway, ends(2, 2) as (one, other):
+        near, far = await gateway.open(audio("access", one), add_datagrams("core", transport="RTP/AVP"))
+        near2, far2 = await gateway.open(audio("access", other), add_datagrams("core", transport="RTP/AVP"))
+        for side, peer in ((far, far2), (far2, far)):
+            await told(gateway, side, modify(side.termination, remote=remote(peer.address, transport="RTP/AVP")))
+        await swap(one, near, other, near2)
+        one.send(RTCP, near, rtcp=1, offset=1)
+        assert await other.receive(rtcp=1) == RTCP
+
+
+@pytest.mark.parametrize("itself", [False, True])
+async def test_no_datagram_goes_round(itself: bool) -> None:
+    """Both ends of a call name ports of the gateway as their own: one datagram would circle for ever."""
+    async with bench() as gateway, ends(1) as (attacker,):
+        sides = [*await gateway.open(add_datagrams("access"), add_datagrams("core")),
+                 *await gateway.open(add_datagrams("access"), add_datagrams("core"))]  # fmt: skip
+        near, far, near2, far2 = sides
+        outside = [(near, near), (near2, near2)] if itself else [(near, near2), (near2, near)]
+        for side, peer in (*outside, (far, far2), (far2, far)):
+            await told(gateway, side, modify(side.termination, remote=remote(peer.address)))
+        attacker.send(b"once", near)
+        await drops(gateway, 1)
+        await asyncio.sleep(0.1)
+        assert sum(leg.count.datagrams_received for leg in gateway.gateway.relay.legs) < 8
+
+
 async def test_ports_come_back() -> None:
     async with bench(ports=(46000, 46003)) as gateway, ends(2, 2) as (ue, core):
         for _ in range(5):

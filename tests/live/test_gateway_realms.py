@@ -109,6 +109,20 @@ async def test_several_ranges_and_then_510(wanted: str) -> None:
         assert _open_files() < before
 
 
+async def test_a_realm_that_shares_its_address_with_a_busier_one_has_its_own_ports() -> None:
+    realms = (Realm("access", ("127.0.0.1",), ((42500, 42502),)), Realm("core", ("127.0.0.1",), ((42510, 42519),)))
+    async with bench(realms=realms) as gateway:
+        for _ in range(5):
+            await gateway.open(add("core", ours="passive"))
+        assert {(await gateway.open(add("access", ours="passive")))[0].port for _ in range(3)} == {42500, 42501, 42502}
+        assert gateway.gateway.relay.ports.usage() == {"access": (3, 3), "core": (5, 10)}
+
+
+async def test_a_pair_does_not_reach_beyond_its_range() -> None:
+    async with bench(realms=(Realm("access", ("127.0.0.1",), ((42701, 42702),)),)) as gateway:
+        assert (await refused(gateway, add_datagrams("access", transport="RTP/AVP"))).code == 510
+
+
 async def test_a_released_port_rests() -> None:
     """Ports of a realm of four: the one that was just released comes last."""
     realms = (Realm("access", ("127.0.0.1",), ((42600, 42603),)),)

@@ -30,6 +30,8 @@ SEED = int(os.environ.get("SOAK_SEED", "1"))
 SETTLED = 40
 """Sessions after which a process has made what it makes once: caches, pools."""
 AT_ONCE = 6
+REFRESH = 50
+"""Sessions of everybody after which one UE refreshes its registration: each does, long before it would end."""
 GROWTH = 16 * 1024 * 1024
 """Octets by which the memory of the P-CSCF may differ between then and the end, once its transactions have ended."""
 BRIEF = (
@@ -65,6 +67,8 @@ class Life:
                 if number in kills:
                     self.running.gateway().kill()
                 await self._session(ue, number)
+                if number % REFRESH == REFRESH - 1:
+                    await ue.register()
 
         await asyncio.gather(*(caller(ue) for ue in self.ues))
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pcscf.config.policy import MediaPolicy
 from pcscf.iq.controller import Limits as IqLimits
+from pcscf.iq.supervision import Supervision
 from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.ports import Ports
@@ -158,6 +159,7 @@ class Bed:
     deadlines: Deadlines = field(default_factory=Deadlines)
     limits: Limits = field(default_factory=Limits)
     mechanisms: tuple[str, ...] = ("msrp-tls",)
+    supervision: Supervision = field(default_factory=Supervision)
     peer_class: type[Peer] = Peer
     weakest_hash: str = "sha-256"   # that the gateway takes
     reactions: Reactions = field(default_factory=Reactions)
@@ -169,10 +171,13 @@ class Bed:
         self.store = MemoryStore()
         self.gateway = MemoryGateway(weakest_hash=self.weakest_hash)
         self.gateways = Gateways(
-            IqConfig(bind=CONTROLLER, admits=lambda _mid, _address: True, limits=IqLimits(deadline=4.0)), random=Random(1),
+            IqConfig(
+                bind=CONTROLLER, admits=lambda _mid, _address: True, limits=IqLimits(deadline=4.0), supervision=self.supervision),
+            random=Random(1),
             clock=lambda: asyncio.get_running_loop().time(), on_bearer_released=lambda mid, _context, what: (
                 watch.bearer_released(self.calls, mid, what)),
             on_media_stopped=lambda mid, what: watch.media_stopped(self.calls, mid, what),
+            on_connected=lambda mid, what: watch.connected(self.calls, mid, what),
             on_contexts_lost=lambda *lost: watch.contexts_lost(self.calls, *lost))
         self.wheel = Wheel()
         self.wheel.start()

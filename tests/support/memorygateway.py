@@ -112,11 +112,12 @@ class MemoryGateway(asyncio.DatagramProtocol):
         notify = Command(CommandName.NOTIFY, (termination.id,), (ObservedEvents(request_id, events),))
         self._request(Action(context, (notify,)))
 
-    def notify(self, context: int, event: str) -> None:
-        """An event without parameters on the access side."""
+    def notify(self, context: int, event: str, **parameters: str) -> None:
+        """An event on the access side."""
         termination = next(
             each for each in self.table.contexts[context].terminations.values() if each.realm == "access")
-        observed = ObservedEvents(termination.events.request_id or 0, (ObservedEvent(event),))
+        said = tuple(Property(name, Value((value,))) for name, value in parameters.items())
+        observed = ObservedEvents(termination.events.request_id or 0, (ObservedEvent(event, said),))
         self._request(Action(context, (Command(CommandName.NOTIFY, (termination.id,), (observed,)),)))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -5,6 +5,7 @@
 %%
 %% Its mId is [127.0.0.1]:Number, 2945 by default; the packages are what it lists when it is asked, none by default.
 %% It registers at 127.0.0.1:ControllerPort and takes commands, one per line, from standard input; its end stops the gateway.
+%%   connected     reports that the TCP connection of that termination is up
 %%   notify        reports that the TLS session of the last termination that was modified broke
 %%   disconnected, failover, restored  registers again with its contexts;  restart  without;  leave  goes out of service
 %%   graceful SECONDS  wants no new sessions and will leave then;  stay  takes that back
@@ -67,19 +68,8 @@ encoder("compact") -> megaco_compact_text_encoder.
 
 obey() ->
     case io:get_line("") of
-        "notify\n" ->
-            [{last, Context, Termination}] = ets:lookup(?MODULE, last),
-            Broken = #'ObservedEvent'{
-                eventName = "tlsbsc/BNCChange", streamID = 1,
-                eventParList = [#'EventParameter'{eventParameterName = "Type", value = ["Rel"]}]
-            },
-            Notify = #'NotifyRequest'{
-                terminationID = [Termination],
-                observedEventsDescriptor = #'ObservedEventsDescriptor'{requestId = 1, observedEventLst = [Broken]}
-            },
-            request(connection(), Context, {notifyReq, Notify}),
-            tell("acknowledged", []),
-            obey();
+        "notify\n" -> changed("tlsbsc/BNCChange", "Rel");
+        "connected\n" -> changed("tcpbcc/BNCChange", "Est");
         "disconnected\n" ->
             service_change(connection(), disconnected, "900 Service Restored"),
             tell("registered", []),
@@ -121,6 +111,20 @@ obey() ->
 instead(What) ->
     ets:insert(?MODULE, What),
     tell("ready", []),
+    obey().
+
+changed(Event, Type) ->
+    [{last, Context, Termination}] = ets:lookup(?MODULE, last),
+    Changed = #'ObservedEvent'{
+        eventName = Event, streamID = 1,
+        eventParList = [#'EventParameter'{eventParameterName = "Type", value = [Type]}]
+    },
+    Notify = #'NotifyRequest'{
+        terminationID = [Termination],
+        observedEventsDescriptor = #'ObservedEventsDescriptor'{requestId = 1, observedEventLst = [Changed]}
+    },
+    request(connection(), Context, {notifyReq, Notify}),
+    tell("acknowledged", []),
     obey().
 
 again(Method, Reason) ->

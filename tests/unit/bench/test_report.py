@@ -72,9 +72,9 @@ def test_there_is_no_ratio_to_a_run_that_was_not_clean() -> None:
 
 
 def test_without_haproxy_the_gateway_stands_alone() -> None:
-    alone = relay_row("bulk", "MB", {"gateway": [1.0, 3.0, 2.0]})
-    assert alone == ("bulk", "MB per CPU-s", 2.0, 1.0, 3.0, None, None, None, None)
-    assert relay_row("bulk", "MB", {"gateway": [1.0], "haproxy": [4.0]})[-1] == 0.25
+    alone = relay_row("bulk", "MB", {"gateway": [1.0, 3.0, 2.0]}, 0.5)
+    assert alone == ("bulk", "MB per CPU-s", 2.0, 1.0, 3.0, None, None, None, None, 0.5, None)
+    assert relay_row("bulk", "MB", {"gateway": [1.0], "haproxy": [4.0]}, 0.25)[-3:] == (0.25, 0.25, "yes")
 
 
 def test_a_profile_names_files_from_where_they_belong() -> None:

@@ -164,3 +164,20 @@ def test_a_first_answer_that_declines_a_line_ends_nothing() -> None:
     none = description(*msrp("a=setup:passive", secure=False, port=0), address=CORE_ADDRESS)
     plan = decide(MediaPolicy(), ALL_AGREED, description(*msrp("a=setup:active", UE_FINGERPRINT, REQUESTED)), FROM_UE)
     assert settle(plan, none).lines[0].connection == 1
+
+
+def test_a_line_of_others_that_was_closed_opens_with_another_connection() -> None:
+    def lines(port: int) -> tuple[str, ...]:
+        return (f"m=image {port} TCP t38", "a=setup:actpass")
+
+    def exchange(port: int, previous: MediaPlan | None) -> MediaPlan:
+        plan = decide(MediaPolicy(), ALL_AGREED, description(*lines(port)), FROM_UE, previous=previous)
+        return settle(plan, description(*lines(port), address=CORE_ADDRESS))
+
+    first = exchange(9, None)
+    assert first.lines[0].gateway
+    again = exchange(9, first)
+    closed = exchange(0, again)
+    assert [plan.lines[0].connection for plan in (first, again, closed)] == [1, 1, 1]
+    assert exchange(9, closed).lines[0].connection == 2
+    assert exchange(9, exchange(9, closed)).lines[0].connection == 2

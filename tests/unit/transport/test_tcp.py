@@ -170,6 +170,23 @@ async def test_there_are_only_so_many(limit: str, monkeypatch: pytest.MonkeyPatc
 
 
 @on_both_loops
+async def test_handshakes_that_never_end_count_and_end(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(tcp, "HANDSHAKE", 0.5)
+    async with controller(authority.issue(HERE)) as there, gateway(authority.issue(HERE)) as here:
+        opened = [await asyncio.open_connection(*there.transport.address) for _ in range(3)]
+        assert await ended(opened[2][0])
+        here.transport.send(pending(1), here.transport.peer(*there.transport.address))
+        assert await here.why_lost()
+        assert await ended(opened[0][0])
+        assert await ended(opened[1][0])
+        here.transport.send(pending(2), here.transport.peer(*there.transport.address))
+        assert (await there.message())[0] == pending(2)
+        for _, writer in opened:
+            writer.close()
+
+
+@on_both_loops
 async def test_who_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "WRITE_BUFFER", 65536)
     async with controller() as there:
