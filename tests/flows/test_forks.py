@@ -239,6 +239,8 @@ def test_an_early_dialog_of_a_call_that_was_answered_elsewhere_negotiates_no_mor
         pcscf: 481 UPDATE {who}
         {who}: INFO
         {"callee" if who == "caller" else "caller"}: 200
+        caller: BYE
+        callee: 200 BYE
         serves 40100
         as one
         caller: BYE
