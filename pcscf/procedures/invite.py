@@ -188,7 +188,7 @@ def _comes_too_late(session: Session, tag: str) -> bool:
     """Whether another far end has answered, and the gateway that stands between serves that one alone."""
     if session.accepted in ("", tag):
         return False
-    return any(needs_gateway(each.plan) for each in session.negotiations.values())
+    return session.media is not None or any(needs_gateway(each.plan) for each in session.negotiations.values())
 
 
 async def _nothing_came(calls: Calls, session: Session, response: Response) -> None:

@@ -122,6 +122,7 @@ async def pass_answer(
     answer = negotiation.answers.get(tag)
     if answer is None or (answer.passed.received != found.sdp and not answer.counts):
         answer = await _answered(ports, session, negotiation, message, found.sdp, tag)
+        negotiation.answers.pop(tag, None)   # to the end: it is the last that answered
     if counts and not answer.counts:
         answer = Answer(answer.passed, answer.plan, counts=True)
         session.standing[tag] = answer.plan

@@ -166,7 +166,7 @@ async def hand_over(ports: Ports, session: Session, tag: str) -> None:
     session.forget_media(tag)
     answers = {one: answer.plan for each in session.negotiations.values() for one, answer in each.answers.items()}
     served = [plan for plan in (answers | session.standing).values() if needs_gateway(plan)]
-    if served:
+    if served and session.told not in served:
         await tell(ports, session, served[-1])
     ports.store.save_session(session)
 

@@ -516,6 +516,8 @@ async def two_answer_and_protection_fails(play: Play) -> None:
     play.bed.gateway.notify_tls_failed(play.contexts[0], "the certificate does not match")
     for end in play.ends:
         await end.answer_bye()
+    await play.bed.settle(1)
+    assert (play.caller.peer.count("BYE"), play.callee.peer.count("BYE")) == (1, 2)   # the second far end was told before
 
 
 async def _two_answer(play: Play) -> tuple[Dialog, Dialog]:

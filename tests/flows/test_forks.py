@@ -17,10 +17,10 @@ AT_REGISTRATION = [("AuditValue", "AuditCapability"), ("Modify",)]   # what it c
 BODIES: dict[str, Body] = {
     "here": PLAIN_ANSWER,
     "there": PLAIN_ANSWER.replace("40100", "40200"),
+    "elsewhere": PLAIN_ANSWER.replace("40100", "40300"),
     "no line": PLAIN_ANSWER.replace("message 40100", "message 0"),
     "offer here": PLAIN_OFFER,
     "offer there": PLAIN_OFFER.replace("40100", "40200"),
-    "offer elsewhere": PLAIN_OFFER.replace("40100", "40300"),
 }
 ENDS = """
     caller: BYE
@@ -123,6 +123,26 @@ def test_what_a_fork_declined_is_open_for_the_one_that_answers() -> None:
         """)
 
 
+def test_where_the_one_that_answers_declined_the_context_goes_whatever_others_had() -> None:
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES)
+        await climb(ladder, """
+            caller: INVITE (offer)
+            as one
+            callee: 183 INVITE reliable (here)
+            caller: PRACK
+            callee: 200 PRACK
+            as two
+            callee: 200 INVITE (no line)
+            caller: ACK
+            """)
+        await play.bed.settle(1)
+        assert play.contexts == []
+        await ladder.climb(ENDS)
+
+    run(story, "from-ue")
+
+
 @pytest.mark.parametrize("place", ALL)
 def test_a_second_2xx_is_acknowledged_and_left_from_here(place: str) -> None:
     """One gateway, one far end: the caller never sees the other, and what stands is not touched."""
@@ -219,6 +239,8 @@ def test_an_early_dialog_of_a_call_that_was_answered_elsewhere_negotiates_no_mor
         pcscf: 481 UPDATE {who}
         {who}: INFO
         {"callee" if who == "caller" else "caller"}: 200
+        caller: BYE
+        callee: 200 BYE
         serves 40100
         as one
         caller: BYE
@@ -263,6 +285,37 @@ def test_an_early_dialog_that_ends_gives_the_gateway_to_the_one_that_answered_be
         caller: BYE
         callee: 200
         """)
+
+
+def test_the_end_of_a_fork_that_is_not_served_moves_nothing() -> None:
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, BODIES)
+        await climb(ladder, """
+            caller: INVITE (offer)
+            as one
+            callee: 183 INVITE (here)
+            as two
+            callee: 183 INVITE (there)
+            as three
+            callee: 183 INVITE (no line)
+            as one
+            callee: 183 INVITE (elsewhere)
+            serves 40300
+            """)
+        asked = list(play.bed.gateway.asked)
+        await climb(ladder, """
+            as three
+            callee: 199 INVITE
+            as two
+            callee: 199 INVITE
+            serves 40300
+            as one
+            callee: 199 INVITE
+            callee: 486 INVITE
+            """)
+        assert play.bed.gateway.asked[len(asked):] in ([], [RELEASE])
+
+    run(story, "from-ue")
 
 
 def test_the_caller_ends_one_early_dialog_and_the_call_goes_on() -> None:

@@ -439,7 +439,8 @@ async def test_the_demo_proves_what_it_claims(tmp_path: Path) -> None:
     protocols = [{message["proto"] for message in flow["messages"]} for flow in told["flows"]]
     assert protocols == [
         {"SIP"}, *([{"SIP", "Iq", "TCP", "TLS", "MSRP"}] * 4), {"SIP", "Iq", "TCP", "MSRP"}, {"SIP"},
-        *({"SIP", "Iq", "TCP", "TLS", medium} for medium in ("MSRP", "MSRP", "BFCP")), {"SIP", "Iq", "TCP", "DTLS", "T.38"},
+        *({"SIP", "Iq", "TCP", "TLS", medium} for medium in ("MSRP", "MSRP", "BFCP")),
+        *([{"SIP", "Iq", "UDP", "DTLS", "T.38"}] * 2),
     ]
 
 

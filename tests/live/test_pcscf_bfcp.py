@@ -181,7 +181,7 @@ async def test_both_ends_wait_for_a_client_hello(site: Site) -> None:
     server = await call.server_far.connect(media_port(call.to_server))
     with pytest.raises((OSError, ssl.SSLError)):
         await call.ue_far.accept()
-    await ended_with(call, 488, "TLS handshake timeout")
+    await ended_with(call, 503, "TLS handshake timeout")
     assert await server.is_over()
 
 

@@ -157,6 +157,15 @@ def test_lines_are_found_again_after_an_edit_has_moved_them() -> None:
     assert (copy.value("one"), copy.value("three"), copy.field("c")) == ("1", "3", "IN IP4 192.0.2.1")
 
 
+def test_single_values_are_taken_away_and_the_others_keep_their_places() -> None:
+    (section,) = parse_sdp_untrusted(b"v=0\r\nm=a 1 b c\r\na=x:1\r\na=y:1\r\na=X: 2\r\na=x:1\r\na=x:3\r\n").media
+    section.remove_values("x", {"1", "9"})
+    assert section.lines[1:] == ["a=y:1", "a=X: 2", "a=x:3"]
+    assert section.values("x") == ("2", "3")
+    section.remove_values("z", {"1"})
+    assert section.lines[1:] == ["a=y:1", "a=X: 2", "a=x:3"]
+
+
 def test_connection_lines_stand_after_the_title() -> None:
     sdp = parse_sdp_untrusted(CALL)
     for section in sdp.media:
