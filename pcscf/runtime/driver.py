@@ -327,8 +327,9 @@ class Driver:
 
     @staticmethod
     def _terminated(event: Terminated) -> None:
-        if isinstance(event.transaction.user, ResponseStream):
-            event.transaction.user.end()
+        stream, event.transaction.user = event.transaction.user, None   # each knew the other: nothing else would free them
+        if isinstance(stream, ResponseStream):
+            stream.end()
 
     async def _serve(self, server: ServerTransaction) -> None:
         """One request in its procedure. What nobody foresaw is answered 500 and logged: the caller must not hang."""

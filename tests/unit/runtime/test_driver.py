@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -141,6 +143,26 @@ def test_an_answer_that_comes_after_the_wait_is_nobodys() -> None:
         assert await all_of(exchange) == [(408, True)]
 
     story(tale, waits=Waits(request=7))
+
+
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE"])
+def test_an_exchange_that_is_over_needs_no_collector(method: str) -> None:
+    """While there is work the collector does not look at what has survived: whatever forms a ring would stay."""
+
+    async def tale(stand: Stand) -> None:
+        exchange = stand.ask(method)
+        stand.answer(486)
+        assert await all_of(exchange) == [(486, False)]
+        await asyncio.sleep(60)
+        left = weakref.ref(exchange)
+        gc.disable()
+        try:
+            del exchange
+            assert left() is None
+        finally:
+            gc.enable()
+
+    story(tale)
 
 
 def test_a_transport_that_fails_is_a_local_503() -> None:
