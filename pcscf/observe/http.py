@@ -61,8 +61,8 @@ class HttpServer:
                 async with asyncio.timeout(PATIENCE):
                     writer.write(self._answer_untrusted(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass   # nobody is there to be answered; or we end, which asyncio's streams would call an error
         finally:
             self._clients.pop(writer, None)
             writer.close()

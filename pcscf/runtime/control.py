@@ -75,8 +75,8 @@ class Control:
             while line := await reader.readline():
                 writer.write(json.dumps(await self._answer_untrusted(line)).encode() + b"\n")
                 await writer.drain()
-        except (OSError, ValueError):
-            pass   # who asked has gone, or sent no line
+        except (OSError, ValueError, asyncio.CancelledError):
+            pass   # who asked has gone, or sent no line; or we end, which asyncio's streams would call an error
         finally:
             writer.close()
 

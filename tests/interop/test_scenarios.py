@@ -9,6 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -21,10 +24,52 @@ PATIENCE = 100.0   # seconds for a scenario: reached only when it hangs
 ENTRIES = load_scenarios()
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pcscf", "scenario", "run", *arguments], capture_output=True, text=True, timeout=PATIENCE,
-        stdin=subprocess.DEVNULL, check=False)
+AT_ONCE = 4
+"""Scenarios that run beside each other: most of their time is waiting."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """`folder`: with junit.xml, and below `keep` what the scenario left."""
+
+    folder: Path
+    process: subprocess.CompletedProcess[str]
+
+    @property
+    def text(self) -> str:
+        return self.process.stdout + self.process.stderr
+
+
+def run(folder: Path, *arguments: str) -> Ran:
+    words = [*arguments, "--junit", str(folder / "junit.xml"), "--keep", str(folder / "keep")]
+    return Ran(folder, subprocess.run(
+        [sys.executable, "-m", "pcscf", "scenario", "run", *words], capture_output=True, text=True, timeout=PATIENCE,
+        stdin=subprocess.DEVNULL, check=False))
+
+
+@pytest.fixture(scope="module")
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Ran]]]:
+    """What every selected test of this module waits for, by its name."""
+    require_peer("sipp")
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        started: dict[str, Future[Ran]] = {}
+        for item in request.session.items:
+            if isinstance(item, pytest.Function) and item.module is request.module and hasattr(item, "callspec"):
+                prepare = as_it_is if "transport" in item.callspec.params else otherwise
+                arguments = {key: value for key, value in item.callspec.params.items() if key != "falls"}
+                started[item.name] = pool.submit(prepare, tmp_path_factory.mktemp("scenario"), **arguments)
+        yield started
+        for each in started.values():
+            each.cancel()
+
+
+def as_it_is(folder: Path, name: str, transport: str) -> Ran:
+    return run(folder, name, "--transport", transport, "--calls", "30", "--rate", "10")
+
+
+def otherwise(folder: Path, name: str, file: str, old: str, new: str) -> Ran:
+    (entry,) = load_scenarios([name])
+    return run(folder, name, "--scenarios", str(changed(entry, folder, file, old, new)))
 
 
 def changed(entry: Entry, folder: Path, file: str, old: str, new: str) -> Path:
@@ -43,17 +88,13 @@ def failures(junit: Path) -> list[str]:
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("name", [entry.name for entry in ENTRIES])
-def test_it_holds(name: str, transport: str, tmp_path: Path) -> None:
-    require_peer("sipp")
-    junit = tmp_path / "junit.xml"
-    keep = tmp_path / "keep"
-    amount = ("--calls", "30", "--rate", "10")
-    done = run(name, "--transport", transport, *amount, "--junit", str(junit), "--keep", str(keep))
-    assert done.returncode == 0, done.stdout + done.stderr
-    (suite,) = ElementTree.parse(junit).getroot()
+def test_it_holds(name: str, transport: str, runs: dict[str, Future[Ran]], request: pytest.FixtureRequest) -> None:
+    ran = runs[request.node.name].result()
+    assert ran.process.returncode == 0, ran.text
+    (suite,) = ElementTree.parse(ran.folder / "junit.xml").getroot()
     assert (suite.get("name"), suite.get("failures"), suite.get("errors")) == (f"{name}.{transport}", "0", "0")
     (entry,) = load_scenarios([name])
-    assert (keep / f"{entry.folder.name}-{transport}" / "pcscf.jsonl").stat().st_size > 0
+    assert (ran.folder / "keep" / f"{entry.folder.name}-{transport}" / "pcscf.jsonl").stat().st_size > 0
 
 
 @pytest.mark.parametrize(
@@ -87,13 +128,12 @@ def test_it_holds(name: str, transport: str, tmp_path: Path) -> None:
         ("fax-refused", "uac.xml", "488 Not Acceptable Here", "500 No", "The core was told that it was refused"),
     ],
 )
-def test_it_can_fail(name: str, file: str, old: str, new: str, falls: str, tmp_path: Path) -> None:
-    require_peer("sipp")
-    (entry,) = load_scenarios([name])
-    junit = tmp_path / "junit.xml"
-    done = run(name, "--scenarios", str(changed(entry, tmp_path, file, old, new)), "--junit", str(junit))
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert any(each.startswith(falls) for each in failures(junit)), done.stdout
+def test_it_can_fail(
+    name: str, file: str, old: str, new: str, falls: str, runs: dict[str, Future[Ran]], request: pytest.FixtureRequest
+) -> None:
+    ran = runs[request.node.name].result()
+    assert ran.process.returncode == 1, ran.text
+    assert any(each.startswith(falls) for each in failures(ran.folder / "junit.xml")), ran.text
 
 
 async def test_a_signal_ends_everything_that_was_started(tmp_path: Path) -> None:

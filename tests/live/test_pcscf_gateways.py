@@ -62,6 +62,18 @@ async def test_one_of_two_dies_and_only_its_sessions_end(tmp_path: Path, around:
             await sessions(running, one=0, two=0)
 
 
+async def test_a_stop_does_not_mind_who_listens_at_its_socket(tmp_path: Path, around: Stage) -> None:
+    async with pcscf(tmp_path / "run", around.core.address) as running:
+        path = next((running.folder / "run").glob("*/control-*.sock"))
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            assert await running.stop() == 0
+            assert await within(reader.read(), "the end of the connection") == b""
+        finally:
+            writer.close()
+        running.assert_log_is_clean()
+
+
 async def operator(folder: Path, settings: tuple[str, ...], *arguments: str) -> tuple[int | None, str]:
     """`pcscf gateways` as a person types it; its exit status, and what it says."""
     command, *rest = arguments
