@@ -27,8 +27,8 @@ from tests.support.processes import Pcscf, Stage, pcscf, stage, until, within
 SESSIONS = int(os.environ.get("SOAK_SESSIONS", "300"))
 KILLS = int(os.environ.get("SOAK_KILLS", "3"))
 SEED = int(os.environ.get("SOAK_SEED", "1"))
-SETTLED = 40
-"""Sessions after which a process has made what it makes once: caches, pools."""
+SETTLED = max(40, SESSIONS // 6)
+"""Sessions after which a process has made what it makes once, caches and pools, and as many transactions stand as ever will."""
 AT_ONCE = 6
 REFRESH = 50
 """Sessions of everybody after which one UE refreshes its registration: each does, long before it would end."""
