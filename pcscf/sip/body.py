@@ -134,11 +134,11 @@ def drop_body(message: Message) -> None:
 
 def _early_dispositions(message: Message) -> list[str]:
     """The Content-Disposition of every description of an early session."""
-    if not message.body or (not message.has("Content-Disposition") and b"early-session" not in message.body.lower()):
+    if not message.body:
         return []
     kind, parameters = _kind(message)
     if kind == SDP:
-        found = [message.get("Content-Disposition") or ""] if "Content-Disposition" in message else []
+        found = [message.get("Content-Disposition") or ""]
     elif kind.startswith("multipart/") and EARLY_SESSION.encode() in message.body.lower():
         found = [part.disposition for part in _parts(message, kind, parameters)]
     else:
