@@ -42,3 +42,21 @@ class Admission:
     def end(self) -> None:
         """One is over, however it went."""
         self.under_way -= 1
+
+
+class Handshake:
+    """That of one leg: it counts from `begin` to `end`, however often either is called."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._counts = False
+
+    def begin(self, now: float) -> bool:
+        """Whether it may begin now, or has begun."""
+        self._counts = self._counts or self._admission.begin(now)
+        return self._counts
+
+    def end(self) -> None:
+        if self._counts:
+            self._counts = False
+            self._admission.end()

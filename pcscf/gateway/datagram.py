@@ -16,7 +16,7 @@ import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from pcscf.gateway.admission import RETRY
+from pcscf.gateway.admission import RETRY, Handshake
 from pcscf.gateway.capture import Direction
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
@@ -66,7 +66,7 @@ class DatagramLeg:
         self._retransmission: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._ended = False
-        self._shakes_hands = False  # counts as a handshake that is under way
+        self._handshake = Handshake(relay.admission)
         self._postponed: asyncio.TimerHandle | None = None
         self._last_received = self._last_sent = relay.loop.time()
         self._policer: Policer | None = None
@@ -119,19 +119,10 @@ class DatagramLeg:
     def _begin(self) -> None:
         """A client's handshake begins with this, if one may begin now."""
         self._postponed = None
-        if self.plan.secure and self.plan.tls is TlsRole.CLIENT and not self._may_shake_hands():
+        if self.plan.secure and self.plan.tls is TlsRole.CLIENT and not self._handshake.begin(self._relay.loop.time()):
             self._postponed = self._relay.loop.call_later(RETRY, self._begin)
             return
         self._open()
-
-    def _may_shake_hands(self) -> bool:
-        self._shakes_hands = self._relay.admission.begin(self._relay.loop.time())
-        return self._shakes_hands
-
-    def _shook_hands(self) -> None:
-        if self._shakes_hands:
-            self._shakes_hands = False
-            self._relay.admission.end()
 
     def _link(self, partner: DatagramLeg | None) -> None:
         if self._partner is not None and self._partner is not partner:
@@ -275,7 +266,7 @@ class DatagramLeg:
         ):  # fmt: skip
             endpoint.receive(datagram, _name(source))
             if endpoint.peer:   # it has returned its cookie; who only asks for one costs nobody a handshake
-                self._may_shake_hands()
+                self._handshake.begin(self._relay.loop.time())
                 self._peer = source
                 self._limit_handshake()
         else:
@@ -328,7 +319,7 @@ class DatagramLeg:
         self._deadline = self._relay.loop.call_later(wait, self._end, Cause.HANDSHAKE_TIMEOUT, "")
 
     def _verified(self, event: Established) -> None:
-        self._shook_hands()
+        self._handshake.end()
         self._cancel_timers()
         self._relay.statistics.connections[self.plan.kind] += 1
         self._relay.statistics.handshakes[event.version] += 1
@@ -360,7 +351,7 @@ class DatagramLeg:
 
     def _shut(self) -> None:
         self._cancel_timers()
-        self._shook_hands()
+        self._handshake.end()
         if self._postponed is not None:
             self._postponed.cancel()
             self._postponed = None

@@ -16,7 +16,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from pcscf.errors import H248Error
-from pcscf.gateway.admission import RETRY
+from pcscf.gateway.admission import RETRY, Handshake
 from pcscf.gateway.capture import CapturedEndpoint
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.connection import Connection
@@ -46,7 +46,7 @@ class Leg:
         self._watching = False
         self._awaited: asyncio.TimerHandle | None = None
         self._ended = False
-        self._shakes_hands = False   # counts as a handshake that is under way
+        self._handshake = Handshake(relay.admission)
         self._remote: Address | None = None
         self._created = relay.loop.time()
         self.count = Count()
@@ -175,10 +175,10 @@ class Leg:
         try:
             accepted, source = listener.accept()
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-            self._shook_hands()
+            self._handshake.end()
             return
         except OSError:
-            self._shook_hands()
+            self._handshake.end()
             self._unwatch()
             self._give_up(Cause.NO_RESOURCES)
             return
@@ -186,7 +186,7 @@ class Leg:
         if not self._admits(remote):
             self._relay.note("tcp-refused", self, f"{spell(remote)} is not an allowed source", {"remote": spell(remote)})
             _refuse(accepted)
-            self._shook_hands()
+            self._handshake.end()
             return
         self._unwatch()
         self._relay.ports.stop_listening(self.plan.local)
@@ -203,15 +203,7 @@ class Leg:
 
     def _may_shake_hands(self) -> bool:
         """Whether a connection may come up now. Without TLS there is nothing to it."""
-        if self.plan.secure and not self._shakes_hands:
-            self._shakes_hands = self._relay.admission.begin(self._relay.loop.time())
-            return self._shakes_hands
-        return True
-
-    def _shook_hands(self) -> None:
-        if self._shakes_hands:
-            self._shakes_hands = False
-            self._relay.admission.end()
+        return not self.plan.secure or self._handshake.begin(self._relay.loop.time())
 
     def _unwatch(self) -> None:
         listener = self._relay.ports.listener(self.plan.local)
@@ -250,7 +242,7 @@ class Leg:
         except OSError:
             cause = Cause.CONNECT_FAILED
         except asyncio.CancelledError:
-            self._shook_hands()
+            self._handshake.end()
             if dialled is not None:
                 dialled.close()
             raise
@@ -259,7 +251,7 @@ class Leg:
             connection = self._new_connection()
             await loop.create_connection(lambda: connection, sock=dialled)
             return
-        self._shook_hands()
+        self._handshake.end()
         if dialled is not None:
             dialled.close()
         self._task = None
@@ -269,7 +261,7 @@ class Leg:
     # --- the connection ----------------------------------------------------------------------------------------------
 
     def connection_established(self, connection: Connection, event: Established) -> None:
-        self._shook_hands()
+        self._handshake.end()
         statistics = self._relay.statistics
         statistics.connections[self.plan.kind] += 1
         if self.plan.secure:
@@ -353,7 +345,7 @@ class Leg:
         self._relay.congested(connection, congested)
 
     def _forget(self) -> None:
-        self._shook_hands()
+        self._handshake.end()
         if self._connection is not None:
             self._relay.congested(self._connection, False)
         self._connection = None

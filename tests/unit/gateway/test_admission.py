@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pcscf.gateway.admission import Admission
+from pcscf.gateway.admission import Admission, Handshake
 
 
 def test_so_many_at_the_same_time() -> None:
@@ -23,3 +23,16 @@ def test_asking_for_room_takes_none() -> None:
     assert all(admission.has_room(0.0) for _ in range(5))
     assert admission.begin(0.0)
     assert not admission.has_room(0.0)
+
+
+def test_a_handshake_counts_once_however_often_it_is_told() -> None:
+    admission = Admission(2, 100, 0.0)
+    handshake, other = Handshake(admission), Handshake(admission)
+    assert handshake.begin(0.0)
+    assert handshake.begin(0.0)
+    assert (admission.under_way, admission.waited) == (1, 0)
+    assert other.begin(0.0)
+    assert not Handshake(admission).begin(0.0)
+    handshake.end()
+    handshake.end()
+    assert (admission.under_way, admission.waited) == (1, 1)
