@@ -43,6 +43,6 @@ class Supervision(Block):
     """What becomes of a session when an end closes a connection and nothing failed: log waits for the BYE of that end."""
     tls_start: Literal["gateway", "controller"] = "gateway"
     """Who begins TLS where a gateway is its client on TCP: the gateway as soon as TCP is up; or it reports that
-    (`tcpbcc/BNCChange`, Est) and waits for our signal (EstBNC). The gateway of this package begins by itself."""
+    (`tcpbcc/BNCChange`, Est) and waits for our signal (EstBNC)."""
     compare: Seconds = 300.0
     """A gateway's contexts are compared with our sessions this often; what nobody owns is cleared on either side."""

@@ -22,7 +22,7 @@ from pcscf.gateway.cause import Cause
 from pcscf.gateway.connection import Connection
 from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsEndpoint, TlsRole
 from pcscf.gateway.frames import FrameReader, Paths
-from pcscf.gateway.model import Address, LegKey, LegPlan, TcpRole
+from pcscf.gateway.model import Address, Layer, LegKey, LegPlan, TcpRole
 from pcscf.gateway.policing import Policer
 from pcscf.gateway.ports import mark, tcp_socket
 from pcscf.gateway.statistics import Count
@@ -71,7 +71,10 @@ class Leg:
     def replan(self, plan: LegPlan) -> None:
         """Takes over a new plan. A connection that depended on what changed is replaced; a trigger revives an ended leg."""
         old = self.plan
-        if old.association != plan.association or (self._ended and plan.triggers > old.triggers):
+        replaced = plan.replaces(old) or (self._ended and plan.triggers > old.triggers)
+        if not replaced and plan.tls is not old.tls and self._connection is not None:
+            replaced = not self._connection.begin_tls()
+        if replaced:
             self._drop()
             self._ended = False
             if old.local != plan.local:
@@ -196,6 +199,7 @@ class Leg:
         self._note("tcp-accepted", f"TCP connection from {spell(remote)} accepted")
         connection = self._new_connection()
         self._task = self._relay.spawn(self._take_over(accepted, connection))
+        self._relay.established(self.key, Layer.TCP)
 
     def _watch_again(self, listener: socket.socket) -> None:
         if self._watching and self._relay.ports.listener(self.plan.local) is listener:
@@ -249,6 +253,7 @@ class Leg:
         else:
             self._note("tcp-connected", f"TCP connection to {spell(plan.remote)} established")
             connection = self._new_connection()
+            self._relay.established(self.key, Layer.TCP)
             await loop.create_connection(lambda: connection, sock=dialled)
             return
         self._handshake.end()
@@ -270,6 +275,7 @@ class Leg:
                 "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
                 version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
             )  # fmt: skip
+            self._relay.established(self.key, Layer.TLS)
         self._bind()
         self.drive()
         partner = self._relay.partner_of(self.plan)
@@ -292,8 +298,9 @@ class Leg:
             endpoint = self._plain()
         elif plan.credentials is None:
             raise RuntimeError("a protected stream that has nothing to show")
-        elif plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
-            endpoint = YieldingEndpoint(plan.credentials.tls, plan.fingerprints, relay.config.timers.tls_yield)
+        elif plan.holds_tls or (plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT):
+            patience = relay.config.timers.tls_yield if plan.tcp is TcpRole.ACCEPT else 0.0
+            endpoint = YieldingEndpoint(plan.credentials.tls, plan.fingerprints, patience, held=plan.holds_tls)
         else:
             endpoint = TlsEndpoint(plan.credentials.tls, plan.tls, plan.fingerprints)
         self._frames = FrameReader() if plan.aware else None

@@ -10,11 +10,11 @@ from pcscf.errors import H248Error
 from pcscf.gateway.certificate import strongest
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
-from pcscf.gateway.items import unsupported_value
+from pcscf.gateway.items import armed, unsupported_value
 from pcscf.gateway.model import LegKey, LegPlan, SourceFilter, Stream, TcpRole
 from pcscf.gateway.policing import BURST_SECONDS, Contract
 from pcscf.h248 import packages
-from pcscf.h248.message import Mode, Property
+from pcscf.h248.message import Events, Mode, Property
 
 _RECEIVES: Final = (Mode.SEND_RECEIVE, Mode.RECEIVE_ONLY)
 _SENDS: Final = (Mode.SEND_RECEIVE, Mode.SEND_ONLY)
@@ -111,8 +111,8 @@ def _rate(properties: Mapping[str, Property], name: str) -> int | None:
     return int(text)
 
 
-def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPlan:
-    """The plan of a stream whose descriptors were found consistent when they came."""
+def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str, events: Events) -> LegPlan:
+    """The plan of a stream whose descriptors were found consistent when they came. events: what its termination has armed."""
     remote = stream.remote
     rtcp_mux = stream.local.rtcp_mux and remote is not None and remote.rtcp_mux
     return LegPlan(
@@ -139,7 +139,15 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         latch=stream.latch,
         credentials=stream.credentials,
         tls_ids=stream.tls_ids,
+        holds_tls=_holds_tls(stream, events),
     )
+
+
+def _holds_tls(stream: Stream, events: Events) -> bool:
+    """Whether TLS waits for the controller, who wants to hear first that TCP is up and has not made us its client yet."""
+    if stream.tls_client or stream.local.datagram or not stream.local.secure:
+        return False
+    return armed(events, (packages.TCP_CHANGE,), stream.id, packages.CHANGE_ESTABLISHED) is not None
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
