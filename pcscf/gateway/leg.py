@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from pcscf.gateway.relay import Relay
 
 
+class _LeadsBackError(Exception):
+    """A connection that is not made."""
+
+
 class Leg:
     """One stream of one termination: at most one connection at a time, made and ended as the plan says."""
 
@@ -186,7 +190,7 @@ class Leg:
             self._give_up(Cause.NO_RESOURCES)
             return
         remote = (str(source[0]), int(source[1]))
-        if not self._admits(remote):
+        if not self._admits(remote) or self._leads_back(remote):
             self._relay.note("tcp-refused", self, f"{spell(remote)} is not an allowed source", {"remote": spell(remote)})
             _refuse(accepted)
             self._handshake.end()
@@ -221,6 +225,22 @@ class Leg:
     def _admits(self, remote: Address) -> bool:
         return self.plan.source is None or self.plan.source.admits(remote)
 
+    def _leads_back(self, remote: Address) -> bool:
+        """Whether octets from there could come round to here again: ends that name our own ports on both sides of a context.
+
+        A port of ours on one side alone is another context, that of a peer who is behind this gateway too.
+        """
+        if not self._relay.ports.holds(remote):
+            return False
+        partner = self._relay.partner_of(self.plan)
+        return remote == self.plan.local or (partner is not None and (remote == partner.plan.local or partner.is_inward))
+
+    @property
+    def is_inward(self) -> bool:
+        """Whether its connection, made or on its way, goes to a port of ours."""
+        is_up = self._connection is not None or self._task is not None
+        return is_up and self._remote is not None and self._relay.ports.holds(self._remote)
+
     async def _take_over(self, accepted: socket.socket, connection: Connection) -> None:
         await self._relay.loop.connect_accepted_socket(lambda: connection, accepted)
 
@@ -238,7 +258,9 @@ class Leg:
             async with asyncio.timeout(self._relay.config.timers.tcp_connect):
                 while not self._may_shake_hands():  # noqa: ASYNC110 - room is also made by time alone
                     await asyncio.sleep(RETRY)
-                await loop.sock_connect(dialled, plan.remote)
+                await self._connect(dialled, plan.remote)
+        except _LeadsBackError:
+            cause = Cause.LEADS_BACK
         except TimeoutError:
             cause = Cause.CONNECT_TIMEOUT
         except ConnectionRefusedError:
@@ -262,6 +284,12 @@ class Leg:
         self._task = None
         self._note("tcp-failed", f"{cause.text}: {spell(plan.remote)}", cause=cause.name)
         self._give_up(cause)
+
+    async def _connect(self, dialled: socket.socket, remote: Address) -> None:
+        """Raises OSError, and _LeadsBackError where the peer would be the gateway itself."""
+        if self._leads_back(remote):
+            raise _LeadsBackError
+        await self._relay.loop.sock_connect(dialled, remote)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -347,6 +375,7 @@ class Leg:
             self._forget()
             connection.release()
         self._cancel()
+        self._remote = None
 
     def connection_congested(self, connection: Connection, congested: bool) -> None:
         self._relay.congested(connection, congested)

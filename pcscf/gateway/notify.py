@@ -21,8 +21,8 @@ from pcscf.h248.message import (
     Value,
 )
 
-_TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED, Cause.NOBODY_CONNECTED,
-                                Cause.NO_RESOURCES})  # fmt: skip
+_TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED, Cause.LEADS_BACK,
+                                Cause.NOBODY_CONNECTED, Cause.NO_RESOURCES})  # fmt: skip
 _TCP: Final = (packages.TCP_CHANGE,)
 _TLS: Final = (packages.TLS_CHANGE, packages.DTLS_CHANGE)
 _DTLS: Final = (packages.DTLS_CHANGE, packages.TLS_CHANGE)
