@@ -80,7 +80,9 @@ NEEDS: Final = (
         "the gateway drops what comes from elsewhere",
     ),
     Need("Traffic policing", (p.POLICING, p.SUSTAINED_RATE, p.PEAK_RATE, p.BURST_SIZE), C,
-         "UDP is dropped, TCP is read more slowly"),
+         "two token buckets (TS 23.334 §6.2.5): sdr with mbs, pdr with dvt; UDP is dropped, TCP is read more slowly"),
+    Need("Delay Variation Tolerance", (p.DELAY_VARIATION,), E,
+         "tenths of a microsecond of the peak rate may come at once; 0.1 s without it, one packet at least"),
     Need("Differentiated services", (p.DSCP,), C, "the code point of what the gateway sends"),
     Need("RTCP handling", ("rtcph",), C, f"a port of its own, a=rtcp, or `{p.RTCP_MUX}`"),
     # the association
