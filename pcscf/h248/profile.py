@@ -41,12 +41,14 @@ NEEDS: Final = (
     Need("Emergency Call Indicator, Priority information", (), P, "Emergency and Priority of the context"),
     Need("IP realm", (p.REALM,), C,
          "fixed for a termination; an unknown one is refused with 449, AuditCapability tells those there are"),
-    Need("Interlinkage Topology", ("seplink",), O, "on without being asked: a connection on one side opens the one on the other"),
+    Need("Interlinkage Topology", ("seplink",), O,
+         "on without being asked: a connection on one side opens the one on the other; or the controller does it (`tcp_start`)"),
     # security
     Need("Local certificate fingerprint Request", (), O, f"`{p.FINGERPRINT_REQUEST}` in Local; other spellings are understood"),
     Need("Local, Remote certificate fingerprint", (), P, "a=fingerprint in Local and Remote"),
     Need("Establish TCP connection", (p.TCP_ESTABLISH, p.TCP_RELEASE), O,
-         "package-less by a=setup (H.248.89 §10); RelBNC ends the connection of a line that was closed"),
+         "package-less by a=setup (H.248.89 §10); with `tcp_start`, EstBNC and the Remote that was withheld until then; RelBNC ends the "
+         "connection of a line that was closed"),
     Need("Establish TLS session", (p.TLS_ESTABLISH, p.TLS_RELEASE), O,
          "the signal makes the gateway the client; without it, it is the server"),
     Need("Start of TLS after a notification",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
+from pcscf.h248.message import same_name
 from pcscf.iq.media import Media, SideName, TcpStart, is_fresh, is_protected, is_tcp, legs
 from pcscf.iq.notifications import Connected
 from pcscf.mediasec.model import Leg, LinePlan, MediaPlan
@@ -60,9 +61,9 @@ def is_held(leg: Leg) -> bool:
 
 def following(media: Media, plan: MediaPlan, up: Connected) -> Ordered | None:
     """The connection that waited for this one, on the other side of its stream: its peer is connected and verified."""
-    is_access = up.termination.lower() == media.access_termination.lower()
+    is_access = same_name(up.termination, media.access_termination)
     wanted: Ordered = ("core" if is_access else "access", up.place)
-    if wanted not in media.held:
+    if wanted not in media.held or not (is_access or same_name(up.termination, media.core_termination)):
         return None
     for line, access, core in legs(plan):
         here, beyond = (access, core) if is_access else (core, access)

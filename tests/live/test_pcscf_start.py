@@ -5,6 +5,7 @@ The UE's SIP is written by the test, so that what openssl shows and where it wai
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,19 +32,37 @@ class Site(NamedTuple):
     stage: Stage
 
 
+@asynccontextmanager
+async def running(folder: Path, *settings: str) -> AsyncIterator[Site]:
+    """A P-CSCF that leaves nothing at its gateway once the ends are gone."""
+    require_peer("openssl")
+    given = [f"gateways.supervision.{each}" for each in settings]
+    async with stage() as around, pcscf(folder, around.core.address, *given) as made:
+        yield Site(made, around)
+        await around.leave()
+        await made.nothing_left()
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    require_peer("openssl")
-    folder = tmp_path_factory.mktemp("start")
-    async with stage() as around, pcscf(folder, around.core.address, "gateways.supervision.tls_start=controller") as running:
-        yield Site(running, around)
+    """TLS is begun by the controller."""
+    async with running(tmp_path_factory.mktemp("tls"), "tls_start=controller") as made:
+        yield made
 
 
-@pytest_asyncio.fixture(autouse=True, loop_scope="module")
-async def clean(site: Site) -> AsyncIterator[None]:
-    yield
-    await site.stage.leave()
-    await site.pcscf.nothing_left()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def interlinked(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """TCP is begun by the controller once the other side is up, and then TLS as well."""
+    settings = "tls_start=controller", "tcp_start=interlinked", "tcp_wait=0.5"
+    async with running(tmp_path_factory.mktemp("interlinked"), *settings) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def answered(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """TCP is begun by the controller with the answer."""
+    async with running(tmp_path_factory.mktemp("answered"), "tcp_start=answer") as made:
+        yield made
 
 
 def sdp(port: int, setup: str, *, protected: bool, e2ae: str = "") -> str:
@@ -164,3 +183,60 @@ async def test_a_call_of_the_ue(site: Site, setup: str, tmp_path: Path) -> None:
         await core.close()
         await ue.hang_up(dialog)
     assert ("TLS!" in steps(site, began)) is (setup == "passive")
+
+
+@pytest.mark.interop("openssl", "P-CSCF and embedded gateway, TCP and TLS begun by the controller: UE waits, core opens first")
+async def test_interlinked_the_ue_is_dialled_once_the_core_has_come(interlinked: Site, tmp_path: Path) -> None:
+    began = time.time()
+    async with s_server(tmp_path, UE) as (run, port), called(interlinked, port) as (_, to_party):
+        await asyncio.sleep(0.3)
+        assert steps(interlinked, began) == []
+        core = await dial(("127.0.0.1", media_port(to_party)))
+        await talk(run, core)
+        await core.close()
+    assert steps(interlinked, began)[:7] == [
+        "tcp-accepted", "Est", "TCP!", "tcp-connected", "Est", "TLS!", "tls-established"]
+
+
+@pytest.mark.interop("openssl", "P-CSCF and embedded gateway, TCP and TLS begun by the controller: UE opens first")
+async def test_interlinked_the_core_is_dialled_once_the_ue_is_verified(interlinked: Site, tmp_path: Path) -> None:
+    began = time.time()
+    ue, party = await ends(interlinked)
+    async with listening() as far:
+        inviting = await ue.begin(party.uri, ue.proxy_uri, sdp(9, "active", protected=True, e2ae="requested"))
+        invite, link = await party.expect("INVITE")
+        party.accept(invite, link, sdp(far.address[1], "passive", protected=False))
+        dialog, answer = await ue.finish(inviting)
+        async with openssl("s_client", "-connect", f"127.0.0.1:{media_port(answer)}", *files(UE, tmp_path)) as run:
+            core = await far.accept()
+            await talk(run, core)
+        await core.close()
+        await ue.hang_up(dialog)
+    assert steps(interlinked, began)[:6] == ["tcp-accepted", "Est", "tls-established", "verified", "TCP!", "tcp-connected"]
+
+
+async def test_interlinked_nobody_waits_for_ever(interlinked: Site, tmp_path: Path) -> None:
+    """The core's party was to open and did not: both sides are told."""
+    began = time.time()
+    async with s_server(tmp_path, UE) as (_, port):
+        ue, party = await ends(interlinked)
+        inviting = await party.begin(ue.uri, party.core_uri, sdp(9, "active", protected=False))
+        invite, link = await ue.expect("INVITE")
+        ue.accept(invite, link, sdp(port, "passive", protected=True))
+        await party.finish(inviting)
+        await until(lambda: bool(ue.byes and party.byes), lambda: "BYE of the network")
+    for bye in (ue.byes[0], party.byes[0]):
+        assert "the peer made no TCP connection" in (bye.get("Reason") or "")
+    assert steps(interlinked, began) == []
+
+
+@pytest.mark.interop("openssl", "P-CSCF and embedded gateway, TCP begun by the controller with the answer: UE waits")
+async def test_with_the_answer_the_ue_is_dialled_at_once(answered: Site, tmp_path: Path) -> None:
+    began = time.time()
+    async with s_server(tmp_path, UE) as (run, port), called(answered, port) as (_, to_party):
+        await until(lambda: "tls-established" in steps(answered, began), lambda: steps(answered, began))
+        core = await dial(("127.0.0.1", media_port(to_party)))
+        await talk(run, core)
+        await core.close()
+    assert sorted(steps(answered, began)[:2]) == ["TCP!", "TLS!"]
+    assert steps(answered, began)[2:5] == ["tcp-connected", "tls-established", "tcp-accepted"]
