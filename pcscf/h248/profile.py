@@ -47,8 +47,8 @@ NEEDS: Final = (
     Need("Local certificate fingerprint Request", (), O, f"`{p.FINGERPRINT_REQUEST}` in Local; other spellings are understood"),
     Need("Local, Remote certificate fingerprint", (), P, "a=fingerprint in Local and Remote"),
     Need("Establish TCP connection", (p.TCP_ESTABLISH, p.TCP_RELEASE), O,
-         "package-less by a=setup (H.248.89 §10); with `tcp_start`, EstBNC and the Remote that was withheld until then; RelBNC ends the "
-         "connection of a line that was closed"),
+         "package-less by a=setup (H.248.89 §10); with `tcp_start`, EstBNC and the Remote that was withheld until then; RelBNC "
+         "ends the connection of a line that was closed"),
     Need("Establish TLS session", (p.TLS_ESTABLISH, p.TLS_RELEASE), O,
          "the signal makes the gateway the client; without it, it is the server"),
     Need("Start of TLS after a notification",
