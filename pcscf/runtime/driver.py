@@ -22,18 +22,18 @@ from pcscf.procedures.ports import Exchange
 from pcscf.procedures.router import Router
 from pcscf.runtime.net import Message, Net
 from pcscf.runtime.resolve import Resolver
-from pcscf.sip.flow import Destination, Flow, Hop
-from pcscf.sip.headers import Via, stamp_received
-from pcscf.sip.layer import (
+from pcscf.sip.events import (
     Ack,
     Cancelled,
     NewRequest,
     ResponseReceived,
     Terminated,
     TimedOut,
-    TransactionLayer,
     TransportFailed,
 )
+from pcscf.sip.flow import Destination, Flow, Hop
+from pcscf.sip.headers import Via, stamp_received
+from pcscf.sip.layer import TransactionLayer
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import check_response
 from pcscf.sip.transaction import ClientTransaction, ServerTransaction
