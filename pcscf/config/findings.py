@@ -183,9 +183,6 @@ def _known_gateways(config: Config) -> Iterator[Finding]:
         for realm in known.realms:
             if realm not in config.realms:
                 yield Finding((*path, "realms"), f"there is no realm {realm!r}", f"realms are: {', '.join(config.realms)}")
-    if gateways.supervision.tls_start == "controller" and gateways.embedded.enabled:
-        yield Finding(
-            ("gateways", "supervision", "tls_start"), "the embedded gateway begins TLS by itself", "write `tls_start: gateway`")
     successor = gateways.successor
     if successor is not None and tuple(successor) == (gateways.iq.address, gateways.iq.port):
         yield Finding(("gateways", "successor"), "is our own Iq address", "name another controller, or remove it")

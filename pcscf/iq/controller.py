@@ -63,6 +63,7 @@ from pcscf.iq.replies import (
 )
 from pcscf.iq.requests import NOT_REGISTERED, answer_untrusted
 from pcscf.iq.selection import needs_of
+from pcscf.iq.start import following
 from pcscf.iq.states import Change, Leaving, Lost, Restarted, Resumed
 from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision, watch_root
 from pcscf.mediasec.model import MediaPlan
@@ -127,6 +128,20 @@ class Controller:
             self._asking.ask(gateway, actions, Configure(media, plan), operation, now)
         else:
             self._asking.done(Done(operation, media))
+        return operation
+
+    def begin_tcp(self, media: Media, plan: MediaPlan, up: Connected, now: float) -> int:
+        """A connection is up: the gateway shall make the one that waited for it, if any. Done carries the Media after it."""
+        ordered = following(media, plan, up)
+        gateway = self.association.gateway(media.gateway)
+        operation = self._asking.begin()
+        if ordered is None:
+            self._asking.done(Done(operation, media))
+        elif gateway is None or media.context not in gateway.contexts:
+            self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
+        else:
+            actions = procedures.begin_tcp(media, plan, ordered, self._supervision)
+            self._asking.ask(gateway, actions, Configure(media, plan, ordered), operation, now)
         return operation
 
     def begin_tls(self, mid: str, connected: Connected, now: float) -> int:
@@ -382,7 +397,7 @@ class Controller:
         try:
             if error is not None:
                 raise sip_error(error, "reserve")
-            media = read_reserved_untrusted(gateway.mid, wish.plan, actions)
+            media = read_reserved_untrusted(gateway.mid, wish.plan, actions, self._supervision.tcp_start)
             if media.context in gateway.contexts:
                 raise InternalFailure(f"gateway {gateway.mid} gave context {media.context} a second time")
         except SipError as failure:
@@ -400,7 +415,8 @@ class Controller:
         try:
             if error is not None:
                 raise sip_error(error, "configure")
-            media = read_configured_untrusted(configure.media, configure.plan, actions)
+            media = read_configured_untrusted(
+                configure.media, configure.plan, actions, self._supervision.tcp_start, configure.ordered)
         except SipError as failure:
             asked.gateway.counts["configure refused"] += 1
             self._asking.fail(asked.operation, failure)

@@ -138,6 +138,7 @@ class Pcscf:
             if self._calls is not None:
                 watch.expire(self._calls)
                 watch.release_silent(self._calls)
+                watch.release_unconnected(self._calls)
                 self._net.close_idle(lambda flow: bool(self._store.bindings_on(flow)))
             if not len(self._layer):
                 gc.collect()   # whatever errors have left; while there is work it would take too long

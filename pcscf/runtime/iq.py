@@ -182,6 +182,10 @@ class Gateways:
         operation = self._running().configure(media, settled, self._clock())
         return _media(await self._end_of(operation))
 
+    async def begin_tcp(self, media: Media, plan: MediaPlan, connected: Connected) -> Media:
+        """The connection that waited for this one, if any. Raises as `configure`."""
+        return _media(await self._end_of(self._running().begin_tcp(media, plan, connected, self._clock())))
+
     async def begin_tls(self, gateway: str, connected: Connected) -> None:
         """TLS on a connection that is up, with the gateway as client. Raises GatewayUnavailable or InternalFailure."""
         await self._end_of(self._running().begin_tls(gateway, connected, self._clock()))

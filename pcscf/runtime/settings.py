@@ -51,7 +51,7 @@ def site(config: Config, bound: Mapping[str, Socket]) -> Site:
         core_realm=config.core_name, core_hop=hop_uri(config.core.next_hop), policy=_policy(config),
         deadlines=Deadlines(
             challenge=config.registration.challenge, ack=config.timers.ack, session=config.timers.session,
-            tombstone=config.timers.tombstone),
+            tombstone=config.timers.tombstone, connection=config.gateways.supervision.tcp_wait),
         expiry=Expiry(config.registration.min_expiry, config.registration.max_expiry, config.registration.grace),
         limits=Limits(
             bindings=config.limits.registrations, sessions=config.limits.sessions,
@@ -99,7 +99,7 @@ def iq(config: Config) -> IqConfig:
         traits={each.mid.lower(): _traits(each) for each in gateways.known},
         supervision=Supervision(
             gateways.supervision.hanging, tuple(sorted(gateways.supervision.media_inactivity.items())),
-            begins_tls=gateways.supervision.tls_start == "controller"))
+            begins_tls=gateways.supervision.tls_start == "controller", tcp_start=gateways.supervision.tcp_start))
 
 
 def _traits(known: KnownGateway) -> Traits:

@@ -169,7 +169,7 @@ def test_a_missing_key_is_told_at_its_block_with_its_meaning(write: Write) -> No
         ("embedded: true", "embedded: true, successor: '127.0.0.1:2944'", 8, "our own Iq address"),
         ("embedded: true", "embedded: true, supervision: {media_inactivity: {video: 3}}", 8, "video"),
         ("embedded: true", "embedded: true, supervision: {on_close: drop}", 8, "cannot be 'drop'"),
-        ("embedded: true", "embedded: true, supervision: {tls_start: controller}", 8, "begins TLS by itself"),
+        ("embedded: true", "embedded: true, supervision: {tls_start: later}", 8, "cannot be 'later'"),
         (
             "transport: udp, address: 192.0.2.1, port: 5060",
             "transport: tls, address: 192.0.2.1, port: 5061",
