@@ -124,10 +124,14 @@ async def _serve_status(gateway: Gateway, http: GatewayHttp) -> HttpServer:
 
 def status_pages(gateway: Gateway) -> Pages:
     """What is served of a gateway over HTTP."""
-    return {
-        "/status": lambda: Page("application/json", json.dumps(status_of(gateway).plain(), indent=1).encode() + b"\n"),
-        "/metrics": lambda: Page(CONTENT_TYPE, exposition(status_of(gateway))),
-    }
+
+    async def as_json() -> Page:
+        return Page("application/json", json.dumps(status_of(gateway).plain(), indent=1).encode() + b"\n")
+
+    async def as_metrics() -> Page:
+        return Page(CONTENT_TYPE, exposition(status_of(gateway)))
+
+    return {"/status": as_json, "/metrics": as_metrics}
 
 
 def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:

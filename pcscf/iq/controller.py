@@ -24,6 +24,7 @@ from pcscf.h248.transaction import (
     RequestReceived,
     StrangerRefused,
     SyntaxRefused,
+    TransactionCounts,
     TransactionMachine,
 )
 from pcscf.iq import inventory, procedures, root
@@ -64,6 +65,7 @@ from pcscf.iq.replies import (
 from pcscf.iq.requests import NOT_REGISTERED, answer_untrusted
 from pcscf.iq.selection import needs_of
 from pcscf.iq.states import Change, Leaving, Lost, Restarted, Resumed
+from pcscf.iq.status import GatewayStatus, status_of
 from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision, watch_root
 from pcscf.mediasec.model import MediaPlan
 
@@ -220,6 +222,15 @@ class Controller:
         times += [each.soonest for each in (self._asking, self._clearing, self._placing)]
         soonest = min(time for time in times if time is not None)
         return soonest if soonest < _NEVER else None
+
+    def status(self, now: float) -> list[GatewayStatus]:
+        """How the gateways are."""
+        return status_of(self.association, self._asking.by_gateway(), now)
+
+    @property
+    def counts(self) -> TransactionCounts:
+        """Of all transactions since the start."""
+        return self._machine.counts
 
     def take_output(self) -> list[tuple[bytes, Peer]]:
         return self._machine.take_output()

@@ -118,6 +118,10 @@ class Net:
     def is_alive(self, flow: Flow) -> bool:
         return flow.connection == 0 or flow.connection in self._connections
 
+    def connections(self) -> Counter[str]:
+        """How many connections are open, by listener."""
+        return Counter(each.flow.listener for each in self._connections.values())
+
     def close_idle(self, is_wanted: Callable[[Flow], bool]) -> None:
         """Close connections on which no message was received for long, unless `is_wanted`."""
         oldest = asyncio.get_running_loop().time() - self.limits.idle

@@ -20,6 +20,7 @@ from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reaction
 from pcscf.runtime.embedded import EmbeddedGateway, RestartPolicy, gateway_file, reachable
 from pcscf.runtime.iq import IqConfig
 from pcscf.runtime.net import NetLimits, Socket
+from pcscf.runtime.reload import Policies
 from pcscf.runtime.tls import iq_files, server_context
 from pcscf.sip.flow import Destination, Flow
 from pcscf.sip.transaction import Timers
@@ -43,12 +44,12 @@ def net_limits(config: Config) -> NetLimits:
         idle=timers.idle_connection)
 
 
-def site(config: Config, bound: Mapping[str, Socket]) -> Site:
-    """Our place in the network, with the ports that were really bound."""
+def site(config: Config, bound: Mapping[str, Socket], policies: Policies) -> Site:
+    """Our place in the network, with the ports that were really bound, and the policies that hold whenever they are asked for."""
     interfaces = {name: _interface(config, socket) for name, socket in bound.items()}
     return Site(
         name=config.name, network=config.visited_network, interfaces=interfaces,
-        core_realm=config.core_name, core_hop=hop_uri(config.core.next_hop), policy=_policy(config),
+        core_realm=config.core_name, core_hop=hop_uri(config.core.next_hop), policy=_policy(config, policies),
         deadlines=Deadlines(
             challenge=config.registration.challenge, ack=config.timers.ack, session=config.timers.session,
             tombstone=config.timers.tombstone),
@@ -128,9 +129,9 @@ def _interface(config: Config, socket: Socket) -> Interface:
     return Interface(socket.name, Side(realm.side), socket.realm, socket.transport, socket.host, socket.port, tuple(announced))
 
 
-def _policy(config: Config) -> Callable[[Interface, str, str], MediaPolicy]:
+def _policy(config: Config, policies: Policies) -> Callable[[Interface, str, str], MediaPolicy]:
     def policy(interface: Interface, identity: str, user_agent: str) -> MediaPolicy:
         access = config.listeners[interface.name].transport
-        return resolve(config.policies, realm=interface.realm, access=access, identities=(identity,), user_agent=user_agent)
+        return resolve(policies.rules, realm=interface.realm, access=access, identities=(identity,), user_agent=user_agent)
 
     return policy

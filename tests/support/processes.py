@@ -215,10 +215,12 @@ class Pcscf:
 
 
 @asynccontextmanager
-async def pcscf(folder: Path, core: Address, *settings: str, options: tuple[str, ...] = ()) -> AsyncIterator[Pcscf]:
+async def pcscf(
+    folder: Path, core: Address, *settings: str, options: tuple[str, ...] = (), file: Path = POLICIES / "lab.yaml",
+) -> AsyncIterator[Pcscf]:
     """Run the lab's policy with `settings` over it, at debug level, towards `core`. It must end well, unless the test ends it.
 
-    options: further ones of `pcscf run`.
+    options: further ones of `pcscf run`. file: another configuration with the lab's listeners and realms.
     """
     (folder / "run").mkdir(parents=True, exist_ok=True)
     given = [
@@ -227,7 +229,7 @@ async def pcscf(folder: Path, core: Address, *settings: str, options: tuple[str,
     ]
     with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pcscf", "run", str(POLICIES / "lab.yaml"), "--trace", str(folder / "trace.jsonl")),
+            *(sys.executable, "-m", "pcscf", "run", str(file), "--trace", str(folder / "trace.jsonl")),
             *(word for value in given for word in ("--set", value)), *options,
             env={**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "RUNTIME_DIRECTORY": ""},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
