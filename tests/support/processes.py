@@ -43,7 +43,7 @@ LISTENERS = ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")
 SECRET = re.compile(
     r"(?i)authorization[^\n]*digest|\bnonce=|\bresponse=|" + PASSWORD +
     r"|\bv=0(?:\\[rn]|[\r\n])|\bo=\S+ \d+ \d+ IN\b|\bm=message \d|a=(?:path|fingerprint|setup|crypto):"
-    r"|MSRP [0-9a-z]{4,} SEND|PRIVATE KEY|inline:[a-z0-9+/]"
+    r"|MSRP [0-9a-z]{4,} SEND|PRIVATE KEY-----|inline:[a-z0-9+/]"
 )
 
 
@@ -313,11 +313,14 @@ class Stage:
 
     async def new_ue(
         self, proxy: Target, *, name: str = "alice", kind: type[Ue] = Ue, announced: tls.Identity | None = None,
-        tap: Tap | None = None,
+        tap: Tap | None = None, secure: bool = True,
     ) -> Ue:
-        """A UE that is registered at `proxy`. announced: the certificate that its SDP names, when not its own."""
+        """A UE that is registered at `proxy`. announced: the certificate that its SDP names, when not its own. secure: it offers
+        protected media.
+        """
         habits = Habits(
-            secure=True, choice="active", identity=tls.self_signed(name), announced=announced, e2ae="requested")
+            secure=secure, choice="active", identity=tls.self_signed(name), announced=announced,
+            e2ae="requested" if secure else "")
         context = tls.client_context() if proxy.transport == "tls" else None
         made = kind(Account(name, PASSWORD, DOMAIN, proxy), habits, tap or NoTap(), tls=context, host=proxy.host)
         self._agents.append(made)
