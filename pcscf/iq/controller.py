@@ -56,6 +56,7 @@ from pcscf.iq.placing import Placing
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import (
     GONE,
+    UNAUTHORISED,
     contexts_in,
     error_in,
     read_configured_untrusted,
@@ -279,6 +280,8 @@ class Controller:
         refused = event.error or error_in(event.actions)
         if refused is None or refused.code != NOT_REGISTERED or not self._asking.repeat_later(event.tid, asked, now):
             self._asking.ended(event.tid)
+            if event.error is not None and event.error.code in UNAUTHORISED:
+                self.association.taken(asked.gateway)
             self._replied(asked, event.actions, event.error, now)
 
     def _serve(self, event: RequestReceived, now: float) -> None:
