@@ -112,6 +112,8 @@ async def test_a_killed_pcscf_loses_its_gateway_to_the_next(tmp_path: Path, arou
         listener = there.listeners["gm-udp"]
         assert await unknown(listener, in_dialog(call, "BYE")) == 403
         moved = await around.new_ue(there.listeners["gm-tls"])
+        goodbye = moved.send_request(call.dialog.request("BYE"), await moved.link_to(moved.proxy_uri))
+        assert (await within(goodbye.final_response(), "the answer to BYE")).status == 481
         again = await converse(moved, party, "after")
         assert again.tls.peer_fingerprint == call.tls.peer_fingerprint   # the same gateway, which did not start anew
         await sessions(there, one=1)
