@@ -52,7 +52,7 @@ class _Snapshot(Collector):
         yield _counter("sip_requests", "SIP requests, without repetitions.", _by_two(now.requests), "direction", "method")
         yield _counter("sip_responses", "SIP responses by class.", _by_two(now.responses), "direction", "class")
         yield _counter("sip_repeats", "SIP messages that came or were sent again.", _by(now.repeats), "direction")
-        yield _counter("sip_failures", "SIP transactions and messages that failed.", _by(now.sip_failures), "cause")
+        yield _counter("sip_failures", "SIP transactions, messages and connections that failed.", _by(now.sip_failures), "cause")
         yield _counter("refused", "Requests that were answered here with an error.", _by(now.refused), "status")
         yield _counter("released", "Sessions that were ended from here.", _by(now.released), "status")
         yield _counter("decided", "Lines of offers and answers.", _by(now.decided), "mode")

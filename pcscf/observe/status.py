@@ -51,7 +51,7 @@ class PcscfStatus:
     From here on since the start:
     requests, responses  "received" and "sent", by method and by class ("2xx")
     repeats        requests that came again; requests and responses that were sent again
-    sip_failures   transactions that failed, and what could not be read, by cause
+    sip_failures   transactions that failed, what could not be read, and connections that were turned away, by cause
     refused        requests that were answered here with an error, by status
     released       sessions that were ended from here, by the status that says why
     decided        lines of offers and answers, by what was decided about them

@@ -76,6 +76,7 @@ class Net:
         self._to_hop: dict[tuple[str, str, int], _Outgoing] = {}
         self._per_address: Counter[str] = Counter()
         self._next_connection = 1
+        self.turned_away = 0   # connections beyond a limit, since the start
 
     async def open(self, socket: Socket) -> Socket:
         """Open a listener; the socket that comes back has the port that was bound. Raises OSError."""
@@ -168,6 +169,7 @@ class Net:
     def admit(self, connection: _Connection, address: str) -> int:
         """A number for a new connection, or 0 where a limit is reached."""
         if len(self._connections) >= self.limits.connections or self._per_address[address] >= self.limits.connections_per_address:
+            self.turned_away += 1
             return 0
         number = self._next_connection
         self._next_connection += 1

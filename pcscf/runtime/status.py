@@ -96,7 +96,7 @@ class Watcher:
                 "received": dict(layer.counts.requests_received), "sent": dict(layer.counts.requests_sent)},
             responses=_responses(layer.counts),
             repeats={"received": layer.counts.repeats_received, "sent": layer.counts.repeats_sent},
-            sip_failures=layer.counts.failures(),
+            sip_failures={**layer.counts.failures(), "connection-limit": self._net.turned_away},
             refused=dict(sorted(records.refused.items())),
             released=dict(sorted(records.released.items())),
             decided=dict(sorted(records.decided.items())),

@@ -49,7 +49,10 @@ def renew_context(context: ssl.SSLContext, certificate: Path, key: Path | None, 
     Tried elsewhere first: a context that half of a pair was put into serves nobody. Raises ConfigError, and nothing changed.
     """
     server_context(certificate, key, host)
-    context.load_cert_chain(certificate, key, password="")
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError) as error:   # they changed in that moment
+        raise ConfigError(f"the certificate cannot be used: {error}", file=str(certificate), hint="send SIGHUP again") from error
 
 
 def iq_files(tls: IqTls | None) -> TlsFiles | None:

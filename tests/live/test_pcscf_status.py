@@ -23,6 +23,7 @@ from tests.support.processes import DOMAIN, LISTENERS, LOOK, Stage, converse, pc
 
 REPLY = "Got it: {text}"
 WORKERS = 2
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "metrics.md").read_text()
 
 
 @pytest.fixture
@@ -130,6 +131,8 @@ async def test_what_an_operator_sees_of_a_protected_call_and_of_what_fails(tmp_p
         assert sum(value for (name, *_), value in told.items() if name == "pcscf_iq_gateway_sessions") == 1
         assert told["process_open_fds",] > 5
         assert told["process_resident_memory_bytes",] == pytest.approx(now["resources"]["memory"], rel=0.5)
+        for name in {first for first, *_ in told if first.startswith("pcscf_")}:   # the reference names them all
+            assert f"`{name}`" in REFERENCE or f"`{name.removeprefix('pcscf_iq_gateway')}`" in REFERENCE, name
         text = await page(http, "/")
         assert "media          msrp tls: 1\n" in text
         assert "refused        403: 1\n" in text
