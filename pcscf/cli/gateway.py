@@ -30,6 +30,7 @@ from pcscf.observe.http import HttpServer, Page, Pages
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
+from pcscf.runtime.timers import h248_timers
 from pcscf.runtime.tls import iq_files
 from pcscf.runtime.workers import run_workers
 
@@ -145,6 +146,7 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
         bind=(file.iq.address, file.iq.port),
         transport=file.iq.transport,
         tls=iq_files(file.iq.tls),
+        h248=h248_timers(file.iq.timers),
         profile=file.profile,
         minimum_hash=file.min_hash,
         parent=parent,

@@ -12,7 +12,6 @@ from pcscf.config.policy import MediaPolicy
 from pcscf.config.resolve import resolve
 from pcscf.config.values import Endpoint, NextHop
 from pcscf.config.workers import as_written, workers_of
-from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat, Traits
 from pcscf.iq.operations import Limits as IqLimits
 from pcscf.iq.supervision import Supervision
@@ -21,6 +20,7 @@ from pcscf.runtime.embedded import EmbeddedGateway, RestartPolicy, gateway_file,
 from pcscf.runtime.iq import IqConfig
 from pcscf.runtime.net import NetLimits, Socket
 from pcscf.runtime.reload import Policies
+from pcscf.runtime.timers import h248_timers
 from pcscf.runtime.tls import iq_files, server_context
 from pcscf.sip.flow import Destination, Flow
 from pcscf.sip.transaction import Timers
@@ -85,13 +85,11 @@ def timers_for(config: Config) -> Callable[[Destination], Timers]:
 def iq(config: Config) -> IqConfig:
     """Our end of Iq."""
     gateways = config.gateways
-    timers, beat = gateways.timers, gateways.heartbeat
+    beat = gateways.heartbeat
     return IqConfig(
         bind=(gateways.iq.address, gateways.iq.port), admits=gateways.admits, mid=gateways.iq.mid or "",
         kinds=gateways.iq.transport, tls=iq_files(gateways.iq.tls), datagrams_from=gateways.datagrams_from,
-        timers=H248Timers(
-            repeat=timers.retransmit, repeat_max=timers.retransmit_max, t_max=timers.t_max, long_timer=timers.long,
-            provisional=timers.execution),
+        timers=h248_timers(gateways.timers),
         heartbeat=Heartbeat(beat.interval, beat.lost_after, gateways.supervision.compare, beat.silence),
         limits=IqLimits(
             deadline=config.timers.iq_reply, attempt=gateways.attempt, patience=gateways.patience,

@@ -23,8 +23,8 @@ from tests.support.fleet import HERE, OwnGateway, control, free_port, known, own
 from tests.support.processes import LOOK, Pcscf, Stage, converse, pcscf, stage, until, within
 
 REPLY = "Got it: {text}"
-LONG = 90.0
-"""Over UDP a dead controller is asked for T-MAX (15 s) when it falls silent, and once more before the next one gets its turn."""
+IMPATIENT = {"t_max": 1.5, "long": 3, "retransmit": 0.1}
+"""Over UDP a controller that is silent is asked for so long, and once more as Disconnected, before the next one gets its turn."""
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def pair(folder: Path, around: Stage, transport: str = "udp") -> AsyncIter
     kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
     ports = free_port(kind), free_port(kind)
     controllers = [(HERE, port) for port in ports]
-    async with own_gateways(folder, ["one"], *controllers, iq={"one": {"transport": transport}}) as (one,):
+    async with own_gateways(folder, ["one"], *controllers, iq={"one": {"transport": transport, "timers": IMPATIENT}}) as (one,):
         here, there = (settings_of(one, transport, port) for port in ports)
         async with pcscf(folder / "here", around.core.address, *here) as first:
             await registered(first, one)
@@ -100,7 +100,7 @@ async def test_a_killed_pcscf_loses_its_gateway_to_the_next(tmp_path: Path, arou
         await within(call.send_text("not yet"), "the response to a message")
         assert await within(call.receive_text(), "the reply to a message") == "Got it: not yet"
 
-        await until(lambda: "gateway resumed" in there.log, lambda: there.log[-3000:], patience=LONG)
+        await until(lambda: "gateway resumed" in there.log, lambda: there.log[-3000:])
         await registered(there, gateway)
         await closed(call)   # its context is nobody's: subtracted by the one that has the gateway now
         assert (await states(there))["one"]["sessions"] == 0
@@ -155,7 +155,7 @@ async def test_a_pcscf_that_was_away_learns_that_its_gateway_is_anothers(tmp_pat
         call = await converse(ue, party, "before")
         os.kill(here.pid, signal.SIGSTOP)
         try:
-            await until(lambda: "gateway resumed" in there.log, lambda: there.log[-3000:], patience=LONG)
+            await until(lambda: "gateway resumed" in there.log, lambda: there.log[-3000:])
             await registered(there, gateway)
             moved = await around.new_ue(there.listeners["gm-tls"], name="carol")
             other = await converse(moved, party, "at the second")
