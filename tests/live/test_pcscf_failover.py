@@ -121,9 +121,10 @@ async def test_a_killed_pcscf_loses_its_gateway_to_the_next(tmp_path: Path, arou
         await sessions(there, one=0)
 
 
-async def test_the_one_that_comes_back_does_not_take_the_gateway_from_the_other(tmp_path: Path, around: Stage) -> None:
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_the_one_that_comes_back_leaves_the_gateway_with_the_other(tmp_path: Path, around: Stage, transport: str) -> None:
     """Its sessions are the other's now. An operator gives it back, and nobody has to start anew."""
-    async with pair(tmp_path, around, "tcp") as (gateway, here, there, settings):
+    async with pair(tmp_path, around, transport) as (gateway, here, there, settings):
         os.kill(here.pid, signal.SIGKILL)
         await here.finish()
         await registered(there, gateway)
