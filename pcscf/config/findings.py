@@ -24,6 +24,7 @@ def contradictions(config: Config) -> Iterator[Finding]:
     yield from _listeners(config)
     yield from _realms(config)
     yield from _gateways(config)
+    yield from _http(config)
     for index, rule in enumerate(config.policies):
         for realm in rule.match.realm or ():
             if realm not in config.access_realms:
@@ -131,6 +132,22 @@ def _realms(config: Config) -> Iterator[Finding]:
                     f"no {wanted} listener over IPv{family} in this realm can reach the next hop",
                     f"add a {wanted} listener with an IPv{family} address to realm {name}",
                 )
+
+
+def _http(config: Config) -> Iterator[Finding]:
+    """Status over HTTP, where something else of this process or its children is to listen."""
+    http, embedded = config.http, config.gateways.embedded
+    if not http.port:
+        return
+    taken = {
+        (each.address, each.port): f"listener {name}" for name, each in config.listeners.items() if each.transport != "udp"}
+    if embedded.enabled and embedded.http.port:
+        taken |= {
+            (embedded.http.address, embedded.http.port + number): "an embedded gateway (gateways.embedded.http)"
+            for number in range(embedded.workers)}
+    if (http.address, http.port) in taken:
+        who = taken[http.address, http.port]
+        yield Finding(("http", "port"), f"{http.address} port {http.port} is already taken by {who}", "choose another port")
 
 
 def _gateways(config: Config) -> Iterator[Finding]:

@@ -149,6 +149,7 @@ class Driver:
             try:
                 check_response(message)
             except SipError as error:
+                self._layer.counts.malformed += 1
                 log.info("response-dropped", why=error.what, remote=flow.remote)
                 return
         self._layer.receive(message, flow, self._now())
@@ -156,6 +157,7 @@ class Driver:
 
     def malformed(self, error: SipError, flow: Flow) -> None:
         """What cannot be parsed is answered where its Via can be read, and otherwise dropped."""
+        self._layer.counts.malformed += 1
         # Without the octets that it quotes: in a stream out of step they can be of a body, or credentials.
         log.info("malformed", why=error.what.partition(": ")[0], remote=flow.remote)
         request = getattr(error, "request", None)
@@ -192,6 +194,7 @@ class Driver:
 
     def send(self, request: Request, destination: Destination, branch: str) -> None:
         destination = self._with_via(request, destination, branch)
+        self._layer.counts.requests_sent["ACK"] += 1
         self._net.send(request.to_bytes(), destination)
 
     def cancel(self, stream: ResponseStream, reason: str) -> None:

@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from pcscf.errors import MalformedMessage
+from pcscf.sip.counts import OTHER, SipCounts
 from pcscf.sip.events import (
     Ack,
     Cancelled,
@@ -71,6 +72,7 @@ class TransactionLayer:
         self._crowded = 64   # from how many timers on it is worth looking for those that have been stopped
         self.output: list[tuple[bytes, Destination]] = []
         self.events: list[Event] = []
+        self.counts = SipCounts()
         clocks: dict[Action, Act] = {
             **{action: self._deadline(*entry) for action, entry in _DEADLINES.items()},
             **{action: self._repeat(*entry) for action, entry in _REPEATS.items()},
@@ -116,16 +118,22 @@ class TransactionLayer:
             else:
                 self._receive_request(message, source, now)
         except MalformedMessage as error:
+            self.counts.malformed += 1
             if isinstance(message, Request) and message.method != "ACK":
                 answer = response_to(message, error.status, error.reason, to_tag=own_tag(message))
                 self.output.append((answer.to_bytes(), source))
 
     def _receive_response(self, response: Response, now: float) -> None:
         client = self._clients.get((response.top_via.branch, response.cseq[1]))
+        status, counts = response.status, self.counts
+        counts.responses_received[status // 100] += 1
         if client is not None:
-            self._step(client, _received(response.status), response, now)
+            self._step(client, _received(status), response, now)
+        else:
+            counts.stray += 1
 
     def _receive_ack(self, request: Request, source: Flow, now: float) -> None:
+        self.counts.requests_received["ACK"] += 1
         server = self._servers.get(server_key(request, "INVITE"))
         if server is not None and (request.top_via.has_magic_cookie or acknowledges(request, server)):
             server.flow = source
@@ -137,8 +145,10 @@ class TransactionLayer:
         key = server_key(request, request.method)
         server = self._servers.get(key)
         if server is not None:
+            self.counts.repeats_received += 1
             self._step(server, _RECEIVE_REQUEST, request, now)
             return
+        _count(self.counts.requests_received, request.method)
         server = ServerTransaction(key, request, source, self._timers_for(source), now)
         self._servers[key] = server
         for act in self._begin[server.kind]:
@@ -166,6 +176,7 @@ class TransactionLayer:
             raise ValueError(f"branch is in use: {key}")
         client = ClientTransaction(key, request, destination, self._timers_for(destination))
         self._clients[key] = client
+        _count(self.counts.requests_sent, request.method)
         for act in self._begin[client.kind]:
             act(client, request, now)
         return client
@@ -223,6 +234,8 @@ class TransactionLayer:
         while heap and heap[0][0] <= now:
             entry = heapq.heappop(heap)
             if _is_armed(entry):
+                if entry[3] in _CLIENT_REPEATS:
+                    self.counts.repeats_sent += 1
                 self._step(entry[2], entry[3], None, now)
         soonest = self.next_timer()
         self.earliest = inf if soonest is None else soonest
@@ -244,6 +257,11 @@ class TransactionLayer:
 
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
+
+    @property
+    def clients(self) -> int:
+        """How many transactions are under way that we began."""
+        return len(self._clients)
 
     # --- running the tables
 
@@ -305,6 +323,7 @@ class TransactionLayer:
     def _send_ack(self, client: ClientTransaction, response: Message | None, _: float) -> None:
         if response is not None and not client.ack:
             client.ack = hop_by_hop("ACK", client.request, to=response).to_bytes()
+            self.counts.requests_sent["ACK"] += 1
         self.output.append((client.ack, client.destination))
 
     def _send_cancel(self, client: ClientTransaction, _: Message | None, now: float) -> None:
@@ -318,21 +337,25 @@ class TransactionLayer:
             self.events.append(ResponseReceived(client, response))
 
     def _time_out(self, client: ClientTransaction, _: Message | None, __: float) -> None:
+        self.counts.timed_out += 1
         if client.request.method != "CANCEL":
             self.events.append(TimedOut(client))
 
     def _fail_client(self, client: ClientTransaction, _: Message | None, __: float) -> None:
+        self.counts.unreachable += 1
         if client.request.method != "CANCEL":
             self.events.append(TransportFailed(client))
 
     # --- actions of servers
 
     def _send_response(self, server: ServerTransaction, response: Response, _: float) -> None:
+        self.counts.responses_sent[response.status // 100] += 1
         server.response = response.to_bytes()
         self.output.append((server.response, server.source))
 
     def _retransmit(self, server: ServerTransaction, _: Message | None, __: float) -> None:
         if server.response:
+            self.counts.repeats_sent += 1
             self.output.append((server.response, server.source))
 
     def _send_trying(self, server: ServerTransaction, _: Message | None, now: float) -> None:
@@ -345,9 +368,11 @@ class TransactionLayer:
         self.events.append(Cancelled(server, request))
 
     def _unacknowledged(self, server: ServerTransaction, _: Message | None, __: float) -> None:
+        self.counts.unacknowledged += 1
         self.events.append(Unacknowledged(server))
 
     def _fail_server(self, server: ServerTransaction, _: Message | None, __: float) -> None:
+        self.counts.undeliverable += 1
         if server.request.method != "CANCEL":
             self.events.append(ResponseUndeliverable(server))
 
@@ -362,6 +387,8 @@ _REPEATS: Final[dict[Action, tuple[Input, Callable[[Timers, float], float]]]] = 
     Action.START_G: (Input.TIMER_G, lambda timers, _: timers.t1),
     Action.DOUBLE_G: (Input.TIMER_G, lambda timers, interval: min(2 * interval, timers.t2)),
 }
+
+_CLIENT_REPEATS: Final = frozenset({Input.TIMER_A, Input.TIMER_E})   # what a server repeats is counted where it does
 
 # The timer that ends a state; one at a time. Third: zero on a reliable transport.
 _DEADLINES: Final[dict[Action, tuple[Input, Callable[[Timers], float], bool]]] = {
@@ -382,6 +409,10 @@ _DEADLINES: Final[dict[Action, tuple[Input, Callable[[Timers], float], bool]]] =
 
 def _acts(known: dict[Action, Act], actions: tuple[Action, ...]) -> tuple[Act, ...]:
     return tuple([known[action] for action in actions])
+
+
+def _count(counts: dict[str, int], method: str) -> None:
+    counts[method if method in counts else OTHER] += 1
 
 
 def _is_armed(entry: TimerEntry) -> bool:
