@@ -326,7 +326,7 @@ class DatagramLeg:
         self._note(
             "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
             version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
-            own=self._endpoint.shown if self._endpoint is not None else "",
+            own=self._endpoint.shown if self._endpoint is not None and self._relay.traces else "",
         )  # fmt: skip
 
     # --- ends --------------------------------------------------------------------------------------------------------

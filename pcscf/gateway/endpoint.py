@@ -47,7 +47,9 @@ _ALERTS: Final = {
     86: "inappropriate_fallback", 90: "user_canceled", 109: "missing_extension", 110: "unsupported_extension",
     116: "certificate_required", 120: "no_application_protocol",
 }  # fmt: skip
-_FATAL: Final = 2
+WARNING: Final = 1
+FATAL: Final = 2
+CLOSE_NOTIFY: Final = 0
 _NO_COMMON_ALERTS: Final = frozenset({"protocol_version", "insufficient_security", "handshake_failure"})
 
 
@@ -189,12 +191,6 @@ class Authenticated:
     def established(self) -> bool:
         """The handshake is complete and the peer's certificate matched; nothing has failed since."""
         return self._done and self._connection is not None
-
-    @property
-    def shown(self) -> str:
-        """The fingerprint of the certificate of ours that the peer saw; "" while it saw none."""
-        certificate = self._connection.get_certificate() if self._done and self._connection is not None else None
-        return f"sha-256 {certificate.digest('sha256').decode()}" if certificate is not None else ""
 
     def judge(self, certificate: crypto.X509) -> bool:
         """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?
@@ -366,11 +362,15 @@ def _verify(connection: SSL.Connection, certificate: crypto.X509, error: int, de
     return True
 
 
+def alert_name(description: int) -> str:
+    return _ALERTS.get(description, f"alert {description}")
+
+
 def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
-    if where & SSL.SSL_CB_ALERT and value >> 8 == _FATAL:
+    if where & SSL.SSL_CB_ALERT and value >> 8 == FATAL:
         endpoint: Authenticated = connection.get_app_data()
         direction = "sent" if where & SSL.SSL_CB_WRITE else "received"
-        endpoint.note_alert(f"{direction} {_ALERTS.get(value & 0xFF, f'alert {value & 0xFF}')}")
+        endpoint.note_alert(f"{direction} {alert_name(value & 0xFF)}")
 
 
 def _drain(connection: SSL.Connection) -> bytes:
