@@ -373,8 +373,9 @@ class DatagramLeg:
         self._retransmission = self._deadline = None
 
     def _note(self, kind: TraceKind, text: str, **facts: str) -> None:
-        known: Mapping[str, str] = {"remote": spell(self._peer or self.plan.remote), **facts}
-        self._relay.note(kind, self, text, known)
+        if self._relay.traces:
+            known: Mapping[str, str] = {"remote": spell(self._peer or self.plan.remote), **facts}
+            self._relay.note(kind, self, text, known)
 
 
 def _is_rtcp(datagram: memoryview | bytes) -> bool:

@@ -197,8 +197,9 @@ class Authenticated:
 
         Its octets are hashed, nothing in them is read: OpenSSL takes certificates that other parsers choke on.
         """
+        octets = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
         for one in self._accepted:
-            if certificate.digest(one.hash.replace("-", "")).decode() == one.value:
+            if one.is_of(octets):
                 self._peer = str(one)
                 self._refused = False
                 return True
@@ -286,9 +287,9 @@ class TlsEndpoint(Authenticated):
         self._connection = context.connection(self)
         if role is TlsRole.CLIENT:
             self._connection.set_connect_state()
+            self._shake_hands(self._connection)
         else:
             self._connection.set_accept_state()
-        self._shake_hands(self._connection)
 
     @property
     def pending(self) -> bool:
@@ -376,10 +377,11 @@ def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
 def _drain(connection: SSL.Connection) -> bytes:
     chunks: list[bytes] = []
     try:
-        while True:
+        while not chunks or len(chunks[-1]) == _NETWORK_CHUNK:
             chunks.append(connection.bio_read(_NETWORK_CHUNK))
     except SSL.WantReadError:
-        return _take(chunks)
+        pass
+    return _take(chunks)
 
 
 def _take(chunks: list[bytes]) -> bytes:
