@@ -30,6 +30,7 @@ HERE = "127.0.0.1"
 MID = "[127.0.0.1]:2945"
 PATIENCE = 5.0
 TIMERS = H248Timers(t_max=2.0)
+SCTP = pytest.param("sctp", marks=pytest.mark.sctp)
 
 
 @dataclass
@@ -92,7 +93,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("kind", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize("kind", ["udp", "tcp", "tls", SCTP])
 @on_both_loops
 async def test_a_session(kind: Kind, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
