@@ -59,7 +59,7 @@ class Connection(ABC):
 
     @abstractmethod
     def end(self, why: str) -> None:
-        """At once; what was not sent yet is lost."""
+        """At once; what the kernel has not taken yet is lost."""
 
     @abstractmethod
     def finish(self) -> None:

@@ -96,7 +96,7 @@ class Listener(_Connections):
         super().__init__(upward, carrier, pins)
         self._socket: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._beginning: dict[asyncio.Task[None], str] = {}  # with the host that each comes from
+        self._beginning: dict[asyncio.Task[None], tuple[str, int]] = {}  # with where each comes from
 
     def listen(self, bind: tuple[str, int]) -> None:
         """Raises OSError."""
@@ -133,7 +133,7 @@ class Listener(_Connections):
         loop = asyncio.get_running_loop()
         while True:
             try:
-                accepted, (host, *_) = await loop.sock_accept(listening)
+                accepted, (host, port, *_) = await loop.sock_accept(listening)
             except OSError:  # no descriptor is left, say
                 await asyncio.sleep(ACCEPT_PAUSE)
                 continue
@@ -141,11 +141,12 @@ class Listener(_Connections):
                 accepted.close()
                 continue
             task = loop.create_task(self._begin(accepted))
-            self._beginning[task] = host
+            self._beginning[task] = (host, port)
             task.add_done_callback(self._beginning.pop)
 
     def _has_room_for(self, host: str) -> bool:
-        hosts = [*(peer[0] for peer in self._connections), *self._beginning.values()]
+        ends = {*map(tuple, self._connections), *self._beginning.values()}  # one whose beginning is over may be in both
+        hosts = [each for each, _ in ends]
         return len(hosts) < MAX_CONNECTIONS and hosts.count(host) < MAX_CONNECTIONS_PER_HOST
 
     async def _begin(self, accepted: socket.socket) -> None:

@@ -159,11 +159,12 @@ class Association(Connection):
             self._unsent.append(message)
             self._unsent_octets += len(message)
             if self._unsent_octets > WRITE_BUFFER:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)   # not even what the kernel holds goes out
                 self.end(NOT_READ)
 
     def end(self, why: str) -> None:
+        """The kernel goes on with what it has, such as an error that tells why, within the bounds of retransmission."""
         if not self._is_over:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
             self._over(why)
 
     def finish(self) -> None:

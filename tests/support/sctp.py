@@ -1,7 +1,7 @@
 """Tests that need SCTP in the kernel: `@pytest.mark.sctp`.
 
 Where this machine's kernel has none, those that were chosen run together under User Mode Linux, in one boot, by a pytest of their
-own; what it reports is told here, test by test, as if they had run here. `--reports=FILE` is how it reports: a line of JSON each.
+own, and each is here what became of it there. `--reports=FILE` is how that one tells: a line of JSON for each report.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,11 @@ import pytest
 
 from pcscf.config.iq import kernel_has_sctp
 from tests.support import uml
-from tests.support.interop import MATRIX
-from tests.support.peers import is_left_out, require_peer
+from tests.support.peers import require_peer
 
 BOOT = 60.0
 EACH = 30.0
-"""Seconds for the kernel to come up and for a test to pass there, at most."""
+"""Seconds for the kernel to come up and for a test to end there, at most."""
 
 Reports = dict[str, list[pytest.TestReport]]
 _REPORTS = pytest.StashKey[Reports]()
@@ -38,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Writer(config))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not kernel_has_sctp():
+        items[:] = [Elsewhere.of(item) if item.get_closest_marker("sctp") is not None else item for item in items]
+
+
 class _Writer:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -49,40 +54,55 @@ class _Writer:
             file.write(json.dumps(told) + "\n")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Whatever runs here needs what it is about here."""
-    if _is_elsewhere(item):
+class FailedElsewhere(Exception):
+    """`told`: as pytest told it there."""
+
+    def __init__(self, told: Any) -> None:
+        super().__init__(told)
+        self.told = told
+
+
+class Elsewhere(pytest.Item):
+    """Stands for a test that runs under another kernel, none of whose fixtures is made here."""
+
+    def __init__(self, *, test: pytest.Item, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._test = test
+        self.own_markers = test.own_markers
+        self.user_properties = test.user_properties
+        self.add_marker(pytest.mark.timeout(0))   # the first one waits for all
+
+    @classmethod
+    def of(cls, test: pytest.Item) -> Elsewhere:
+        made: Elsewhere = cls.from_parent(test.parent, name=test.name, test=test)
+        return made
+
+    def reportinfo(self) -> Any:
+        return self._test.reportinfo()
+
+    def setup(self) -> None:
         require_peer("linux.uml", "modprobe")
 
+    def runtest(self) -> None:
+        stash = self.session.stash
+        if _REPORTS not in stash:
+            stash[_REPORTS] = _run_all(self.config, [each for each in self.session.items if isinstance(each, Elsewhere)])
+        reports = stash[_REPORTS].get(self.nodeid)
+        if not reports:
+            raise FailedElsewhere("it did not run under User Mode Linux")
+        for report in reports:
+            if report.failed:
+                raise FailedElsewhere(report.longrepr)
+            if report.skipped:
+                *_, reason = report.longrepr   # file, line and reason
+                pytest.skip(str(reason).removeprefix("Skipped: "))
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
-    if not _is_elsewhere(item) or is_left_out("linux.uml", "modprobe"):
-        return None
-    hook, stash = item.ihook, item.session.stash
-    if _REPORTS not in stash:
-        chosen = [each for each in item.session.items if _is_elsewhere(each)]
-        stash[_REPORTS] = _run_elsewhere(item.config, chosen)
-    hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in stash[_REPORTS].get(item.nodeid) or [_failed(item, "it did not run under User Mode Linux")]:
-        for row in _rows(item) if report.outcome != "passed" or report.when == "call" else ():
-            item.config.stash[MATRIX].outcomes[row].append(report.outcome)
-        hook.pytest_runtest_logreport(report=report)
-    hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-
-
-def _is_elsewhere(item: pytest.Item) -> bool:
-    return item.get_closest_marker("sctp") is not None and not kernel_has_sctp()
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        return excinfo.value.told if isinstance(excinfo.value, FailedElsewhere) else super().repr_failure(excinfo, style)
 
 
-def _rows(item: pytest.Item) -> Iterator[Any]:
-    return (row for name, row in item.user_properties if name == "interop")
-
-
-def _run_elsewhere(config: pytest.Config, items: list[pytest.Item]) -> Reports:
-    """Each item's reports. What goes wrong with the other kernel is a failure of all of them."""
+def _run_all(config: pytest.Config, items: Sequence[pytest.Item]) -> Reports:
+    """What became of each. What goes wrong with the other kernel is a failure of all of them."""
     with tempfile.TemporaryDirectory(prefix="uml-") as made:
         folder = Path(made)
         told = folder / "reports"
@@ -103,9 +123,6 @@ def _run_elsewhere(config: pytest.Config, items: list[pytest.Item]) -> Reports:
             report = config.hook.pytest_report_from_serializable(config=config, data=json.loads(line))
             found.setdefault(report.nodeid, []).append(report)
     for item in items if why else ():
-        found.setdefault(item.nodeid, []).append(_failed(item, f"User Mode Linux: {why}"))
+        failed = pytest.TestReport(item.nodeid, item.location, {item.name: 1}, "failed", f"User Mode Linux: {why}", "call")
+        found.setdefault(item.nodeid, []).append(failed)
     return found
-
-
-def _failed(item: pytest.Item, why: str) -> pytest.TestReport:
-    return pytest.TestReport(item.nodeid, item.location, {item.name: 1}, "failed", why, "call")

@@ -68,9 +68,13 @@ def run(command: Sequence[str], folder: Path, *, directory: Path, patience: floa
     return Ended(int(_text(folder / "status")), output)
 
 
+def find_kernel() -> str | None:
+    return shutil.which(KERNEL)
+
+
 def _boot(init: Path, folder: Path, patience: float) -> str:
     """What the kernel says, from its first word to its end."""
-    kernel = shutil.which(KERNEL)
+    kernel = find_kernel()
     if kernel is None:
         raise UmlError(f"{KERNEL} is not installed")
     process = subprocess.Popen(
