@@ -24,7 +24,9 @@ H248: Final = 7
 PROTOCOLS: Final = frozenset({H248, 0})
 """Payload protocol identifiers that are listened to: 0 says nothing of it (RFC 9260 §3.3.1)."""
 MAX_MESSAGE: Final = MAX_PACKET
-"""Octets of a message. SCTP itself knows no bound; ours is that of a TPKT packet."""
+"""Octets of a message: the bound that `h248` has for what it sends."""
+RECEIVE_BUFFER: Final = 4 * 1024 * 1024
+"""Octets that may wait in the kernel, as far as it allows so many: what finds no room has to be sent again, a second later."""
 TURN: Final = 32
 """Pieces that are read before others on the loop have their turn."""
 MAX_RETRANSMISSIONS: Final = 4
@@ -84,6 +86,7 @@ def _new_socket(host: str) -> socket.socket:
         made.setblocking(False)
         if made.family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         made.setsockopt(IPPROTO_SCTP, _NODELAY, 1)
         made.setsockopt(IPPROTO_SCTP, _RECVRCVINFO, 1)
         made.setsockopt(IPPROTO_SCTP, _DEFAULT_SNDINFO, _SCTP_SNDINFO.pack(0, 0, H248.to_bytes(4, "big"), 0, 0))

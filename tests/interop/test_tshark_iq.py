@@ -12,7 +12,7 @@ import pytest
 from pcscf.gateway.config import GatewayConfig, Realm
 from pcscf.gateway.server import Gateway
 from pcscf.h248.codec import decode_untrusted
-from pcscf.h248.peer import Peer
+from pcscf.h248.peer import AssociationPeer, Peer
 from pcscf.observe.pcap import PcapWriter
 from pcscf.runtime.iq import Gateways, IqConfig
 from pcscf.transport.model import Kind
@@ -95,6 +95,20 @@ async def test_the_capture_over_sctp(tmp_path: Path) -> None:
     port, messages = await session(tmp_path / "iq.pcap", "sctp")
     assert messages >= 8
     holds_over_sctp(tmp_path / "iq.pcap", port, messages, checksums=True)
+
+
+def test_a_long_message_in_a_capture(tmp_path: Path) -> None:
+    """tshark puts its chunks together again."""
+    require_peer("tshark")
+    writer = PcapWriter(tmp_path / "iq.pcap")
+    peer = AssociationPeer(HERE, 40001)
+    audit = b"!/2 [127.0.0.1]:2944\nT=7{C=-{AV=root{AT{}}}}".ljust(65_531)
+    writer.tap_iq("out", audit, (HERE, 40002), peer)
+    writer.tap_iq("in", audit, (HERE, 40002), peer)
+    writer.close()
+    frames = dissect(tmp_path / "iq.pcap")
+    assert list(malformed(frames)) == []
+    assert [(frame.payloads, "megaco" in frame.layers) for frame in frames] == [(("7",), False), (("7",), True)] * 2
 
 
 @pytest.mark.interop("tshark", "Iq over TCP, on the loopback device: TPKT and Megaco in every packet, nothing malformed")

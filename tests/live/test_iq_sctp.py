@@ -23,7 +23,7 @@ pytestmark = pytest.mark.sctp
 HERE = "127.0.0.1"
 GATEWAY = "[127.0.0.1]:2945"
 SCTP_SNDINFO = 2
-SCTP_NODELAY, SCTP_MAXSEG, SCTP_STATUS = 3, 13, 14
+SCTP_NODELAY, SCTP_MAXSEG, SCTP_PARTIAL_DELIVERY_POINT = 3, 13, 19
 
 
 def pending(number: int, mid: str = GATEWAY) -> bytes:
@@ -139,29 +139,43 @@ async def test_long_messages_come_whole_and_in_order_both_ways() -> None:
 
 @on_both_loops
 async def test_a_message_in_pieces_is_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read in pieces (partial delivery), and sent in chunks of 1200 octets, more of them than the receiver has room for."""
-    pieces = 0
+    """The kernel delivers as soon as 2000 octets are there, of messages that come in chunks of 1200 (partial delivery)."""
+    pieces = []
     take = sctp.Association._take_untrusted
 
     def count(self: sctp.Association, piece: bytes, control: list[tuple[int, int, bytes]], *, is_last: bool) -> None:
-        nonlocal pieces
-        pieces += not is_last
+        pieces.append(len(piece))
         take(self, piece, control, is_last=is_last)
 
     monkeypatch.setattr(sctp.Association, "_take_untrusted", count)
     async with controller() as there:
+        there.transport._socket.setsockopt(  # type: ignore[attr-defined]
+            sctp.IPPROTO_SCTP, SCTP_PARTIAL_DELIVERY_POINT, struct.pack("I", 2000))
         with stranger(there) as bare:
             bare.setsockopt(sctp.IPPROTO_SCTP, SCTP_MAXSEG, struct.pack("iI", 0, 1200))
-            for number in range(4):
-                await asyncio.to_thread(say, bare, long(number, 65_531))
-                assert (await there.message())[0] == long(number, 65_531)
-            whole, pieces = pieces, 0
-            monkeypatch.setattr(sctp, "MAX_MESSAGE", 1000)   # the longest that is read at once, too
-            await asyncio.to_thread(say, bare, long(9, 1000))
-            assert (await there.message())[0] == long(9, 1000)
-            await asyncio.to_thread(say, bare, long(9, 1002))
-            assert await there.why_lost() == "a message of more than 1000 octets"
-            assert pieces + whole > 0
+            wanted = [long(number, octets) for number, octets in enumerate((65_531, 100, 30_000, 65_531))]
+            for message in wanted:
+                await asyncio.to_thread(say, bare, message)
+            assert [(await there.message())[0] for _ in wanted] == wanted
+            assert len(pieces) > len(wanted)
+            assert sum(pieces) == sum(map(len, wanted))
+            await asyncio.to_thread(say, bare, long(1, 65_532))
+            assert await there.why_lost() == "a message of more than 65531 octets"
+
+
+@pytest.mark.parametrize("second", [(1, 0), (0, 1)], ids=["of another stream", "of another message"])
+async def test_a_piece_of_another_message_ends_the_association(second: tuple[int, int]) -> None:
+    """What a sender gives up half way (RFC 3758) is not put together with what comes next."""
+    async with controller() as there:
+        with stranger(there) as bare:
+            say(bare, pending(1))
+            await there.message()
+            [association] = there.transport._connections.values()  # type: ignore[attr-defined]
+            for place in ((0, 0), second):
+                told = sctp._SCTP_RCVINFO.pack(*place, 0, (7).to_bytes(4, "big"), 0, 0, 0, 0)
+                association._take_untrusted(b"!/2 ", [(sctp.IPPROTO_SCTP, sctp._RCVINFO, told)], is_last=False)
+            assert await there.why_lost() == "a message whose end did not come"
+            assert await ended(bare)
 
 
 @on_both_loops
