@@ -21,8 +21,9 @@ from pcscf.transport.connection import CLOSED_HERE, CLOSED_THERE, NOT_READ, WRIT
 IPPROTO_SCTP: Final = 132
 H248: Final = 7
 """The payload protocol identifier of H.248 (IANA), in either encoding."""
-PROTOCOLS: Final = frozenset({H248, 0})
-"""Payload protocol identifiers that are listened to: 0 says nothing of it (RFC 9260 §3.3.1)."""
+PROTOCOLS: Final = frozenset({H248, 0, H248 << 24})
+"""Payload protocol identifiers that are listened to. 0 says nothing of it (RFC 9260 §3.3.1); the last one is what H248 becomes
+where a sender forgets the network's order of octets, which no kernel minds."""
 MAX_MESSAGE: Final = MAX_PACKET
 """Octets of a message: the bound that `h248` has for what it sends."""
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
@@ -30,14 +31,13 @@ RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 TURN: Final = 32
 """Pieces that are read before others on the loop have their turn."""
 MAX_RETRANSMISSIONS: Final = 4
-"""Of an association. With the kernel's timers the one that meets only silence is over after some 30 s, as over TCP."""
+"""Of an association. With the kernel's timers it is over some 30 s after the first message that meets only silence."""
 PATH_RETRANSMISSIONS: Final = 2
 """Of one path, so that another one is tried before the association ends."""
 
 # linux/sctp.h; the level of all of them is IPPROTO_SCTP
 _ASSOCINFO, _NODELAY, _PEER_ADDR_PARAMS, _RECVRCVINFO, _DEFAULT_SNDINFO = 1, 3, 9, 32, 34
 _RCVINFO: Final = 3   # type of a control message
-_MSG_NOTIFICATION: Final = 0x8000
 _SCTP_ASSOCPARAMS: Final = struct.Struct("=iHHIII")   # id, asocmaxrxt, destinations, peer's and own window, cookie_life
 _SCTP_PADDRPARAMS: Final = struct.Struct("=i128sIHIIIIBx")   # id, address, hbinterval, pathmaxrxt, mtu, sackdelay, flags, …
 _SCTP_SNDINFO: Final = struct.Struct("=HH4sIi")   # sid, flags, ppid, context, id
@@ -129,6 +129,7 @@ class Association(Connection):
         self._loop = asyncio.get_running_loop()
         self._socket = own
         self._peer = peer
+        self._address: tuple[str, int] = own.getsockname()[:2]
         self._is_over = False
         self._is_finishing = False
         self._pieces = bytearray()
@@ -142,8 +143,7 @@ class Association(Connection):
 
     @property
     def address(self) -> tuple[str, int]:
-        host, port = self._socket.getsockname()[:2]
-        return str(host), int(port)
+        return self._address
 
     def begin(self) -> None:
         """Ask the owner, and read."""
@@ -194,8 +194,7 @@ class Association(Connection):
             if not piece:
                 self._over(CLOSED_THERE)
                 return
-            if not flags & _MSG_NOTIFICATION:
-                self._take_untrusted(piece, control, is_last=bool(flags & socket.MSG_EOR))
+            self._take_untrusted(piece, control, is_last=bool(flags & socket.MSG_EOR))
             if self._is_over or self._is_finishing:
                 return
 

@@ -194,7 +194,7 @@ async def test_a_message_that_is_too_long_ends_the_association() -> None:
 async def test_what_is_said_to_be_h248_or_nothing_counts() -> None:
     async with controller() as there:
         with stranger(there) as bare:
-            for number, protocol in enumerate((7, 0)):
+            for number, protocol in enumerate((7, 0, 7 << 24)):
                 say(bare, pending(number), protocol=protocol, stream=number)   # any stream is listened to
                 assert (await there.message())[0] == pending(number)
             say(bare, pending(3), protocol=3)
