@@ -156,6 +156,9 @@ class GatewayIq(Block):
     """How controllers are reached: udp, tcp (TPKT packets on port 2944), tls or sctp (where the kernel has it)."""
     tls: IqTls | None = None
     """Certificates for `transport: tls`."""
+    timers: IqTimers = own_default(IqTimers)
+    """Timers of H.248 transactions. A controller that leaves a request without reply for `t_max` is asked once more whether it is
+    there, and after as long again the next one is."""
 
     @model_validator(mode="after")
     def _with_certificates(self) -> Self:

@@ -394,6 +394,16 @@ class Trace(Block):
     """A line per message on the wire is appended to this file. Who speaks with whom and when is personal data."""
 
 
+class Http(Block):
+    """The P-CSCF's status and metrics over HTTP: / (text), /status (JSON), /metrics (Prometheus). It asks nobody who they are."""
+
+    address: Address = "127.0.0.1"
+    """Local address; whoever reaches it can read how many registrations and sessions there are and which gateways, but nobody's
+    identity."""
+    port: Port = 0
+    """Local TCP port, such as 9293; 0 for none. `pcscf status` needs none."""
+
+
 class Config(Block):
     """A whole configuration file."""
 
@@ -415,6 +425,7 @@ class Config(Block):
     limits: Limits = own_default(Limits)
     log: Log = own_default(Log)
     trace: Trace = own_default(Trace)
+    http: Http = own_default(Http)
 
     @property
     def iq(self) -> Iq:

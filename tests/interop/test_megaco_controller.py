@@ -217,6 +217,37 @@ async def test_a_notification(erlang: Controller, encoding: str) -> None:
         writer.transport.abort()
 
 
+@pytest.mark.interop("megaco", "as controller of our gateway: told that TCP is up, begins TLS (EstBNC); {encoding}")
+async def test_tls_begins_at_its_signal(erlang: Controller, encoding: str) -> None:
+    far: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    server = await asyncio.start_server(
+        lambda reader, writer: far.put_nowait((reader, writer)), "127.0.0.1", 0, ssl=tls.server_context(IDENTITY))
+    try:
+        near = add("access", ours="active", theirs="passive", peer=server.sockets[0].getsockname()[:2], fingerprints=[PRINT],
+                   secure=True, signals="tcpbcc/EstBNC{Stream=1}", events="tcpbcc/BNCChange,tlsbsc/BNCChange")
+        reply = await erlang.call(f"Context=${{{near},{add('core', ours='passive', theirs='active')}}}")
+        [action] = reply.actions
+        ours = action.commands[0].termination
+        assert [await up(erlang, ours), far.qsize()] == ["tcpbcc/bncchange", 0]
+        await erlang.call(f"Context={action.context}{{{modify(ours, signals='tlsbsc/EstBNC{Stream=1}')}}}")
+        assert await up(erlang, ours) == "tlsbsc/bncchange"
+        _, writer = await asyncio.wait_for(far.get(), PATIENCE)
+        writer.transport.abort()
+        await erlang.call(f"Context={action.context}{{W-Subtract=*{{Audit{{}}}}}}")
+    finally:
+        server.close()
+
+
+async def up(erlang: Controller, termination: str) -> str:
+    """What is up, as the gateway tells it."""
+    command = await erlang.requested(CommandName.NOTIFY)
+    assert same_name(command.termination, termination)
+    [observed] = [each for each in command.descriptors if isinstance(each, ObservedEvents)]
+    [event] = observed.events
+    assert {one.name.lower(): one.value.text.lower() for one in event.parameters} == {"stream": "1", "type": "est"}
+    return event.name.lower()
+
+
 @pytest.mark.interop("megaco", "as controller of our gateway: what cannot be is refused (411, 412, 430, 449); {encoding}")
 async def test_refusals(erlang: Controller, encoding: str) -> None:
     remote = sdp(setup="active", address=("127.0.0.1", 9))

@@ -15,18 +15,11 @@
 %% What happens goes out as lines: "registered", "add C", "modify C", "subtract C", "audit C", "acknowledged", "left",
 %% "packages" (they were audited), "handoff" and "forced" (its controller said so; after a hand-off it registers anew).
 -module(megaco_gateway).
--behaviour(megaco_user).
 -export([main/1]).
--export([
-    handle_connect/2, handle_connect/3, handle_disconnect/3, handle_syntax_error/3, handle_syntax_error/4,
-    handle_message_error/3, handle_message_error/4, handle_trans_request/3, handle_trans_request/4,
-    handle_trans_long_request/3, handle_trans_long_request/4, handle_trans_reply/4, handle_trans_reply/5,
-    handle_trans_ack/4, handle_trans_ack/5, handle_unexpected_trans/3, handle_unexpected_trans/4,
-    handle_trans_request_abort/4, handle_trans_request_abort/5, handle_segment_reply/5, handle_segment_reply/6
-]).
 
 -include_lib("megaco/include/megaco.hrl").
 -include_lib("megaco/include/megaco_message_v2.hrl").
+-include("megaco_user.hrl").
 
 -define(FINGERPRINT, "12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0").
 
@@ -316,22 +309,4 @@ tell(Format, Arguments) ->
 
 %% --- what else megaco calls
 
-handle_connect(_, _) -> ok.
-handle_connect(_, _, _) -> ok.
-handle_disconnect(_, _, _) -> ok.
-handle_syntax_error(_, _, Error) -> tell("syntax ~0p", [Error]), reply.
-handle_syntax_error(A, B, C, _) -> handle_syntax_error(A, B, C).
-handle_message_error(_, _, Error) -> tell("message error ~0p", [Error]), no_reply.
-handle_message_error(A, B, C, _) -> handle_message_error(A, B, C).
-handle_trans_request(A, B, C, _) -> handle_trans_request(A, B, C).
-handle_trans_long_request(A, B, C, _) -> handle_trans_long_request(A, B, C).
-handle_trans_reply(_, _, _, _) -> ok.
-handle_trans_reply(_, _, _, _, _) -> ok.
 handle_trans_ack(_, _, _, _) -> ok.
-handle_trans_ack(_, _, _, _, _) -> ok.
-handle_unexpected_trans(_, _, _) -> ok.
-handle_unexpected_trans(_, _, _, _) -> ok.
-handle_trans_request_abort(_, _, _, _) -> ok.
-handle_trans_request_abort(_, _, _, _, _) -> ok.
-handle_segment_reply(_, _, _, _, _) -> ok.
-handle_segment_reply(_, _, _, _, _, _) -> ok.
