@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 from pcscf.config.gateway import OwnCertificates
+from pcscf.config.iq import IqTransport, kernel_has_sctp
 from pcscf.config.model import AccessRealm, Config, CoreRealm
 
 
@@ -34,6 +35,12 @@ def contradictions(config: Config) -> Iterator[Finding]:
                     f"{realm!r} is not an access realm",
                     f"access realms are: {known}",
                 )
+
+
+def missing_transports(transports: Collection[IqTransport], path: tuple[str, ...]) -> Iterator[Finding]:
+    """Of Iq, in the kernel of this machine; `path`: of their key."""
+    if "sctp" in transports and not kernel_has_sctp():
+        yield Finding(path, "the kernel of this machine has no SCTP", "load it (`modprobe sctp`), or write udp, tcp or tls")
 
 
 def missing_files(config: Config) -> Iterator[Finding]:

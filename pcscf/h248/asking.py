@@ -7,7 +7,7 @@ from typing import Final
 from pcscf.h248.agenda import NEVER, PATH_DATAGRAM, Agenda, H248Timers, Outbox, Timed, most_octets
 from pcscf.h248.events import Event, MessageError, ReplyReceived, RequestFailed
 from pcscf.h248.message import Action, Transaction, TransactionAck, TransactionReply, TransactionRequest
-from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
 
 MAX_ACKS: Final = 64
 """Replies to one peer that are confirmed in one TransactionResponseAck; at 11 octets each it fits in any datagram."""
@@ -239,4 +239,6 @@ class Asking:
 
 
 def _carrier(peer: Peer) -> str:
+    if isinstance(peer, AssociationPeer):
+        return "user message"
     return "packet" if isinstance(peer, ConnectionPeer) else "datagram"

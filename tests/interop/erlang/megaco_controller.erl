@@ -1,7 +1,7 @@
 %% A controller on the megaco application of Erlang/OTP: what it asks of our gateway goes through its codec and its
 %% transactions, and so does what our gateway tells.
 %%
-%%   erl -noshell -run megaco_controller main Port pretty|compact udp|tcp
+%%   erl -noshell -run megaco_controller main Port pretty|compact udp|tcp|sctp
 %%
 %% Commands come one per line from standard input, whose end stops the controller. H.248 text travels in Base64.
 %%   call TEXT   decodes a message with requests, sends them in one message, and tells "reply TEXT" or "failed REASON" for each
@@ -36,10 +36,13 @@ open("udp", Port, Receiver) ->
     {ok, _, _} = megaco_udp:open(Transport, [{port, Port}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}]);
 open("tcp", Port, Receiver) ->
     {ok, Transport} = megaco_tcp:start_transport(),
-    ok = megaco_tcp:listen(Transport, [{port, Port}, {receive_handle, Receiver}, {tcp_options, [{ip, {127, 0, 0, 1}}]}]).
+    ok = megaco_tcp:listen(Transport, [{port, Port}, {receive_handle, Receiver}, {tcp_options, [{ip, {127, 0, 0, 1}}]}]);
+open("sctp", Port, Receiver) ->
+    {ok, _, _} = megaco_sctp:listen(Port, Receiver).
 
 sender("udp") -> megaco_udp;
-sender("tcp") -> megaco_tcp.
+sender("tcp") -> megaco_tcp;
+sender("sctp") -> megaco_sctp.
 
 encoder("pretty") -> megaco_pretty_text_encoder;
 encoder("compact") -> megaco_compact_text_encoder.

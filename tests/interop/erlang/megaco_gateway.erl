@@ -1,7 +1,7 @@
 %% A media gateway on the megaco application of Erlang/OTP: what our controller says is read and answered by a stack
 %% that is not ours.
 %%
-%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact udp|tcp [Number Package,Package…]
+%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact udp|tcp|sctp [Number Package,Package…]
 %%
 %% Its mId is [127.0.0.1]:Number, 2945 by default; the packages are what it lists when it is asked, none by default.
 %% It registers at 127.0.0.1:ControllerPort and takes commands, one per line, from standard input; its end stops the gateway.
@@ -49,10 +49,13 @@ open("udp", Port, Receiver) ->
     {ok, megaco_udp:create_send_handle(Socket, {127, 0, 0, 1}, Port), Pid};
 open("tcp", Port, Receiver) ->
     {ok, Transport} = megaco_tcp:start_transport(),
-    megaco_tcp:connect(Transport, [{host, {127, 0, 0, 1}}, {port, Port}, {receive_handle, Receiver}]).
+    megaco_tcp:connect(Transport, [{host, {127, 0, 0, 1}}, {port, Port}, {receive_handle, Receiver}]);
+open("sctp", Port, Receiver) ->
+    megaco_sctp:connect(Port, Receiver).
 
 sender("udp") -> megaco_udp;
-sender("tcp") -> megaco_tcp.
+sender("tcp") -> megaco_tcp;
+sender("sctp") -> megaco_sctp.
 
 encoder("pretty") -> megaco_pretty_text_encoder;
 encoder("compact") -> megaco_compact_text_encoder.
