@@ -34,7 +34,7 @@ def describe(run: Run) -> dict[str, str]:
 
 
 def _origin() -> str:
-    """Whose the interpreter is. Distributions optimise theirs with a profile, which is worth a fifth to a quarter of all times."""
+    """Whose the interpreter is. Distributions optimise theirs with a profile: a fifth to a quarter of all times."""
     return "of the distribution" if sys.base_prefix == "/usr" else "not of the distribution"
 
 

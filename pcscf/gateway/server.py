@@ -261,14 +261,16 @@ class Gateway:
         return None if is_known else ErrorDescriptor(402, "Unauthorized")
 
     def _refusal(self, request: RequestReceived) -> ErrorDescriptor | None:
-        """Of the controllers we know, only the one we registered with may command."""
+        """Of the controllers we know, only the one we registered with may command; the sessions are its own. Another one that
+        starts, or starts anew, is heard while there is none.
+        """
         if request.peer == self.controller:
             return None
+        if self.controller is not None:
+            return ErrorDescriptor(402, "Unauthorized")
         if all(command.name is CommandName.SERVICE_CHANGE for action in request.actions for command in action.commands):
             return None
-        if self.controller is None:
-            return ErrorDescriptor(505, "Command Received before a ServiceChange Reply has been received")
-        return ErrorDescriptor(402, "Unauthorized")
+        return ErrorDescriptor(505, "Command Received before a ServiceChange Reply has been received")
 
     def _report(self, leg: LegKey, cause: Cause) -> None:
         termination = self.table.termination(leg)

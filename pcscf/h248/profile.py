@@ -106,8 +106,7 @@ MISSING: Final = (
     ("Realm Availability", "ipra", "the realms that a gateway has are what it was configured with"),
     ("ICE (STUN)", "stun and others", "lines with ICE pass by the gateway"),
     ("ECN, media grouping, ATCF/ATGW with three terminations", "", "no procedure here uses them"),
-    ("SCTP", "", "UDP, TCP and TLS carry Iq"),
-    ("Segmentation", "seg", "a message is as long as its transport can carry: 65,507 octets over UDP, 65,531 over TCP"),
+    ("Segmentation", "seg", "a message is as long as its transport can carry: 65,507 octets over UDP, 65,531 over TCP and SCTP"),
     ("Binary encoding", "", "text only, as in the profile of TISPAN (TS 183 018)"),
 )
 """What TS 23.334 or TS 29.334 has, the package for it, and what is here instead."""

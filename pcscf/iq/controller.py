@@ -24,6 +24,7 @@ from pcscf.h248.transaction import (
     RequestReceived,
     StrangerRefused,
     SyntaxRefused,
+    TransactionCounts,
     TransactionMachine,
 )
 from pcscf.iq import inventory, procedures, root
@@ -55,6 +56,7 @@ from pcscf.iq.placing import Placing
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import (
     GONE,
+    UNAUTHORISED,
     contexts_in,
     error_in,
     read_configured_untrusted,
@@ -65,6 +67,7 @@ from pcscf.iq.requests import NOT_REGISTERED, answer_untrusted
 from pcscf.iq.selection import needs_of
 from pcscf.iq.start import following
 from pcscf.iq.states import Change, Leaving, Lost, Restarted, Resumed
+from pcscf.iq.status import GatewayStatus, status_of
 from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision, watch_root
 from pcscf.mediasec.model import MediaPlan
 
@@ -236,6 +239,15 @@ class Controller:
         soonest = min(time for time in times if time is not None)
         return soonest if soonest < _NEVER else None
 
+    def status(self, now: float) -> list[GatewayStatus]:
+        """How the gateways are."""
+        return status_of(self.association, self._asking.by_gateway(), now)
+
+    @property
+    def counts(self) -> TransactionCounts:
+        """Of all transactions since the start."""
+        return self._machine.counts
+
     def take_output(self) -> list[tuple[bytes, Peer]]:
         return self._machine.take_output()
 
@@ -283,6 +295,8 @@ class Controller:
         refused = event.error or error_in(event.actions)
         if refused is None or refused.code != NOT_REGISTERED or not self._asking.repeat_later(event.tid, asked, now):
             self._asking.ended(event.tid)
+            if event.error is not None and event.error.code in UNAUTHORISED:
+                self.association.taken(asked.gateway)
             self._replied(asked, event.actions, event.error, now)
 
     def _serve(self, event: RequestReceived, now: float) -> None:

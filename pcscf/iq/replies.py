@@ -24,6 +24,7 @@ from pcscf.sdp.lines import is_port
 
 __all__ = [
     "GONE",
+    "UNAUTHORISED",
     "UNAVAILABLE",
     "Media",
     "contexts_in",
@@ -33,8 +34,10 @@ __all__ = [
     "sip_error",
 ]
 
-UNAVAILABLE: Final = frozenset({412, 432, 434, 502, 503, 505, 506, 510, 511, 526})
-"""Errors of a gateway that is full, busy or not ready: another one, or a later try, may help (H.248.8)."""
+UNAUTHORISED: Final = frozenset({402, 504})
+"""Errors of a gateway for a controller that it does not obey: it has another one (H.248.8)."""
+UNAVAILABLE: Final = frozenset({412, 432, 434, 502, 503, 505, 506, 510, 511, 526}) | UNAUTHORISED
+"""Errors of a gateway that is full, busy, not ready or another's: another one, or a later try, may help (H.248.8)."""
 GONE: Final = frozenset({411, 430, 431, 435})
 """Errors that say there is nothing left to subtract."""
 

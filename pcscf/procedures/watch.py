@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from pcscf.errors import GatewayUnavailable, MediaNotAcceptable, RequestTimeout, SipError, TemporarilyUnavailable
 from pcscf.iq.media import Media
@@ -13,6 +15,9 @@ from pcscf.procedures.register import forget
 from pcscf.procedures.release import release
 from pcscf.procedures.session import State
 from pcscf.procedures.timer import has_expired
+
+MANY: Final = 256
+"""Registrations that are looked at before others have their turn."""
 
 
 def outcome(bearer: BearerReleased) -> SipError | None:
@@ -95,6 +100,16 @@ def contexts_lost(calls: Calls, gateway: str, contexts: Iterable[int], why: str)
     calls.ports.record("gateway-lost", gateway=gateway, why=why, sessions=len(lost))
     for session in lost:
         calls.start(release(calls, session.token, GatewayUnavailable(f"the media gateway was lost: {why}")))
+
+
+async def renew_policies(calls: Calls) -> None:
+    """The policies have changed: registrations get those that hold now; sessions keep theirs, which their plans stand on."""
+    ports = calls.ports
+    for number, binding in enumerate(ports.store.bindings()):
+        interface = ports.site.interface(binding.flow.listener)
+        binding.policy = ports.site.policy(interface, binding.address_of_record, binding.user_agent)
+        if number % MANY == 0:
+            await asyncio.sleep(0)   # calls go on
 
 
 def expire(calls: Calls) -> None:

@@ -29,6 +29,7 @@ from pcscf.h248.message import (
 from pcscf.lab import tls
 from tests.support.gatewaybed import add, local_of, modify, sdp
 from tests.support.kamailio import free_port
+from tests.support.megaco import OVER_SCTP, transport_of
 from tests.support.peers import require_peer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,8 +44,8 @@ PRINT = " ".join(IDENTITY.fingerprint())
 def beams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     require_peer("erl", "erlc", "megaco")
     folder = tmp_path_factory.mktemp("beams")
-    source = Path(__file__).parent / "erlang" / "megaco_controller.erl"
-    subprocess.run(["erlc", "-Werror", "-o", folder, source], check=True)
+    sources = [Path(__file__).parent / "erlang" / f"megaco_{each}.erl" for each in ("controller", "sctp")]
+    subprocess.run(["erlc", "-Werror", "-o", folder, *sources], check=True)
     return folder
 
 
@@ -140,14 +141,10 @@ class Controller:
                 await process.wait()
 
 
-@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP"])
+@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP", *OVER_SCTP])
 def encoding(request: pytest.FixtureRequest) -> str:
     """How Erlang writes, and over UDP unless it is said; our gateway writes compact."""
     return str(request.param)
-
-
-def transport_of(encoding: str) -> str:
-    return "tcp" if "TCP" in encoding else "udp"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
