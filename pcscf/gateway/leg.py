@@ -20,6 +20,7 @@ from pcscf.gateway.admission import RETRY, Handshake
 from pcscf.gateway.capture import CapturedEndpoint
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.connection import Connection
+from pcscf.gateway.dialling import connect
 from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsEndpoint, TlsRole
 from pcscf.gateway.frames import FrameReader, Paths
 from pcscf.gateway.model import Address, Layer, LegKey, LegPlan, TcpRole
@@ -255,10 +256,9 @@ class Leg:
             dialled = tcp_socket(plan.local)
             dialled.bind(plan.local)
             self._prepare(dialled)
-            async with asyncio.timeout(self._relay.config.timers.tcp_connect):
-                while not self._may_shake_hands():  # noqa: ASYNC110 - room is also made by time alone
-                    await asyncio.sleep(RETRY)
-                await self._connect(dialled, plan.remote)
+            deadline = loop.time() + self._relay.config.timers.tcp_connect
+            await self._admission(deadline)
+            await self._connect(dialled, plan.remote, deadline)
         except _LeadsBackError:
             cause = Cause.LEADS_BACK
         except TimeoutError:
@@ -285,11 +285,19 @@ class Leg:
         self._note("tcp-failed", f"{cause.text}: {spell(plan.remote)}", cause=cause.name)
         self._give_up(cause)
 
-    async def _connect(self, dialled: socket.socket, remote: Address) -> None:
-        """Raises OSError, and _LeadsBackError where the peer would be the gateway itself."""
+    async def _connect(self, dialled: socket.socket, remote: Address, deadline: float) -> None:
+        """Raises OSError, TimeoutError, and _LeadsBackError where the peer would be the gateway itself."""
         if self._leads_back(remote):
             raise _LeadsBackError
-        await self._relay.loop.sock_connect(dialled, remote)
+        loop = self._relay.loop
+        await connect(loop, dialled, remote, deadline - loop.time())
+
+    async def _admission(self, deadline: float) -> None:
+        """Raises TimeoutError."""
+        while not self._may_shake_hands():   # room is also made by time alone
+            if self._relay.loop.time() > deadline:
+                raise TimeoutError
+            await asyncio.sleep(RETRY)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 
@@ -398,7 +406,8 @@ class Leg:
             mark(connected, self.plan.dscp)
 
     def _note(self, kind: TraceKind, text: str, **facts: str) -> None:
-        self._relay.note(kind, self, text, {"remote": spell(self._remote), **facts})
+        if self._relay.traces:
+            self._relay.note(kind, self, text, {"remote": spell(self._remote), **facts})
 
 
 def _refuse(accepted: socket.socket) -> None:

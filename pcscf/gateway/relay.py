@@ -145,6 +145,11 @@ class Relay:
         self._contexts.clear()
         self.ports.close()
 
+    @property
+    def traces(self) -> bool:
+        """Whether what is noted goes anywhere."""
+        return self._trace is not None
+
     def note(self, kind: TraceKind, leg: AnyLeg, text: str, facts: Mapping[str, str]) -> None:
         if self._trace is not None:
             shown = leg.plan.credentials if leg.plan.kind == "tls" else None
