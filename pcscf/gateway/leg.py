@@ -364,8 +364,11 @@ class Leg:
         self._relay.report(self.key, cause)
 
     def _lose_partner(self) -> None:
-        if self._connection is None and self._task is None:
+        if self._connection is None and self._task is None and not self._watching:
             return
+        if self._watching:
+            self._unwatch()
+            self._relay.ports.stop_listening(self.plan.local)
         self._note("closed", Cause.PARTNER_LOST.text, cause=Cause.PARTNER_LOST.name)
         if self._connection is not None:
             connection = self._connection

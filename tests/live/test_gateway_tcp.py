@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
 from pcscf.gateway.endpoint import TlsRole
 from tests.live.test_gateway_datagrams import told
-from tests.live.test_gateway_relay import UE_PRINT, Listener, Peer, dial, listening, tls
+from tests.live.test_gateway_relay import STRANGER, UE_PRINT, Listener, Peer, dial, listening, tls
 from tests.support.gatewaybed import EVENTS, Bench, Local, add, bench, modify, on_both_loops, sdp
 
 
@@ -61,6 +62,22 @@ async def test_merge_both_ends_open_and_the_gateway_joins_them(first: str, secur
         assert await ends["ue"].read(12) == b"already here"
         await conversed(ends["ue"], ends["core"])
         await closed(*ends.values())
+
+
+@on_both_loops
+async def test_a_leg_that_waits_ends_with_the_other_side() -> None:
+    """Nobody is let in on one side of a session whose other side has met a stranger."""
+    async with bench() as gateway:
+        near, far = await gateway.open(
+            add("access", ours="passive", theirs="active", secure=True, fingerprints=[str(STRANGER.fingerprint("sha-256"))]),
+            add("core", ours="passive", theirs="active"))
+        ue = await dial(near.address, tls(TlsRole.CLIENT, near))
+        with contextlib.suppress(AssertionError, OSError):
+            await ue.handshake()
+        await gateway.until("tls-failed")
+        with pytest.raises(ConnectionRefusedError):
+            await dial(far.address)
+        await ue.close()
 
 
 @on_both_loops
