@@ -153,7 +153,7 @@ class Pcscf:
     def reload(self, reread: Reread) -> None:
         """The embedded gateways renew their certificates, and we read anew what can change under sessions that run."""
         for each in self._embedded:
-            each.signal(signal.SIGHUP)
+            each.renew()
         if self._calls is not None:
             self._driver.start(self._reload(self._calls, reread))
 

@@ -110,10 +110,10 @@ class EmbeddedGateway:
         """The process that runs now."""
         return self._process.pid if self._process is not None and self._process.is_alive() else None
 
-    def signal(self, number: signal.Signals) -> None:
-        """To the process that runs now, if one does."""
-        if self._process is not None:
-            self._process.signal(number)
+    def renew(self) -> None:
+        """Ask it for other certificates (SIGHUP). One that is still starting would end of that, and its own are new."""
+        if self._process is not None and self._process.catches(signal.SIGHUP):
+            self._process.signal(signal.SIGHUP)
 
     async def start(self) -> None:
         """Take over the gateway that a parent before us left, or start one. Raises ConfigError when neither is possible."""
@@ -227,6 +227,15 @@ class _Process:
         if self._child is not None:
             return self._child.returncode is None
         return self._born_at is not None and _born(self.pid) == self._born_at
+
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether it does something of its own about a signal; where /proc cannot tell, it is believed."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        except OSError:
+            return True
+        caught = next((int(line.split()[1], 16) for line in lines if line.startswith("SigCgt:")), -1)
+        return bool(caught >> (number - 1) & 1)
 
     def signal(self, number: signal.Signals) -> None:
         if self.is_alive():

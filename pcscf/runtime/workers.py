@@ -23,7 +23,7 @@ async def run_workers(contents: Sequence[Mapping[str, Any]], arguments: Sequence
 
     def renew() -> None:
         for each in workers:
-            each.signal(signal.SIGHUP)
+            each.renew()
 
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, renew)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import ssl
 from collections.abc import AsyncIterator
@@ -17,7 +18,8 @@ from pcscf.lab.net import Target
 from pcscf.lab.party import Party
 from pcscf.lab.ue import Ue
 from pcscf.lab.useragent import CallRefusedError
-from tests.support.processes import Pcscf, Stage, converse, pcscf, stage, until, within
+from tests.support.fleet import states
+from tests.support.processes import LOOK, Pcscf, Stage, converse, pcscf, stage, until, within
 
 REPLY = "Got it: {text}"
 STRICT = "\npolicies:\n  - match: {user_agent: '*'}\n    media: {msrp: {require: true}}\n"
@@ -104,6 +106,7 @@ async def test_policies_hold_at_once_and_sessions_go_on(tmp_path: Path, around: 
 
 async def test_the_gateway_renews_its_certificate_and_running_media_keep_theirs(tmp_path: Path, around: Stage) -> None:
     async with pcscf(tmp_path, around.core.address, "gateways.embedded.workers=2") as running:
+        await both_serve(running)
         party = await around.new_party(Manners(reply=REPLY))
         ue = await around.new_ue(running.listeners["gm-tls"])
         calls = [await converse(ue, party, f"call {number}") for number in range(2)]
@@ -116,6 +119,23 @@ async def test_the_gateway_renews_its_certificate_and_running_media_keep_theirs(
             await within(call.send_text("still here"), "the response to a message")
             await within(call.hang_up(), "the answer to BYE")
         await until(lambda: not running.contexts(), running.contexts)
+
+
+async def both_serve(running: Pcscf) -> None:
+    while sum(bool(each["packages"]) for each in (await states(running)).values()) < 2:
+        await asyncio.sleep(LOOK)
+
+
+async def test_a_gateway_that_is_still_starting_survives_it(tmp_path: Path, around: Stage) -> None:
+    """Until it listens for the signal it would end of it."""
+    async with pcscf(tmp_path, around.core.address, "gateways.embedded.workers=2") as running:
+        os.kill(running.gateway().pid, signal.SIGKILL)
+        await until(lambda: running.log.count("gateway started") == 3, lambda: running.log[-3000:])
+        for _ in range(10):   # from the moment in which it is there
+            running.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.05)
+        await both_serve(running)
+        assert running.log.count("gateway died") == 1
 
 
 async def shown(to: Target) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
