@@ -46,7 +46,7 @@ class Supervision:
             return Watched(self.hanging, 0, self.begins_tls)
         known = dict(self.quiet)
         times = [known.get(line.medium or "", 0) for line in lines]
-        return Watched(self.hanging, max(times) if all(times) else 0, self.begins_tls)
+        return Watched(self.hanging, max(times, default=0) if all(times) else 0, self.begins_tls)
 
 
 DEFAULT_SUPERVISION: Final = Supervision()
