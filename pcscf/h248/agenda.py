@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
 
-from pcscf.h248.codec import encode_compact
-from pcscf.h248.message import ErrorDescriptor, Message, Transaction
+from pcscf.h248.codec import encode_compact, encode_request
+from pcscf.h248.message import ErrorDescriptor, Message, Transaction, TransactionAck
 from pcscf.h248.peer import ConnectionPeer, Peer
 
 NEVER: Final = float("inf")
@@ -109,6 +109,10 @@ class Outbox:
 
     def encode(self, transactions: tuple[Transaction, ...], version: int) -> bytes:
         return encode_compact(Message(self._mid, transactions, None, version))
+
+    def encode_request(self, tid: int, actions: str, confirmation: TransactionAck | None, peer: Peer) -> bytes:
+        """A request whose actions are written, with a confirmation in front of it."""
+        return encode_request(self._mid, self._versions.get(peer, self._version), confirmation, tid, actions)
 
     def put(self, data: bytes, peer: Peer) -> None:
         self.output.append((data, peer))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from pcscf.h248.agenda import NEVER, PATH_DATAGRAM, Agenda, H248Timers, Outbox, Timed, most_octets
+from pcscf.h248.codec import write_actions
 from pcscf.h248.events import Event, MessageError, ReplyReceived, RequestFailed
-from pcscf.h248.message import Action, Transaction, TransactionAck, TransactionReply, TransactionRequest
+from pcscf.h248.message import Action, Transaction, TransactionAck, TransactionReply
 from pcscf.h248.peer import ConnectionPeer, Peer
 
 MAX_ACKS: Final = 64
@@ -16,11 +17,11 @@ MAX_ASKED_PEERS: Final = 1024
 
 
 class Asked(Timed):
-    """A request of ours that waits for its reply."""
+    """A request of ours that waits for its reply; `actions` as they are written."""
 
     __slots__ = ("actions", "data", "deadline", "interval", "peer", "pendings", "sends", "tid")
 
-    def __init__(self, tid: int, peer: Peer, actions: tuple[Action, ...], data: bytes, interval: float) -> None:
+    def __init__(self, tid: int, peer: Peer, actions: str, data: bytes, interval: float) -> None:
         self.due = NEVER
         self.tid = tid
         self.peer = peer
@@ -80,11 +81,11 @@ class Asking:
 
     # --- requests
 
-    def request(self, peer: Peer, actions: tuple[Action, ...], now: float) -> int:
+    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float) -> int:
         tid = self._new_id()
-        request = TransactionRequest(tid, actions)
-        data = self._with_confirmation(request, peer)
-        asked = Asked(tid, peer, actions, data, self.timers.repeat)
+        written = actions if isinstance(actions, str) else write_actions(actions)
+        asked = Asked(tid, peer, written, self._with_confirmation(tid, written, peer), self.timers.repeat)
+        data = asked.data
         self._asked[tid] = asked
         if len(data) > most_octets(peer):
             self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
@@ -101,7 +102,7 @@ class Asking:
         if asked is None or asked.peer == peer:
             return
         asked.peer = peer
-        asked.data = self._encode((TransactionRequest(tid, asked.actions),), peer)
+        asked.data = self._outbox.encode_request(tid, asked.actions, None, peer)
         if peer not in self._peers:
             self._remember(peer)
         self._send_anew(asked, now)
@@ -121,7 +122,7 @@ class Asking:
         """What waits for `peer` goes out in the version that it speaks now."""
         for asked in self._asked.values():
             if asked.peer == peer:
-                asked.data = self._encode((TransactionRequest(asked.tid, asked.actions),), peer)
+                asked.data = self._outbox.encode_request(asked.tid, asked.actions, None, peer)
 
     def waits_for(self, peer: Peer) -> bool:
         """Whether `peer` owes us a reply. That of a stranger is told at once, however much is asked."""
@@ -181,17 +182,17 @@ class Asking:
             if tid not in self._asked:
                 return tid
 
-    def _with_confirmation(self, request: TransactionRequest, peer: Peer) -> bytes:
+    def _with_confirmation(self, tid: int, actions: str, peer: Peer) -> bytes:
         """The request, with what is to be confirmed in front of it where both fit in a datagram of the path."""
         confirmations = self._confirmations.pop(peer, None)
         if confirmations is None:
-            return self._encode((request,), peer)
+            return self._outbox.encode_request(tid, actions, None, peer)
         confirmation = confirmations.take()
-        together = self._encode((confirmation, request), peer)
+        together = self._outbox.encode_request(tid, actions, confirmation, peer)
         if len(together) <= PATH_DATAGRAM:
             return together
         self._outbox.put(self._encode((confirmation,), peer), peer)
-        return self._encode((request,), peer)
+        return self._outbox.encode_request(tid, actions, None, peer)
 
     def _send_anew(self, asked: Asked, now: float) -> None:
         asked.interval = self.timers.repeat

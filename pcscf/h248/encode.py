@@ -33,6 +33,7 @@ from pcscf.h248.message import (
     Statistics,
     Stream,
     Transaction,
+    TransactionAck,
     TransactionPending,
     TransactionReply,
     TransactionRequest,
@@ -67,6 +68,17 @@ def encode_pretty(message: Message) -> bytes:
     """The message with long tokens, one item a line. ValueError: a value that no quotes can hold."""
     text = _head("MEGACO", message) + _lay_out(_PRETTY.body(message))
     return text.encode("utf-8", "surrogateescape")
+
+
+def write_actions(actions: Iterable[Action]) -> str:
+    """The actions of a request in compact form, as they stand between the braces of its transaction. ValueError as above."""
+    return _COMPACT.request_actions(actions)
+
+
+def encode_request(mid: str, version: int, confirmation: TransactionAck | None, tid: int, actions: str) -> bytes:
+    """What `encode_compact` makes of a request, with a confirmation in front; `actions` as `write_actions` has written them."""
+    confirmed = _COMPACT.transaction(confirmation) if confirmation is not None else ""
+    return f"!/{version} {mid}\n{confirmed}{_COMPACT.request(tid, actions)}".encode("utf-8", "surrogateescape")
 
 
 def _head(protocol: str, message: Message) -> str:
@@ -149,8 +161,7 @@ class _Writer:
     def transaction(self, transaction: Transaction) -> str:
         names = self.names
         if isinstance(transaction, TransactionRequest):
-            actions = ",".join([self.action(action, self.command) for action in transaction.actions])
-            return f"{names['Transaction']}={transaction.id}{{{actions}}}"
+            return self.request(transaction.id, self.request_actions(transaction.actions))
         if isinstance(transaction, TransactionReply):
             content = (
                 self.error(transaction.error)
@@ -163,6 +174,12 @@ class _Writer:
             return f"{names['Pending']}={transaction.id}{{}}"
         ranges = ",".join([f"{first}-{last}" if last != first else str(first) for first, last in transaction.ranges])
         return f"{names['TransactionResponseAck']}{{{ranges}}}"
+
+    def request(self, tid: int, actions: str) -> str:
+        return f"{self.names['Transaction']}={tid}{{{actions}}}"
+
+    def request_actions(self, actions: Iterable[Action]) -> str:
+        return ",".join([self.action(action, self.command) for action in actions])
 
     def error(self, error: ErrorDescriptor) -> str:
         text = f'"{_error_text(error.text)}"' if error.text else ""

@@ -81,8 +81,11 @@ class TransactionMachine:
 
     # --- what the caller does
 
-    def request(self, peer: Peer, actions: tuple[Action, ...], now: float) -> int:
-        """Send a request; the TransactionID. It ends with ReplyReceived or RequestFailed, unless it is abandoned."""
+    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float) -> int:
+        """Send a request; the TransactionID. It ends with ReplyReceived or RequestFailed, unless it is abandoned.
+
+        actions: records, or as `write_actions` has written them.
+        """
         return self._asking.request(peer, actions, now)
 
     def redirect(self, tid: int, peer: Peer, now: float) -> None:

@@ -8,10 +8,9 @@ from heapq import heappop, heappush
 from typing import Final
 
 from pcscf.errors import SipError
-from pcscf.h248.message import Action
 from pcscf.h248.transaction import TransactionMachine
 from pcscf.iq.association import Gateway
-from pcscf.iq.operations import Asked, Configure, Done, Event, Failed, Purpose, Reserve
+from pcscf.iq.operations import Actions, Asked, Configure, Done, Event, Failed, Purpose, Reserve
 
 REGISTRATION_PAUSE: Final = 0.05
 """Seconds before a request is repeated that overtook the reply to a registration; doubles REGISTRATION_REPEATS times."""
@@ -64,7 +63,7 @@ class Asking:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def ask(self, gateway: Gateway, actions: tuple[Action, ...], purpose: Purpose, operation: int, now: float) -> int:
+    def ask(self, gateway: Gateway, actions: Actions, purpose: Purpose, operation: int, now: float) -> int:
         """Send a request, for an operation or for none (0); the transaction."""
         transaction = self._machine.request(gateway.peer, actions, now)
         self._asked[transaction] = Asked(gateway, actions, purpose, operation)

@@ -9,12 +9,13 @@ from heapq import heapify, heappop, heappush
 from typing import Final
 
 from pcscf.h248.message import Action, ErrorDescriptor
-from pcscf.iq import procedures, root
+from pcscf.iq import root
 from pcscf.iq.asking import Asking
 from pcscf.iq.association import Association, Gateway
 from pcscf.iq.notifications import BearerReleased
 from pcscf.iq.operations import RELEASE_PAUSE, RELEASE_PAUSE_MAX, Audit, Release, Released, RollCall
 from pcscf.iq.replies import GONE, contexts_in
+from pcscf.iq.templates import Requests
 
 TOO_LARGE: Final = 533
 """The error of a gateway whose reply fits into no message."""
@@ -25,9 +26,10 @@ ROLL: Final = 50
 class Clearing:
     """settle: seconds after which every reservation that is under way now has been answered."""
 
-    def __init__(self, association: Association, asking: Asking, *, settle: float) -> None:
+    def __init__(self, association: Association, asking: Asking, requests: Requests, *, settle: float) -> None:
         self._association = association
         self._asking = asking
+        self._requests = requests
         self._settle = settle
         self._subtract_later: list[tuple[float, str, int, float]] = []
 
@@ -35,7 +37,7 @@ class Clearing:
 
     def release(self, gateway: Gateway, release: Release, operation: int, now: float) -> None:
         gateway.releasing.add(release.context)
-        self._asking.ask(gateway, procedures.release(release.context), release, operation, now)
+        self._asking.ask(gateway, self._requests.release(release.context), release, operation, now)
 
     def released(self, gateway: Gateway, release: Release, error: ErrorDescriptor | None, now: float) -> None:
         """The reply: done, or to be tried again."""

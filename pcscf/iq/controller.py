@@ -65,6 +65,7 @@ from pcscf.iq.requests import NOT_REGISTERED, answer_untrusted
 from pcscf.iq.selection import needs_of
 from pcscf.iq.states import Change, Leaving, Lost, Restarted, Resumed
 from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision, watch_root
+from pcscf.iq.templates import Requests
 from pcscf.mediasec.model import MediaPlan
 
 __all__ = ["Controller", "Limits"]
@@ -95,11 +96,11 @@ class Controller:
         self._realms = realms
         self._limits = limits
         self._silence = heartbeat.silence
-        self._supervision = supervision
+        self._requests = Requests(supervision)
         self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles, traits=traits)
         self._machine = TransactionMachine(mid, timers=timers, first_id=first_id, refuses=self.association.refuses)
         self._asking = Asking(self._machine, limits.deadline)
-        self._clearing = Clearing(self.association, self._asking, settle=limits.deadline)
+        self._clearing = Clearing(self.association, self._asking, self._requests, settle=limits.deadline)
         self._placing = Placing(self.association, self._asking, limits)
         self._called: dict[Peer, float] = {}
 
@@ -110,7 +111,7 @@ class Controller:
     ) -> int:
         """Both terminations of a new context; Done carries its Media. Raises ValueError: no line needs a gateway."""
         realms = realms or self._realms
-        actions = procedures.reserve(plan, realms, self._supervision, urgency)
+        actions = self._requests.reserve(plan, realms, urgency)
         operation = self._asking.begin()
         self._placing.reserve(operation, Reserve(plan, actions, needs_of(plan, realms), urgency), None, now)
         return operation
@@ -122,7 +123,7 @@ class Controller:
         if gateway is None or media.context not in gateway.contexts:
             self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
             return operation
-        actions = procedures.configure(media, plan, self._supervision)
+        actions = self._requests.configure(media, plan)
         if actions:
             self._asking.ask(gateway, actions, Configure(media, plan), operation, now)
         else:
