@@ -7,7 +7,7 @@ from typing import Final
 from pcscf.h248.agenda import NEVER, PATH_DATAGRAM, Agenda, H248Timers, Outbox, Timed, most_octets
 from pcscf.h248.codec import write_actions
 from pcscf.h248.events import Event, MessageError, ReplyReceived, RequestFailed
-from pcscf.h248.message import Action, Transaction, TransactionAck, TransactionReply
+from pcscf.h248.message import Action, Ranges, Transaction, TransactionAck, TransactionReply
 from pcscf.h248.peer import ConnectionPeer, Peer
 
 MAX_ACKS: Final = 64
@@ -22,7 +22,7 @@ class Asked(Timed):
     __slots__ = ("actions", "data", "deadline", "interval", "peer", "pendings", "sends", "tid")
 
     def __init__(self, tid: int, peer: Peer, actions: str, data: bytes, interval: float) -> None:
-        self.due = NEVER
+        self.due = self.entry = NEVER
         self.tid = tid
         self.peer = peer
         self.actions = actions
@@ -39,16 +39,16 @@ class Confirmations(Timed):
     __slots__ = ("peer", "tids")
 
     def __init__(self, peer: Peer) -> None:
-        self.due = NEVER
+        self.due = self.entry = NEVER
         self.peer = peer
         self.tids: list[int] = []
 
-    def take(self) -> TransactionAck:
-        """The confirmation of them all."""
+    def take(self) -> Ranges:
+        """All of them, to be confirmed now."""
         self.due = NEVER
         if len(self.tids) == 1:
             tid = self.tids.pop()
-            return TransactionAck(((tid, tid),))
+            return ((tid, tid),)
         ranges: list[tuple[int, int]] = []
         for tid in sorted(set(self.tids)):
             if ranges and ranges[-1][1] == tid - 1:
@@ -56,7 +56,7 @@ class Confirmations(Timed):
             else:
                 ranges.append((tid, tid))
         self.tids.clear()
-        return TransactionAck(tuple(ranges))
+        return tuple(ranges)
 
 
 class Asking:
@@ -84,14 +84,17 @@ class Asking:
     def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float) -> int:
         tid = self._new_id()
         written = actions if isinstance(actions, str) else write_actions(actions)
-        asked = Asked(tid, peer, written, self._with_confirmation(tid, written, peer), self.timers.repeat)
-        data = asked.data
-        self._asked[tid] = asked
-        if len(data) > most_octets(peer):
-            self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
-            return tid
         if peer not in self._peers:
             self._remember(peer)
+        confirmations = self._confirmations.get(peer)
+        if confirmations is not None and confirmations.tids:
+            data = self._with_confirmation(tid, written, confirmations)
+        else:
+            data = self._outbox.encode_request(tid, written, peer)
+        asked = self._asked[tid] = Asked(tid, peer, written, data, self.timers.repeat)
+        if len(data) > PATH_DATAGRAM and len(data) > most_octets(peer):
+            self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
+            return tid
         asked.deadline = now + self.timers.t_max
         self._send(asked, now)
         return tid
@@ -102,7 +105,7 @@ class Asking:
         if asked is None or asked.peer == peer:
             return
         asked.peer = peer
-        asked.data = self._outbox.encode_request(tid, asked.actions, None, peer)
+        asked.data = self._outbox.encode_request(tid, asked.actions, peer)
         if peer not in self._peers:
             self._remember(peer)
         self._send_anew(asked, now)
@@ -122,7 +125,7 @@ class Asking:
         """What waits for `peer` goes out in the version that it speaks now."""
         for asked in self._asked.values():
             if asked.peer == peer:
-                asked.data = self._outbox.encode_request(asked.tid, asked.actions, None, peer)
+                asked.data = self._outbox.encode_request(asked.tid, asked.actions, peer)
 
     def waits_for(self, peer: Peer) -> bool:
         """Whether `peer` owes us a reply. That of a stranger is told at once, however much is asked."""
@@ -142,7 +145,7 @@ class Asking:
             self._confirm(reply.id, peer, now)
             self._events.append(ReplyReceived(reply.id, peer, reply.actions, reply.error))
         if reply.immediate_ack_required and peer in self._peers:  # a repeated one too: the first confirmation may be lost
-            confirmations = self._confirmations.setdefault(peer, Confirmations(peer))
+            confirmations = self._confirmations_for(peer)
             confirmations.tids.append(reply.id)
             # At the next turn: a reply to ServiceChange may change the version in which the confirmation has to be written.
             self._agenda.schedule(confirmations, now)
@@ -170,8 +173,9 @@ class Asking:
             self._send(asked, now)
 
     def flush(self, confirmations: Confirmations) -> None:
-        self._confirmations.pop(confirmations.peer, None)
-        self._outbox.put(self._encode((confirmations.take(),), confirmations.peer), confirmations.peer)
+        if confirmations.tids:
+            confirmation = TransactionAck(confirmations.take())
+            self._outbox.put(self._encode((confirmation,), confirmations.peer), confirmations.peer)
 
     # --- within
 
@@ -182,17 +186,14 @@ class Asking:
             if tid not in self._asked:
                 return tid
 
-    def _with_confirmation(self, tid: int, actions: str, peer: Peer) -> bytes:
+    def _with_confirmation(self, tid: int, actions: str, confirmations: Confirmations) -> bytes:
         """The request, with what is to be confirmed in front of it where both fit in a datagram of the path."""
-        confirmations = self._confirmations.pop(peer, None)
-        if confirmations is None:
-            return self._outbox.encode_request(tid, actions, None, peer)
-        confirmation = confirmations.take()
-        together = self._outbox.encode_request(tid, actions, confirmation, peer)
+        confirmed, peer = confirmations.take(), confirmations.peer
+        together = self._outbox.encode_request(tid, actions, peer, confirmed)
         if len(together) <= PATH_DATAGRAM:
             return together
-        self._outbox.put(self._encode((confirmation,), peer), peer)
-        return self._outbox.encode_request(tid, actions, None, peer)
+        self._outbox.put(self._encode((TransactionAck(confirmed),), peer), peer)
+        return self._outbox.encode_request(tid, actions, peer)
 
     def _send_anew(self, asked: Asked, now: float) -> None:
         asked.interval = self.timers.repeat
@@ -201,10 +202,10 @@ class Asking:
     def _send(self, asked: Asked, now: float) -> None:
         asked.sends += 1
         self._outbox.output.append((asked.data, asked.peer))
-        spread = (asked.tid * 2654435761 & 0xFFFF) / 0x10000
         timers, interval = self.timers, asked.interval
         if interval < timers.repeat_max:
             asked.interval = min(2 * interval, timers.repeat_max)
+        spread = (asked.tid * 2654435761 & 0xFFFF) / 0x10000
         self._repeat_at(asked, now + interval * (1 + timers.jitter * spread))
 
     def _repeat_at(self, asked: Asked, when: float) -> None:
@@ -217,13 +218,21 @@ class Asking:
         self._events.append(RequestFailed(asked.tid, asked.peer, cause))
 
     def _confirm(self, tid: int, peer: Peer, now: float) -> None:
+        confirmations = self._confirmations.get(peer) or self._confirmations_for(peer)
+        tids = confirmations.tids
+        if not tids:
+            self._agenda.schedule(confirmations, now + self.timers.ack_delay)
+        tids.append(tid)
+        if len(tids) >= MAX_ACKS:
+            self.flush(confirmations)
+
+    def _confirmations_for(self, peer: Peer) -> Confirmations:
         confirmations = self._confirmations.get(peer)
         if confirmations is None:
+            if len(self._confirmations) >= MAX_ASKED_PEERS:
+                del self._confirmations[next(iter(self._confirmations))]  # what it still holds goes out when it is due
             confirmations = self._confirmations[peer] = Confirmations(peer)
-            self._agenda.schedule(confirmations, now + self.timers.ack_delay)
-        confirmations.tids.append(tid)
-        if len(confirmations.tids) >= MAX_ACKS:
-            self.flush(confirmations)
+        return confirmations
 
     def _remember(self, peer: Peer) -> None:
         if len(self._peers) >= MAX_ASKED_PEERS:

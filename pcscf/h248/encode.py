@@ -28,12 +28,12 @@ from pcscf.h248.message import (
     OtherDescriptor,
     Packages,
     Property,
+    Ranges,
     Services,
     Signals,
     Statistics,
     Stream,
     Transaction,
-    TransactionAck,
     TransactionPending,
     TransactionReply,
     TransactionRequest,
@@ -75,10 +75,10 @@ def write_actions(actions: Iterable[Action]) -> str:
     return _COMPACT.request_actions(actions)
 
 
-def encode_request(mid: str, version: int, confirmation: TransactionAck | None, tid: int, actions: str) -> bytes:
-    """What `encode_compact` makes of a request, with a confirmation in front; `actions` as `write_actions` has written them."""
-    confirmed = _COMPACT.transaction(confirmation) if confirmation is not None else ""
-    return f"!/{version} {mid}\n{confirmed}{_COMPACT.request(tid, actions)}".encode("utf-8", "surrogateescape")
+def encode_request(mid: str, version: int, confirmed: Ranges, tid: int, actions: str) -> bytes:
+    """What `encode_compact` makes of a request, behind a confirmation if any; `actions` as `write_actions` has written them."""
+    confirmation = _COMPACT.confirmation(confirmed) if confirmed else ""
+    return f"!/{version} {mid}\n{confirmation}{_COMPACT.request(tid, actions)}".encode("utf-8", "surrogateescape")
 
 
 def _head(protocol: str, message: Message) -> str:
@@ -172,8 +172,11 @@ class _Writer:
             return f"{names['Reply']}={transaction.id}{{{immediate}{content}}}"
         if isinstance(transaction, TransactionPending):
             return f"{names['Pending']}={transaction.id}{{}}"
-        ranges = ",".join([f"{first}-{last}" if last != first else str(first) for first, last in transaction.ranges])
-        return f"{names['TransactionResponseAck']}{{{ranges}}}"
+        return self.confirmation(transaction.ranges)
+
+    def confirmation(self, ranges: Ranges) -> str:
+        written = ",".join([f"{first}-{last}" if last != first else str(first) for first, last in ranges])
+        return f"{self.names['TransactionResponseAck']}{{{written}}}"
 
     def request(self, tid: int, actions: str) -> str:
         return f"{self.names['Transaction']}={tid}{{{actions}}}"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from pcscf.errors import H248SyntaxError
-from pcscf.h248.agenda import MAX_DATAGRAM, NEVER, Agenda, H248Timers, Outbox
+from pcscf.h248.agenda import MAX_DATAGRAM, NEVER, Agenda, Alarm, H248Timers, Outbox
 from pcscf.h248.asking import Asked, Asking, Confirmations
 from pcscf.h248.codec import decode_untrusted
 from pcscf.h248.events import (
@@ -63,13 +63,14 @@ class TransactionMachine:
     `version`: of the header towards peers for which `set_version` said nothing. `first_id`: the TransactionID to begin with (a
     random one keeps a restarted entity's requests from being taken for duplicates). `prefix`, `prefix_bits`: fixed top bits of
     every TransactionID, by which replies find the worker that asked. `refuses`: who may not ask; by default all may.
+    `alarm`: what it shares with other machines of its user, which need not ask each of them when it is due.
     """
 
     def __init__(
         self, mid: str, *, timers: H248Timers, version: int = 2, first_id: int, prefix: int = 0, prefix_bits: int = 0,
-        refuses: Refuses | None = None,
+        refuses: Refuses | None = None, alarm: Alarm | None = None,
     ) -> None:
-        self._agenda = Agenda()
+        self._agenda = Agenda(alarm or Alarm())
         self._outbox = Outbox(mid, version)
         self._events: list[Event] = []
         self._asking = Asking(
@@ -150,11 +151,6 @@ class TransactionMachine:
             elif isinstance(timed, Confirmations):
                 self._asking.flush(timed)
 
-    @property
-    def soonest(self) -> float:
-        """`handle_timer` has nothing to do before, as far as can be told at a glance."""
-        return self._agenda.soonest
-
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do; None while it has not."""
         return self._agenda.next()
@@ -166,7 +162,8 @@ class TransactionMachine:
     def take_events(self) -> list[Event]:
         """What happened since the last call."""
         events = self._events[:]
-        self._events.clear()
+        if events:
+            self._events.clear()
         return events
 
     # --- common

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.message import ErrorDescriptor, Services
 from pcscf.h248.mid import address_of_mid
 from pcscf.h248.peer import ConnectionPeer
@@ -143,10 +144,12 @@ class Association:
         heartbeat: Heartbeat,
         profiles: frozenset[str] = frozenset(),
         traits: Mapping[str, Traits] | None = None,
+        alarm: Alarm | None = None,
     ) -> None:
         self.successor = ""
         self._admits = admits
         self._heartbeat = heartbeat
+        self._alarm = alarm or Alarm()
         self._profiles = profiles
         self._traits = traits or {}
         self._drained = {mid for mid, each in self._traits.items() if each.drains}
@@ -256,11 +259,6 @@ class Association:
         self.alive(gateway, now)
         return Services(version=VERSION, profile=services.profile) if registers else Services()
 
-    @property
-    def soonest(self) -> float:
-        """`handle_timer` has nothing to do before: signs of life only put things off."""
-        return self._soonest
-
     def next_timer(self) -> float | None:
         times = [min(each.audit_at, each.compare_at) for each in self._gateways.values() if each.is_associated]
         times += [gateway.leaves_at for gateway in self._gateways.values() if gateway.leaves_at is not None]
@@ -299,11 +297,14 @@ class Association:
         return due
 
     def take_events(self) -> list[AssociationEvent]:
+        if not self._events:
+            return self._events
         events, self._events = self._events, []
         return events
 
     def _wake_by(self, at: float) -> float:
-        self._soonest = min(self._soonest, at)
+        if at < self._soonest:
+            self._soonest = self._alarm.by(at)
         return at
 
     def _apply(self, gateway: Gateway, change: Change, why: str, *, delay: int = 0) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.message import Action, ErrorDescriptor
 from pcscf.iq import root
 from pcscf.iq.asking import Asking
@@ -26,10 +27,11 @@ ROLL: Final = 50
 class Clearing:
     """settle: seconds after which every reservation that is under way now has been answered."""
 
-    def __init__(self, association: Association, asking: Asking, requests: Requests, *, settle: float) -> None:
+    def __init__(self, association: Association, asking: Asking, requests: Requests, alarm: Alarm, *, settle: float) -> None:
         self._association = association
         self._asking = asking
         self._requests = requests
+        self._alarm = alarm
         self._settle = settle
         self._subtract_later: list[tuple[float, str, int, float]] = []
 
@@ -51,7 +53,7 @@ class Clearing:
         if release.context in gateway.releasing:
             gateway.releasing.discard(release.context)
             pause = min(2 * release.pause, RELEASE_PAUSE_MAX)
-            heappush(self._subtract_later, (now + release.pause, gateway.mid, release.context, pause))
+            heappush(self._subtract_later, (self._alarm.by(now + release.pause), gateway.mid, release.context, pause))
 
     def subtract_unowned(
         self, gateway: Gateway, contexts: Iterable[int], now: float, pause: float = RELEASE_PAUSE
@@ -84,7 +86,7 @@ class Clearing:
         # The reply to a reservation may have been overtaken by this one: whoever owns it will have said so by then.
         for context in contexts:
             if context not in gateway.contexts and context not in gateway.releasing:
-                heappush(self._subtract_later, (now + self._settle, gateway.mid, context, RELEASE_PAUSE))
+                heappush(self._subtract_later, (self._alarm.by(now + self._settle), gateway.mid, context, RELEASE_PAUSE))
 
     def called(
         self, gateway: Gateway, roll: RollCall, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float

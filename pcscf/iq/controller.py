@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.message import Action, ErrorDescriptor
 from pcscf.h248.transaction import (
     H248Timers,
@@ -77,7 +78,10 @@ _NEVER: Final = float("inf")
 
 
 class Controller:
-    """`mid`: our mId. `admits(mid, address)`: who may register. Operations count from 1 and end with an event."""
+    """`mid`: our mId. `admits(mid, address)`: who may register. Operations count from 1 and end with an event.
+
+    alarm: before that nothing is due; `next_timer` looks closer, and sets it.
+    """
 
     def __init__(
         self,
@@ -97,11 +101,14 @@ class Controller:
         self._limits = limits
         self._silence = heartbeat.silence
         self._requests = Requests(supervision)
-        self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles, traits=traits)
-        self._machine = TransactionMachine(mid, timers=timers, first_id=first_id, refuses=self.association.refuses)
-        self._asking = Asking(self._machine, limits.deadline)
-        self._clearing = Clearing(self.association, self._asking, self._requests, settle=limits.deadline)
-        self._placing = Placing(self.association, self._asking, limits)
+        self.alarm = Alarm()
+        self.association = Association(
+            admits, heartbeat=heartbeat, profiles=limits.profiles, traits=traits, alarm=self.alarm)
+        self._machine = TransactionMachine(
+            mid, timers=timers, first_id=first_id, refuses=self.association.refuses, alarm=self.alarm)
+        self._asking = Asking(self._machine, limits.deadline, self.alarm)
+        self._clearing = Clearing(self.association, self._asking, self._requests, self.alarm, settle=limits.deadline)
+        self._placing = Placing(self.association, self._asking, limits, self.alarm)
         self._called: dict[Peer, float] = {}
 
     # --- operations of sessions --------------------------------------------------------------------------------------
@@ -192,16 +199,6 @@ class Controller:
         self._machine.receive(data, peer, now)
         self._follow(now)
 
-    def is_due_before(self, at: float) -> bool:
-        """Whether `handle_timer` may have something to do before `at`; a glance, where `next_timer` looks."""
-        return (
-            self._machine.soonest < at
-            or self.association.soonest < at
-            or self._asking.soonest < at
-            or self._clearing.soonest < at
-            or self._placing.soonest < at
-        )
-
     def handle_timer(self, now: float) -> None:
         self._machine.handle_timer(now)
         self.association.handle_timer(now)
@@ -219,14 +216,16 @@ class Controller:
     def next_timer(self) -> float | None:
         times = [self._machine.next_timer(), self.association.next_timer()]
         times += [each.soonest for each in (self._asking, self._clearing, self._placing)]
-        soonest = min(time for time in times if time is not None)
-        return soonest if soonest < _NEVER else None
+        self.alarm.at = min([time for time in times if time is not None])
+        return self.alarm.at if self.alarm.at < _NEVER else None
 
     def take_output(self) -> list[tuple[bytes, Peer]]:
         return self._machine.take_output()
 
     def take_events(self) -> list[Event]:
-        events, self._asking.events = self._asking.events, []
+        events = self._asking.events
+        if events:
+            self._asking.events = []
         return events
 
     def _ask_one(self, mid: str, actions: tuple[Action, ...], purpose: Purpose, now: float) -> int:
