@@ -268,7 +268,7 @@ class Controller:
         refused = event.error or error_in(event.actions)
         if refused is None or refused.code != NOT_REGISTERED or not self._asking.repeat_later(event.tid, asked, now):
             self._asking.ended(event.tid)
-            self._replied(asked, event.actions, event.error, now)
+            self._replied(asked, event, refused, now)
 
     def _serve(self, event: RequestReceived, now: float) -> None:
         answer = answer_untrusted(self.association, event.mid, event.peer, event.actions, now)
@@ -317,20 +317,19 @@ class Controller:
                 asked.purpose.tried.discard(mid)
             self._unanswered(asked, GatewayUnavailable(f"gateway {mid} is lost"), now)
 
-    def _replied(self, asked: Asked, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float) -> None:
-        purpose, gateway = asked.purpose, asked.gateway
-        refused = error or error_in(actions)
+    def _replied(self, asked: Asked, reply: ReplyReceived, refused: ErrorDescriptor | None, now: float) -> None:
+        purpose, gateway, actions = asked.purpose, asked.gateway, reply.actions
         if isinstance(purpose, Reserve):
-            self._reserved(asked, purpose, actions, error, now)
+            self._reserved(asked, purpose, actions, reply.error, now)
         elif isinstance(purpose, Configure):
-            self._configured(asked, purpose, actions, error)
+            self._configured(asked, purpose, actions, reply.error)
         elif isinstance(purpose, Release):
             self._clearing.released(gateway, purpose, refused, now)
             self._asking.done(Done(asked.operation))
         elif isinstance(purpose, Audit) and not asked.operation:
             self._clearing.compared(gateway, purpose, actions, refused, now)
         elif isinstance(purpose, RollCall):
-            self._clearing.called(gateway, purpose, actions, error, now)
+            self._clearing.called(gateway, purpose, actions, reply.error, now)
         elif isinstance(purpose, Inventory):
             self._took_inventory(gateway, actions, now)
         elif refused is not None and not (isinstance(purpose, Audit) and refused.code in GONE):

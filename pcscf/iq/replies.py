@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeAlias
 
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
@@ -42,6 +41,13 @@ _CHOOSE: Final = int(ContextId.CHOOSE)
 _FINGERPRINT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,31}) +((?:[0-9A-Fa-f]{2}:){15,63}[0-9A-Fa-f]{2})")
 _TERMINATION: Final = re.compile(r"[A-Za-z0-9_/@.-]{1,64}")
 _QUOTED_TEXT: Final = 120
+MAX_KNOWN: Final = 256
+"""Local descriptors whose text is known but for the port."""
+MAX_KNOWN_CHARACTERS: Final = 1024
+
+_Description: TypeAlias = tuple[str, int, int, tuple[Fingerprint, ...]]
+_descriptions: dict[tuple[str, str], tuple[str, int, tuple[Fingerprint, ...]]] = {}
+"""Address, port of RTCP and fingerprints, by what stands before and behind the only m-line."""
 
 
 def sip_error(error: ErrorDescriptor, procedure: str) -> SipError:
@@ -117,7 +123,7 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
         core_clients -= ended.keys()
     for line, access_leg, core_leg in legs(plan):
         place = media.place(line)
-        if media.renews(line):
+        if line.connection != connections.get(place, 1):
             connections = {**connections, place: line.connection}
             clients -= {place}
             core_clients -= {place}
@@ -164,7 +170,36 @@ def _stream_media_untrusted(place: int, leg: Leg, given: Mapping[int, str]) -> S
     text = given.get(stream_of(place))
     if text is None:
         raise InternalFailure(f"the gateway's reply has no Local descriptor for stream {stream_of(place)}")
-    address, port, rtcp, fingerprints = "", 0, 0, []
+    address, port, rtcp, fingerprints = _description_untrusted(text)
+    if not address or not port:
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no address and port")
+    if not is_protected(leg.transport):
+        return StreamMedia(address, port, (), leg.tls_id, rtcp if kind_of(leg.transport) == "RTP" else 0)
+    if not fingerprints:
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no fingerprint")
+    return StreamMedia(address, port, fingerprints, leg.tls_id)
+
+
+def _description_untrusted(text: str) -> _Description:
+    """Address, port, port of RTCP and fingerprints of a Local. Of a gateway's streams the port differs: the rest is known."""
+    before, _, rest = text.partition("\nm=")
+    line, _, behind = rest.partition("\n")
+    is_one_line = line != "" and line.rstrip("\r").isprintable()
+    known = _descriptions.get((before, behind))
+    if known is not None and is_one_line:
+        address, rtcp, fingerprints = known
+        return address, _port_untrusted(f"m={line}"), rtcp, fingerprints
+    read = _read_untrusted(text)
+    if is_one_line and "m=" not in before and "m=" not in behind and len(text) <= MAX_KNOWN_CHARACTERS:
+        if len(_descriptions) >= MAX_KNOWN:
+            _descriptions.clear()
+        _descriptions[before, behind] = read[0], read[2], read[3]
+    return read
+
+
+def _read_untrusted(text: str) -> _Description:
+    address, port, rtcp = "", 0, 0
+    fingerprints: list[Fingerprint] = []
     for line in map(str.strip, text.splitlines()):
         kind = line[:2]
         if kind == "c=":
@@ -175,16 +210,9 @@ def _stream_media_untrusted(place: int, leg: Leg, given: Mapping[int, str]) -> S
             fingerprints.append(_fingerprint_untrusted(line))
         elif kind == "a=" and line.startswith("a=rtcp:"):
             rtcp = _rtcp_untrusted(line)
-    if not address or not port:
-        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no address and port")
-    if not is_protected(leg.transport):
-        return StreamMedia(address, port, (), leg.tls_id, rtcp if kind_of(leg.transport) == "RTP" else 0)
-    if not fingerprints:
-        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no fingerprint")
-    return StreamMedia(address, port, tuple(fingerprints), leg.tls_id)
+    return address, port, rtcp, tuple(fingerprints)
 
 
-@lru_cache(maxsize=1024)  # a gateway has a handful of addresses
 def _address_untrusted(line: str) -> str:
     try:
         address = ip_address(line.rpartition(" ")[2])
