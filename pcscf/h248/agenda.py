@@ -89,13 +89,15 @@ class Agenda:
         """The next thing that is due at `now`; it is off the agenda then."""
         heap = self._heap
         while heap and heap[0][0] <= now:
-            timed = self._taken()
-            if timed is not None:
-                if timed.due <= now:
-                    timed.due = NEVER
-                    return timed
-                if timed.due < NEVER:
-                    self.schedule(timed, timed.due)
+            when, _, timed = heappop(heap)
+            if timed.entry != when:
+                continue  # there is an earlier one of it, or there was
+            timed.entry = NEVER
+            if timed.due <= now:
+                timed.due = NEVER
+                return timed
+            if timed.due < NEVER:
+                self.schedule(timed, timed.due)
         return None
 
     def next(self) -> float | None:
@@ -105,18 +107,12 @@ class Agenda:
             when, _, timed = heap[0]
             if timed.due == when == timed.entry:
                 return when
-            taken = self._taken()
-            if taken is not None and taken.due < NEVER:
-                self.schedule(taken, taken.due)
+            heappop(heap)
+            if timed.entry == when:
+                timed.entry = NEVER
+                if timed.due < NEVER:
+                    self.schedule(timed, timed.due)
         return None
-
-    def _taken(self) -> Timed | None:
-        """What the first entry is of; None where that has another one."""
-        when, _, timed = heappop(self._heap)
-        if timed.entry != when:
-            return None
-        timed.entry = NEVER
-        return timed
 
 
 class Outbox:

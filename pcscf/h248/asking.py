@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from pcscf.h248.agenda import NEVER, PATH_DATAGRAM, Agenda, H248Timers, Outbox, Timed, most_octets
-from pcscf.h248.codec import write_actions
+from pcscf.h248.codec import write_actions, write_reply
 from pcscf.h248.events import Event, MessageError, ReplyReceived, RequestFailed
 from pcscf.h248.message import Action, Ranges, Transaction, TransactionAck, TransactionReply
 from pcscf.h248.peer import ConnectionPeer, Peer
@@ -17,17 +17,18 @@ MAX_ASKED_PEERS: Final = 1024
 
 
 class Asked(Timed):
-    """A request of ours that waits for its reply; `actions` as they are written."""
+    """A request of ours that waits for its reply; `actions` as they are written, and the `hoped` reply, b"" for none."""
 
-    __slots__ = ("actions", "data", "deadline", "interval", "peer", "pendings", "sends", "tid")
+    __slots__ = ("actions", "data", "deadline", "hoped", "interval", "peer", "pendings", "sends", "tid")
 
-    def __init__(self, tid: int, peer: Peer, actions: str, data: bytes, interval: float) -> None:
+    def __init__(self, tid: int, peer: Peer, actions: str, data: bytes, interval: float, hoped: bytes) -> None:
         self.due = self.entry = NEVER
         self.tid = tid
         self.peer = peer
         self.actions = actions
         self.data = data
         self.interval = interval
+        self.hoped = hoped
         self.deadline = NEVER
         self.sends = 0
         self.pendings = 0
@@ -76,12 +77,13 @@ class Asking:
         self._id_prefix = prefix << (32 - prefix_bits)
         self._next_id = first_id & self._id_mask or 1
         self._asked: dict[int, Asked] = {}
+        self._hoped: dict[bytes, Asked] = {}
         self._peers: dict[Peer, None] = {}
         self._confirmations: dict[Peer, Confirmations] = {}
 
     # --- requests
 
-    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float) -> int:
+    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float, hoped: str = "") -> int:
         tid = self._new_id()
         written = actions if isinstance(actions, str) else write_actions(actions)
         if peer not in self._peers:
@@ -91,7 +93,10 @@ class Asking:
             data = self._with_confirmation(tid, written, confirmations)
         else:
             data = self._outbox.encode_request(tid, written, peer)
-        asked = self._asked[tid] = Asked(tid, peer, written, data, self.timers.repeat)
+        reply = write_reply(tid, hoped).encode() if hoped else b""
+        asked = self._asked[tid] = Asked(tid, peer, written, data, self.timers.repeat, reply)
+        if reply:
+            self._hoped[reply] = asked
         if len(data) > PATH_DATAGRAM and len(data) > most_octets(peer):
             self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
             return tid
@@ -117,9 +122,9 @@ class Asking:
                 self._send_anew(asked, now)
 
     def abandon(self, tid: int) -> None:
-        asked = self._asked.pop(tid, None)
+        asked = self._asked.get(tid)
         if asked is not None:
-            asked.due = NEVER
+            self._end(asked)
 
     def encode_again(self, peer: Peer) -> None:
         """What waits for `peer` goes out in the version that it speaks now."""
@@ -133,6 +138,16 @@ class Asking:
 
     # --- replies
 
+    def hoped_reply_received(self, body: bytes, peer: Peer, now: float) -> bool:
+        """Whether that is exactly a reply that was hoped for: then it is taken, without having been read."""
+        asked = self._hoped.get(body)
+        if asked is None or asked.peer != peer:
+            return False
+        self._end(asked)
+        self._confirm(asked.tid, peer, now)
+        self._events.append(ReplyReceived(asked.tid, peer, (), None))
+        return True
+
     def reply_received(self, reply: TransactionReply, peer: Peer, now: float) -> None:
         if reply.id == 0:
             if reply.error is not None and self.waits_for(peer):
@@ -140,8 +155,7 @@ class Asking:
             return
         asked = self._asked.get(reply.id)
         if asked is not None and asked.peer == peer:
-            del self._asked[reply.id]
-            asked.due = NEVER
+            self._end(asked)
             self._confirm(reply.id, peer, now)
             self._events.append(ReplyReceived(reply.id, peer, reply.actions, reply.error))
         if reply.immediate_ack_required and peer in self._peers:  # a repeated one too: the first confirmation may be lost
@@ -212,6 +226,12 @@ class Asking:
         """A connection loses nothing while it stands: there only the deadline counts (RFC 3525 Annex D.2.3)."""
         deadline = asked.deadline
         self._agenda.schedule(asked, deadline if when > deadline or isinstance(asked.peer, ConnectionPeer) else when)
+
+    def _end(self, asked: Asked) -> None:
+        del self._asked[asked.tid]
+        if asked.hoped:
+            del self._hoped[asked.hoped]
+        asked.due = NEVER
 
     def _fail(self, asked: Asked, cause: str) -> None:
         self.abandon(asked.tid)

@@ -75,6 +75,16 @@ def write_actions(actions: Iterable[Action]) -> str:
     return _COMPACT.request_actions(actions)
 
 
+def write_reply(tid: int, actions: str) -> str:
+    """A reply in compact form; `actions` as `write_reply_actions` has written them."""
+    return _COMPACT.reply(tid, actions)
+
+
+def write_reply_actions(actions: Iterable[Action]) -> str:
+    """The actions of a reply in compact form. ValueError as above."""
+    return _COMPACT.reply_actions(actions)
+
+
 def encode_request(mid: str, version: int, confirmed: Ranges, tid: int, actions: str) -> bytes:
     """What `encode_compact` makes of a request, behind a confirmation if any; `actions` as `write_actions` has written them."""
     confirmation = _COMPACT.confirmation(confirmed) if confirmed else ""
@@ -166,10 +176,10 @@ class _Writer:
             content = (
                 self.error(transaction.error)
                 if transaction.error is not None
-                else ",".join([self.action(action, self.command_reply) for action in transaction.actions])
+                else self.reply_actions(transaction.actions)
             )
             immediate = f"{names['ImmAckRequired']}," if transaction.immediate_ack_required else ""
-            return f"{names['Reply']}={transaction.id}{{{immediate}{content}}}"
+            return self.reply(transaction.id, immediate + content)
         if isinstance(transaction, TransactionPending):
             return f"{names['Pending']}={transaction.id}{{}}"
         return self.confirmation(transaction.ranges)
@@ -183,6 +193,12 @@ class _Writer:
 
     def request_actions(self, actions: Iterable[Action]) -> str:
         return ",".join([self.action(action, self.command) for action in actions])
+
+    def reply(self, tid: int, content: str) -> str:
+        return f"{self.names['Reply']}={tid}{{{content}}}"
+
+    def reply_actions(self, actions: Iterable[Action]) -> str:
+        return ",".join([self.action(action, self.command_reply) for action in actions])
 
     def error(self, error: ErrorDescriptor) -> str:
         text = f'"{_error_text(error.text)}"' if error.text else ""

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 from pcscf.errors import H248SyntaxError
 from pcscf.h248.agenda import MAX_DATAGRAM, NEVER, Agenda, Alarm, H248Timers, Outbox
 from pcscf.h248.asking import Asked, Asking, Confirmations
-from pcscf.h248.codec import decode_untrusted
+from pcscf.h248.codec import decode_untrusted, is_known_header_untrusted
 from pcscf.h248.events import (
     Event,
     MessageError,
@@ -82,12 +82,13 @@ class TransactionMachine:
 
     # --- what the caller does
 
-    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float) -> int:
+    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float, hoped: str = "") -> int:
         """Send a request; the TransactionID. It ends with ReplyReceived or RequestFailed, unless it is abandoned.
 
         actions: records, or as `write_actions` has written them.
+        hoped: the actions of the reply in which there is nothing to read, as `write_reply_actions` writes them; "": any is read.
         """
-        return self._asking.request(peer, actions, now)
+        return self._asking.request(peer, actions, now, hoped)
 
     def redirect(self, tid: int, peer: Peer, now: float) -> None:
         """Send a request that waits to another address of the same entity, where it is known by its TransactionID."""
@@ -117,6 +118,9 @@ class TransactionMachine:
 
     def receive(self, data: bytes, peer: Peer, now: float) -> None:
         """One message. Never raises: what cannot be read is answered with an error and reported."""
+        behind = data.find(b"\n") + 1
+        if is_known_header_untrusted(data[:behind]) and self._asking.hoped_reply_received(data[behind:], peer, now):
+            return
         try:
             message = decode_untrusted(data)
         except H248SyntaxError as error:

@@ -65,9 +65,11 @@ class Asking:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def ask(self, gateway: Gateway, actions: Actions, purpose: Purpose, operation: int, now: float) -> int:
-        """Send a request, for an operation or for none (0); the transaction."""
-        transaction = self._machine.request(gateway.peer, actions, now)
+    def ask(
+        self, gateway: Gateway, actions: Actions, purpose: Purpose, operation: int, now: float, hoped: str = ""
+    ) -> int:
+        """Send a request, for an operation or for none (0); the transaction. `hoped`: the reply with nothing to read in it."""
+        transaction = self._machine.request(gateway.peer, actions, now, hoped)
         self._asked[transaction] = Asked(gateway, actions, purpose, operation)
         if type(purpose) is Reserve:
             gateway.reserving += 1

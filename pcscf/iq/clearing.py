@@ -39,7 +39,8 @@ class Clearing:
 
     def release(self, gateway: Gateway, release: Release, operation: int, now: float) -> None:
         gateway.releasing.add(release.context)
-        self._asking.ask(gateway, self._requests.release(release.context), release, operation, now)
+        actions, hoped = self._requests.release(release.context)
+        self._asking.ask(gateway, actions, release, operation, now, hoped)
 
     def released(self, gateway: Gateway, release: Release, error: ErrorDescriptor | None, now: float) -> None:
         """The reply: done, or to be tried again."""

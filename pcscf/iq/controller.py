@@ -118,7 +118,7 @@ class Controller:
     ) -> int:
         """Both terminations of a new context; Done carries its Media. Raises ValueError: no line needs a gateway."""
         realms = realms or self._realms
-        actions = self._requests.reserve(plan, realms, urgency)
+        actions, _ = self._requests.reserve(plan, realms, urgency)
         operation = self._asking.begin()
         self._placing.reserve(operation, Reserve(plan, actions, needs_of(plan, realms), urgency), None, now)
         return operation
@@ -130,9 +130,9 @@ class Controller:
         if gateway is None or media.context not in gateway.contexts:
             self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
             return operation
-        actions = self._requests.configure(media, plan)
+        actions, hoped = self._requests.configure(media, plan)
         if actions:
-            self._asking.ask(gateway, actions, Configure(media, plan), operation, now)
+            self._asking.ask(gateway, actions, Configure(media, plan), operation, now, hoped)
         else:
             self._asking.done(Done(operation, media))
         return operation

@@ -26,6 +26,7 @@ __all__ = [
     "Media",
     "contexts_in",
     "error_in",
+    "hoped_reply",
     "read_configured_untrusted",
     "read_reserved_untrusted",
     "sip_error",
@@ -72,6 +73,22 @@ def error_in(actions: Iterable[Action]) -> ErrorDescriptor | None:
 def contexts_in(actions: Iterable[Action]) -> tuple[int, ...]:
     """The contexts that a reply names: after a failed or abandoned reservation, what must be subtracted."""
     return tuple(dict.fromkeys([action.context for action in actions if 0 < action.context < _CHOOSE]))
+
+
+def hoped_reply(actions: Iterable[Action]) -> tuple[Action, ...] | None:
+    """What a gateway says that did all of it; None where it has something to choose, so that its reply has to be read."""
+    replies = []
+    for action in actions:
+        if action.context == _CHOOSE:
+            return None
+        for command in action.commands:
+            for descriptor in command.descriptors:
+                if isinstance(descriptor, MediaDescriptor):
+                    for stream in descriptor.streams:
+                        if stream.local is not None and "$" in stream.local:
+                            return None
+        replies.append(Action(action.context, tuple([Command(each.name, each.terminations) for each in action.commands])))
+    return tuple(replies)
 
 
 def read_reserved_untrusted(gateway: str, plan: MediaPlan, actions: tuple[Action, ...]) -> Media:

@@ -16,12 +16,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias
 
-from pcscf.h248.encode import write_actions
+from pcscf.h248.codec import write_actions, write_reply_actions
 from pcscf.h248.message import Action
 from pcscf.iq import procedures
 from pcscf.iq.media import Kind, Latched, Media, is_fresh, kind_of
 from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms, family_of
+from pcscf.iq.replies import hoped_reply
 from pcscf.iq.supervision import Supervision
 from pcscf.mediasec.model import Direction, Fingerprint, Leg, LinePlan, MediaPlan, Mode, StreamMedia
 
@@ -31,90 +32,103 @@ MARKS: Final = [chr(0x1D7CE + number) for number in range(50)]
 """They stand nowhere in a message. Being digits, they pass for IPv4 addresses; with a colon behind, for IPv6."""
 _MARK: Final = re.compile(f"([{MARKS[0]}-{MARKS[-1]}]):?")
 
-_RELEASED: Final = ("release",)
+_RELEASE: Final = ("release",)
 
 Shape: TypeAlias = tuple[Any, ...]
 Values: TypeAlias = list[object]
+Written: TypeAlias = tuple[str, str]
 Marks: TypeAlias = Iterator[str]
 
 
 class Template:
-    """Text with values in it: `first`, then by number which value, and what stands behind it. `braces`: how many close in it."""
+    """Text with places for values. `numbers`: which value stands in each. `braces`: how many close in it."""
 
-    __slots__ = ("braces", "first", "rest")
+    __slots__ = ("braces", "numbers", "text")
 
     def __init__(self, text: str) -> None:
-        self.first, *rest = _MARK.split(text)
-        self.rest = [(MARKS.index(mark), text) for mark, text in zip(rest[::2], rest[1::2], strict=True)]
+        self.text = _MARK.sub("%s", text.replace("%", "%%"))
+        self.numbers = [MARKS.index(mark) for mark in _MARK.findall(text)]
         self.braces = text.count("}")
 
     def filled(self, values: Values) -> str | None:
         """None where a value has a closing brace: it has to be escaped."""
-        parts = [self.first]
-        for number, text in self.rest:
-            parts.append(f"{values[number]}{text}")
-        written = "".join(parts)
+        written = self.text % tuple([values[number] for number in self.numbers])
         return written if written.count("}") == self.braces else None
 
 
 class Requests:
-    """The requests that make a session, as `supervision` wants it watched: the text of their actions."""
+    """The requests that make a session, as `supervision` wants it watched.
+
+    Each with the reply that is hoped for: (actions, actions of the reply), as they are written; "" where that has to be read.
+    """
 
     def __init__(self, supervision: Supervision) -> None:
         self._supervision = supervision
-        self._templates: dict[Shape, Template | None] = {}
+        self._templates: dict[Shape, tuple[Template, Template] | None] = {}
 
-    def reserve(self, plan: MediaPlan, realms: Realms, urgency: Urgency) -> str:
+    def reserve(self, plan: MediaPlan, realms: Realms, urgency: Urgency) -> Written:
         """What `procedures.reserve` asks for. Raises ValueError as that does."""
         values: Values = []
         lines = _lines(plan, values)
         shape = (urgency, realms.access, realms.core, realms.access_family, realms.core_family, lines)
-        template = self._templates.get(shape)
-        if template is not None:
-            written = template.filled(values)
-            if written is not None:
-                return written
-        exact = write_actions(procedures.reserve(plan, realms, self._supervision, urgency))
+        written = self._filled(shape, values)
+        if written is not None:
+            return written
+        actions = procedures.reserve(plan, realms, self._supervision, urgency)
         if lines and self._can_learn(shape, values):
             specimen = procedures.reserve(_specimen_plan(lines, iter(MARKS)), realms, self._supervision, urgency)
-            self._learn(shape, specimen, values, exact)
-        return exact
+            self._learn(shape, specimen, values, actions)
+        return _exactly(actions)
 
-    def configure(self, media: Media, plan: MediaPlan) -> str:
-        """What `procedures.configure` asks for; "" where there is nothing to tell."""
+    def configure(self, media: Media, plan: MediaPlan) -> Written:
+        """What `procedures.configure` asks for; ("", "") where there is nothing to tell."""
         values: Values = [media.context, media.access_termination, media.core_termination]
         shape = _session(media, plan, values)
-        template = self._templates.get(shape) if shape is not None else None
-        if template is not None:
-            written = template.filled(values)
-            if written is not None:
-                return written
-        exact = write_actions(procedures.configure(media, plan, self._supervision))
-        if shape is not None and self._can_learn(shape, values):
+        written = self._filled(shape, values)
+        if written is not None:
+            return written
+        actions = procedures.configure(media, plan, self._supervision)
+        if shape and self._can_learn(shape, values):
             specimen = procedures.configure(*_specimen_session(shape, iter(MARKS)), self._supervision)
-            self._learn(shape, specimen, values, exact)
-        return exact
+            self._learn(shape, specimen, values, actions)
+        return _exactly(actions)
 
-    def release(self, context: int) -> str:
+    def release(self, context: int) -> Written:
         """What `procedures.release` asks for."""
-        template = self._templates.get(_RELEASED)
-        written = template.filled([context]) if template is not None else None
-        if written is None:
-            written = write_actions(procedures.release(context))
-            self._learn(_RELEASED, procedures.release(MARKS[0]), [context], written)  # type: ignore[arg-type]
-        return written
+        values: Values = [context]
+        written = self._filled(_RELEASE, values)
+        if written is not None:
+            return written
+        actions = procedures.release(context)
+        self._learn(_RELEASE, procedures.release(MARKS[0]), values, actions)  # type: ignore[arg-type]
+        return _exactly(actions)
+
+    def _filled(self, shape: Shape, values: Values) -> Written | None:
+        templates = self._templates.get(shape)
+        if templates is None:
+            return None
+        request, reply = templates
+        written = request.filled(values)
+        return (written, reply.filled(values) or "") if written is not None else None
 
     def _can_learn(self, shape: Shape, values: Values) -> bool:
         return shape not in self._templates and len(values) <= len(MARKS)
 
-    def _learn(self, key: Shape, specimen: tuple[Action, ...], values: Values, exact: str) -> None:
-        """The template of a specimen, if it gives the request that was written from its own records."""
-        template = Template(write_actions(specimen))
-        written = template.filled(values)
-        if written is not None:
+    def _learn(
+        self, shape: Shape, specimen: tuple[Action, ...], values: Values, actions: tuple[Action, ...]
+    ) -> None:
+        """The template of a specimen, if it gives the request that was made with these values, and its reply."""
+        request, reply = [Template(text) for text in _exactly(specimen)]
+        written = request.filled(values), reply.filled(values)
+        if None not in written:
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()
-            self._templates[key] = template if written == exact else None
+            self._templates[shape] = (request, reply) if written == _exactly(actions) else None
+
+
+def _exactly(actions: tuple[Action, ...]) -> Written:
+    hoped = hoped_reply(actions)
+    return write_actions(actions), write_reply_actions(hoped) if hoped is not None else ""
 
 
 # --- shapes, and the values that go with them in the same order ------------------------------------------------------
@@ -166,8 +180,8 @@ def _fingerprints(fingerprints: tuple[Fingerprint, ...], values: Values) -> tupl
     return tuple([name for name, _ in fingerprints])
 
 
-def _session(media: Media, plan: MediaPlan, values: Values) -> Shape | None:
-    """What an answer usually finds at the gateway: the streams of its plan, as they were reserved. None: anything else."""
+def _session(media: Media, plan: MediaPlan, values: Values) -> Shape:
+    """What an answer usually finds at the gateway: the streams of its plan, as they were reserved. (): anything else."""
     kinds = media.kinds
     shape: list[Shape] = []
     for each in plan.lines:
@@ -179,7 +193,7 @@ def _session(media: Media, plan: MediaPlan, values: Values) -> Shape | None:
             line.path_mode == "aware" or kinds.get(index) != kind_of(access.transport)
             or is_fresh(index, access, media.access) or is_fresh(index, core, media.core)
         ):  # fmt: skip
-            return None
+            return ()
         told = media.latched.get(index)
         is_client, is_core_client = index in media.tls_clients, index in media.core_tls_clients
         shape.append((
@@ -188,7 +202,7 @@ def _session(media: Media, plan: MediaPlan, values: Values) -> Shape | None:
             _side(access, media.access[index], media.access_setup.get(index), is_client, values),
             _side(core, media.core[index], media.core_setup.get(index), is_core_client, values),
         ))  # fmt: skip
-    return tuple(shape) if len(shape) == len(kinds) == len(media.access) == len(media.core) else None
+    return tuple(shape) if len(shape) == len(kinds) == len(media.access) == len(media.core) else ()
 
 
 def _side(leg: Leg, own: StreamMedia, setup: str | None, is_client: bool, values: Values) -> Shape:

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcscf.h248.codec import write_actions
+from pcscf.h248.codec import write_actions, write_reply_actions
+from pcscf.h248.message import Action
 from pcscf.iq import procedures, templates
 from pcscf.iq.media import Media, kind_of
 from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms
+from pcscf.iq.replies import hoped_reply
 from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision
 from pcscf.iq.templates import Requests
 from pcscf.mediasec.model import Direction, Leg, LinePlan, MediaPlan, Mode, StreamMedia
@@ -113,6 +115,12 @@ def alike(plan: MediaPlan, by: int) -> MediaPlan:
     return replace(plan, lines=tuple(lines))
 
 
+def written(actions: tuple[Action, ...]) -> tuple[str, str]:
+    """A request, and the reply in which nothing is to be read."""
+    hoped = hoped_reply(actions)
+    return write_actions(actions), write_reply_actions(hoped) if hoped is not None else ""
+
+
 def has_lines(plan: MediaPlan) -> bool:
     return procedures.needs_gateway(plan)
 
@@ -124,9 +132,9 @@ KNOWN = [Requests(DEFAULT_SUPERVISION), Requests(DEFAULT_SUPERVISION)]   # what 
 def test_reserve(plan: MediaPlan, realms: Realms, supervision: Supervision, urgency: Urgency, by: int) -> None:
     requests = Requests(supervision)
     for each in (plan, alike(plan, by), plan):
-        exact = write_actions(procedures.reserve(each, realms, supervision, urgency))
+        exact = written(procedures.reserve(each, realms, supervision, urgency))
         assert requests.reserve(each, realms, urgency) == exact
-        assert KNOWN[0].reserve(each, realms, urgency) == write_actions(
+        assert KNOWN[0].reserve(each, realms, urgency) == written(
             procedures.reserve(each, realms, DEFAULT_SUPERVISION, urgency))
 
 
@@ -136,14 +144,14 @@ def test_configure(given_: tuple[MediaPlan, Media], supervision: Supervision, by
     requests = Requests(supervision)
     for each in (plan, alike(plan, by), plan):
         for has in (media, replace(media, context=7, access_termination="ip/9/a/1"), media):
-            exact = write_actions(procedures.configure(has, each, supervision))
+            exact = written(procedures.configure(has, each, supervision))
             assert requests.configure(has, each) == exact
-            assert KNOWN[1].configure(has, each) == write_actions(procedures.configure(has, each))
+            assert KNOWN[1].configure(has, each) == written(procedures.configure(has, each))
 
 
 @given(st.integers(1, 0xFFFFFFFD))
 def test_release(context: int) -> None:
-    assert KNOWN[0].release(context) == write_actions(procedures.release(context))
+    assert KNOWN[0].release(context) == written(procedures.release(context))
 
 
 def never(*_: object, **__: object) -> object:
@@ -167,11 +175,11 @@ def test_the_second_call_of_a_kind_makes_no_records(
         "mg", 5, "ip/1/gm/1", "ip/1/mw/1", {0: protected}, {0: StreamMedia("198.51.100.7", 41010)}, {0: "passive"}, {0: "active"},
         kinds={0: "TCP"},
     )  # fmt: skip
-    exact = write_actions(procedures.reserve(plan, Realms())), write_actions(procedures.configure(media, settled))
+    exact = written(procedures.reserve(plan, Realms())), written(procedures.configure(media, settled))
     for time in range(2):
-        written = requests.reserve(plan, Realms(), Urgency.NORMAL), requests.configure(media, settled)
-        assert written == exact
-        assert requests.release(time) == write_actions(procedures.release(time))
+        told = requests.reserve(plan, Realms(), Urgency.NORMAL), requests.configure(media, settled)
+        assert told == exact
+        assert requests.release(time) == written(procedures.release(time))
         for name in ("reserve", "configure") if not time else ():
             monkeypatch.setattr(templates.procedures, name, never)
 
@@ -182,7 +190,7 @@ def test_a_value_that_must_be_escaped_is_left_to_the_encoder() -> None:
         line, = from_ue().lines
         assert line.access is not None
         plan = replace(from_ue(), lines=(replace(line, access=replace(line.access, peer_address=(host, 9))),))
-        assert requests.reserve(plan, Realms(), Urgency.NORMAL) == write_actions(procedures.reserve(plan, Realms()))
+        assert requests.reserve(plan, Realms(), Urgency.NORMAL) == written(procedures.reserve(plan, Realms()))
 
 
 def test_no_more_templates_are_kept_than_allowed() -> None:
