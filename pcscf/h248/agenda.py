@@ -151,6 +151,8 @@ class Outbox:
         self.output.append((encode_compact(Message(self._mid, (), error, self.version_of(peer))), peer))
 
     def take(self) -> list[tuple[bytes, Peer]]:
+        if not self.output:
+            return []
         output, self.output = self.output, []
         return output
 

@@ -174,7 +174,8 @@ class Asking:
             return
         asked.deadline = now + self.timers.t_max
         asked.interval = self.timers.pending_repeat
-        self._repeat_at(asked, now + asked.interval)
+        repeats = asked.deadline if isinstance(peer, ConnectionPeer) else now + asked.interval
+        self._agenda.schedule(asked, min(repeats, asked.deadline))
 
     # --- timers
 
@@ -214,18 +215,18 @@ class Asking:
         self._send(asked, now)
 
     def _send(self, asked: Asked, now: float) -> None:
+        """A connection loses nothing while it stands: there only the deadline counts (RFC 3525 Annex D.2.3)."""
         asked.sends += 1
         self._outbox.output.append((asked.data, asked.peer))
+        if isinstance(asked.peer, ConnectionPeer):
+            self._agenda.schedule(asked, asked.deadline)
+            return
         timers, interval = self.timers, asked.interval
         if interval < timers.repeat_max:
             asked.interval = min(2 * interval, timers.repeat_max)
         spread = (asked.tid * 2654435761 & 0xFFFF) / 0x10000
-        self._repeat_at(asked, now + interval * (1 + timers.jitter * spread))
-
-    def _repeat_at(self, asked: Asked, when: float) -> None:
-        """A connection loses nothing while it stands: there only the deadline counts (RFC 3525 Annex D.2.3)."""
-        deadline = asked.deadline
-        self._agenda.schedule(asked, deadline if when > deadline or isinstance(asked.peer, ConnectionPeer) else when)
+        when = now + interval * (1 + timers.jitter * spread)
+        self._agenda.schedule(asked, when if when < asked.deadline else asked.deadline)
 
     def _end(self, asked: Asked) -> None:
         del self._asked[asked.tid]

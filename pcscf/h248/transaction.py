@@ -165,9 +165,10 @@ class TransactionMachine:
 
     def take_events(self) -> list[Event]:
         """What happened since the last call."""
+        if not self._events:
+            return []
         events = self._events[:]
-        if events:
-            self._events.clear()
+        self._events.clear()
         return events
 
     # --- common

@@ -134,6 +134,7 @@ class Association:
 
     profiles   NAME/VERSION accepted, in lower case; empty: any
     traits     what is configured, by mId in lower case
+    events     what changed, until it is taken
     successor  mId of the controller that gateways are sent to when they register (RFC 3525 §7.2.8); "": they may stay
     """
 
@@ -154,7 +155,7 @@ class Association:
         self._traits = traits or {}
         self._drained = {mid for mid, each in self._traits.items() if each.drains}
         self._gateways: dict[str, Gateway] = {}
-        self._events: list[AssociationEvent] = []
+        self.events: list[AssociationEvent] = []
         self._due: list[Gateway] = []
         self._compare: list[Gateway] = []
         self._soonest = _NEVER
@@ -297,9 +298,7 @@ class Association:
         return due
 
     def take_events(self) -> list[AssociationEvent]:
-        if not self._events:
-            return self._events
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events
 
     def _wake_by(self, at: float) -> float:
@@ -319,11 +318,11 @@ class Association:
             gateway.is_compared = False
             gateway.leaves_at = None
             gone = Left if event is Left else Lost
-            self._events.append(Restarted(gateway.mid, contexts) if event is Restarted else gone(gateway.mid, contexts, why))
+            self.events.append(Restarted(gateway.mid, contexts) if event is Restarted else gone(gateway.mid, contexts, why))
         elif event is Leaving:
-            self._events.append(Leaving(gateway.mid, delay))
+            self.events.append(Leaving(gateway.mid, delay))
         elif event is Registered or event is Resumed or event is Updated:
-            self._events.append(event(gateway.mid))
+            self.events.append(event(gateway.mid))
         return True
 
     def _new(self, mid: str, peer: Peer) -> Gateway:

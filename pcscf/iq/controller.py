@@ -223,9 +223,9 @@ class Controller:
         return self._machine.take_output()
 
     def take_events(self) -> list[Event]:
-        events = self._asking.events
-        if events:
-            self._asking.events = []
+        if not self._asking.events:
+            return []
+        events, self._asking.events = self._asking.events, []
         return events
 
     def _ask_one(self, mid: str, actions: tuple[Action, ...], purpose: Purpose, now: float) -> int:
@@ -248,7 +248,8 @@ class Controller:
     # --- what the transaction machine and the association say --------------------------------------------------------
 
     def _follow(self, now: float) -> None:
-        self._follow_association(now)
+        if self.association.events:
+            self._follow_association(now)
         for event in self._machine.take_events():
             if isinstance(event, ReplyReceived):
                 asked = self._asking.under_way(event.tid)
@@ -341,7 +342,8 @@ class Controller:
                 self.association.move(gateway, Change.MOVED)
             contexts = contexts_in(actions) if refused is None and isinstance(purpose, Audit) else ()
             self._asking.done(Done(asked.operation, contexts=contexts))
-        self._follow_association(now)
+        if self.association.events:
+            self._follow_association(now)
 
     def _unanswered(self, asked: Asked, error: GatewayUnavailable, now: float) -> None:
         purpose, gateway = asked.purpose, asked.gateway

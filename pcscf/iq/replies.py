@@ -131,7 +131,8 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
 
     A line that ended keeps its stream, closed: a later fork or offer may open it again.
     """
-    sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
+    access_streams, access_setup = dict(media.access), dict(media.access_setup)
+    core_streams, core_setup = dict(media.core), dict(media.core_setup)
     clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
     kinds, latched = media.kinds, media.latched
     if ended := media.ended(plan):
@@ -144,25 +145,31 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
             connections = {**connections, place: line.connection}
             clients -= {place}
             core_clients -= {place}
-        for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
-            if is_fresh(place, leg, streams):
-                streams[place] = _stream_media_untrusted(place, leg, given)
-                told[place] = told_setup(leg, None)
-            elif leg.peer_address is not None:
-                told[place] = told_setup(leg, told.get(place))
-                if leg.tls_id != streams[place].tls_id:
-                    streams[place] = replace(streams[place], tls_id=leg.tls_id)
+        _update(place, access_leg, access_streams, access_setup, access)
+        _update(place, core_leg, core_streams, core_setup, core)
         if place not in kinds:
             kinds = {**kinds, place: kind_of(access_leg.transport)}
         if access_leg.latched and access_leg.peer_address is not None:
             latched = {**latched, place: (access_leg.peer_address, access_leg.sources)}
-        clients = _with_role(clients, place, access_leg)
-        core_clients = _with_role(core_clients, place, core_leg)
-    (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
+        if access_leg.tls is not None:
+            clients = _with_role(clients, place, access_leg)
+        if core_leg.tls is not None:
+            core_clients = _with_role(core_clients, place, core_leg)
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
         access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, kinds, latched,
     )  # fmt: skip
+
+
+def _update(place: int, leg: Leg, streams: dict[int, StreamMedia], told: dict[int, str], given: Mapping[int, str]) -> None:
+    """What one side of a line has, and the a=setup that it was told."""
+    if is_fresh(place, leg, streams):
+        streams[place] = _stream_media_untrusted(place, leg, given)
+        told[place] = told_setup(leg, None)
+    elif leg.peer_address is not None:
+        told[place] = told_setup(leg, told.get(place))
+        if leg.tls_id != streams[place].tls_id:
+            streams[place] = replace(streams[place], tls_id=leg.tls_id)
 
 
 def _with_role(clients: frozenset[int], place: int, leg: Leg) -> frozenset[int]:

@@ -64,7 +64,7 @@ class Requests:
 
     def __init__(self, supervision: Supervision) -> None:
         self._supervision = supervision
-        self._templates: dict[Shape, tuple[Template, Template] | None] = {}
+        self._templates: dict[Shape, tuple[Template, Template | None] | None] = {}
 
     def reserve(self, plan: MediaPlan, realms: Realms, urgency: Urgency) -> Written:
         """What `procedures.reserve` asks for. Raises ValueError as that does."""
@@ -109,7 +109,9 @@ class Requests:
             return None
         request, reply = templates
         written = request.filled(values)
-        return (written, reply.filled(values) or "") if written is not None else None
+        if written is None:
+            return None
+        return written, (reply.filled(values) or "") if reply is not None else ""
 
     def _can_learn(self, shape: Shape, values: Values) -> bool:
         return shape not in self._templates and len(values) <= len(MARKS)
@@ -123,7 +125,8 @@ class Requests:
         if None not in written:
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()
-            self._templates[shape] = (request, reply) if written == _exactly(actions) else None
+            templates = request, reply if reply.text else None
+            self._templates[shape] = templates if written == _exactly(actions) else None
 
 
 def _exactly(actions: tuple[Action, ...]) -> Written:
@@ -157,7 +160,7 @@ def _leg(leg: Leg, values: Values) -> Shape:
     if rtcp is not None:
         rtcp_family = family_of(rtcp[0], "")
         values += rtcp
-    hashes = _fingerprints(leg.peer_fingerprints, values)
+    hashes = _fingerprints(leg.peer_fingerprints, values) if leg.peer_fingerprints else ()
     if sources:
         values += sources
     tls_ids = None
@@ -171,8 +174,6 @@ def _leg(leg: Leg, values: Values) -> Shape:
 
 
 def _fingerprints(fingerprints: tuple[Fingerprint, ...], values: Values) -> tuple[str, ...]:
-    if not fingerprints:
-        return ()
     if len(fingerprints) == 1:
         values.append(fingerprints[0][1])
         return (fingerprints[0][0],)
@@ -209,7 +210,7 @@ def _side(leg: Leg, own: StreamMedia, setup: str | None, is_client: bool, values
     """A leg and what it has: its stream, the a=setup that was told, whether the gateway is the client of TLS or DTLS."""
     shape = _leg(leg, values)
     values += (own.address, own.port)
-    hashes = _fingerprints(own.fingerprints, values)
+    hashes = _fingerprints(own.fingerprints, values) if own.fingerprints else ()
     return shape, family_of(own.address, ""), hashes, leg.tls_id == own.tls_id, setup, is_client
 
 
