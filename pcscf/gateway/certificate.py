@@ -5,6 +5,7 @@ Authentication on the media plane is by fingerprint: certificates are self-signe
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -43,6 +44,12 @@ class Fingerprint(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.hash} {self.value}"
+
+    def is_of(self, certificate: bytes) -> bool:
+        """Whether it is that of a certificate in DER. False for a hash that cannot be verified."""
+        if self.hash not in _DIGESTS:
+            return False
+        return hashlib.new(self.hash.replace("-", ""), certificate).hexdigest() == self.value.replace(":", "").lower()
 
 
 @dataclass(frozen=True, slots=True)

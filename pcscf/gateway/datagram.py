@@ -21,7 +21,7 @@ from pcscf.gateway.capture import Direction
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
 from pcscf.gateway.endpoint import Established, Failed, TlsRole
-from pcscf.gateway.model import Address, LegKey, LegPlan
+from pcscf.gateway.model import Address, Layer, LegKey, LegPlan
 from pcscf.gateway.policing import Policer
 from pcscf.gateway.ports import mark
 from pcscf.gateway.statistics import Count
@@ -326,8 +326,9 @@ class DatagramLeg:
         self._note(
             "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
             version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
-            own=self._endpoint.shown if self._endpoint is not None else "",
+            own=self._endpoint.shown if self._endpoint is not None and self._relay.traces else "",
         )  # fmt: skip
+        self._relay.established(self.key, Layer.DTLS)
 
     # --- ends --------------------------------------------------------------------------------------------------------
 
@@ -373,8 +374,9 @@ class DatagramLeg:
         self._retransmission = self._deadline = None
 
     def _note(self, kind: TraceKind, text: str, **facts: str) -> None:
-        known: Mapping[str, str] = {"remote": spell(self._peer or self.plan.remote), **facts}
-        self._relay.note(kind, self, text, known)
+        if self._relay.traces:
+            known: Mapping[str, str] = {"remote": spell(self._peer or self.plan.remote), **facts}
+            self._relay.note(kind, self, text, known)
 
 
 def _is_rtcp(datagram: memoryview | bytes) -> bool:

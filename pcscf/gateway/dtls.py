@@ -5,48 +5,57 @@ fingerprints of the Remote descriptor (RFC 7345 §4.1, RFC 8122 §6.2).
 
 A server keeps nothing of a peer that has not shown, by returning a cookie, that it receives at the address it sends
 from (RFC 6347 §4.2.1); from then on it hears that address alone. One application datagram is one record, and one
-record is one datagram. OpenSSL's retransmission timer runs on the wall clock: the caller asks how long it has, and
-says when that is over.
+record is one datagram. OpenSSL makes the handshake and is gone with its end: what follows is protected by `records`.
+OpenSSL's retransmission timer runs on the wall clock: the caller asks how long it has, and says when that is over.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Fingerprint, Identity
 from pcscf.gateway.endpoint import (
+    CLOSE_NOTIFY,
+    FATAL,
     TLS12_SUITES,
+    WARNING,
     Authenticated,
     Failed,
     PeerClosed,
     TlsRole,
+    alert_name,
     authenticated_context,
 )
-
-DTLS1_2: Final = 0xFEFD
-"""The version that is spoken (RFC 6347 §4.1); none below it (TS 33.210 §6.2.1)."""
-
-RECORD_HEADER: Final = 13
-RECORD_OVERHEAD: Final = RECORD_HEADER + 8 + 16
-"""Octets that a record is longer than what it carries: header, explicit nonce and tag of AES-GCM (RFC 5288 §3)."""
+from pcscf.gateway.records import (
+    ALERT,
+    APPLICATION_DATA,
+    DTLS1_2,
+    HANDSHAKE,
+    RECORD_HEADER,
+    RECORD_OVERHEAD,
+    Exhausted,
+    Protection,
+    Sent,
+    records_untrusted,
+)
 
 MAX_PLAIN: Final = 16384
 MAX_DATAGRAM: Final = MAX_PLAIN + RECORD_OVERHEAD
 """Longer ones hold no record of ours."""
+EARLY: Final = 16
+"""Datagrams that came before the end of the handshake, protected with what it has not agreed on yet."""
 
 _GROUP: Final = Path(__file__).with_name("ffdhe2048.dh")
-_HANDSHAKE: Final = 22
-_APPLICATION_DATA: Final = 23
+_FINISHED: Final = b"\x14"
 _NETWORK_CHUNK: Final = 65536
 _COOKIE: Final = 16
-_MANY: Final = 1000
-"""More records than a datagram and what OpenSSL holds back of earlier ones can have."""
 
 
 class DtlsContext:
@@ -75,87 +84,105 @@ class DtlsContext:
 
 
 class DtlsEndpoint(Authenticated):
-    """One DTLS association over memory buffers, authenticated both ways by certificate fingerprint.
+    """One DTLS association, authenticated both ways by certificate fingerprint.
 
     source, here and in `receive`: the peer's address in octets that are the same for the same address. A server learns
-    it (`peer`, b"" until then). mtu: octets of the longest datagram that is sent.
+    it (`peer`, b"" until then). mtu: octets of the longest datagram that is sent. cookie: what the source of the datagram at
+    hand must return.
 
     events: what happened since the caller last emptied the list. A client's ClientHello is ready to be taken right
     after construction.
     """
 
-    __slots__ = ("_context", "_last_words", "_mtu", "_plain", "_source", "peer")
+    __slots__ = (
+        "_context", "_early", "_last_flight", "_mtu", "_network", "_peer_is_done", "_plain", "_protection", "_repeats", "_role",
+        "_sent", "_shown", "cookie", "peer",
+    )  # fmt: skip
 
     def __init__(
         self, context: DtlsContext, role: TlsRole, fingerprints: tuple[Fingerprint, ...], *, mtu: int, peer: bytes = b""
     ) -> None:
         super().__init__(fingerprints)
         self.peer = peer
-        self._context = context
+        self._role = role
+        self._context: DtlsContext | None = context
         self._mtu = mtu
-        self._source = peer
-        self._last_words: list[bytes] = []
+        self.cookie = b""
+        self._shown: crypto.X509 | None = None
+        self._network: list[bytes] = []
         self._plain: list[bytes] = []
-        self._connection = context.connection(self)
-        self._connection.set_ciphertext_mtu(mtu)
+        self._early: deque[bytes] = deque(maxlen=EARLY)
+        self._last_flight = b""
+        self._repeats = 0
+        self._peer_is_done = False
+        self._sent = Sent()
+        self._protection: Protection | None = None
         if role is TlsRole.CLIENT:
-            self._connection.set_connect_state()
-            self._advance(self._connection, _MANY)
-        else:
-            self._connection.set_accept_state()
+            connection = self._connect(context)
+            connection.set_connect_state()
+            self._advance(connection)
+
+    @property
+    def established(self) -> bool:
+        return self._protection is not None
+
+    @property
+    def shown(self) -> str:
+        """The fingerprint of the certificate of ours that the peer saw; "" before `established`."""
+        return f"sha-256 {self._shown.digest('sha256').decode()}" if self._shown is not None else ""
 
     @property
     def max_plain(self) -> int:
         """Octets of the longest application datagram that fits."""
         return self._mtu - RECORD_OVERHEAD
 
-    @property
-    def cookie(self) -> bytes:
-        """What the source of the datagram at hand must return."""
-        return hmac.digest(self._context.secret, self._source, "sha256")[:_COOKIE]
-
     def receive(self, datagram: bytes | memoryview, source: bytes) -> None:
         """A datagram from the network. One from anybody but the peer is dropped, as is what is no record at all."""
-        connection = self._connection
-        if connection is None or not RECORD_HEADER < len(datagram) <= MAX_DATAGRAM:
+        if not RECORD_HEADER < len(datagram) <= MAX_DATAGRAM:
             return
         if not self.peer:
-            self._listen(connection, datagram, source)
+            self._listen(datagram, source)
         elif source == self.peer:
-            connection.bio_write(datagram)
-            # OpenSSL is asked for more than the usual single record only where there can be more.
-            lone = self._done and len(datagram) == RECORD_HEADER + (datagram[11] << 8 | datagram[12])
-            self._advance(connection, records=1 if lone else _MANY)
+            if self._protection is not None:
+                self._open(self._protection, datagram)
+            elif self._connection is not None:
+                if any(record.is_protected for record in records_untrusted(datagram)):
+                    self._early.append(bytes(datagram))
+                self._connection.bio_write(datagram)
+                self._advance(self._connection)
 
     def send(self, datagram: bytes | memoryview) -> None:
         """Encrypts an application datagram. RuntimeError before `established`: this is the last gate, and it does not buffer.
 
         ValueError for one that is empty or longer than `max_plain`.
         """
-        connection = self._connection
-        if not self._done or connection is None:
+        protection = self._protection
+        if protection is None:
             raise RuntimeError("application data for a peer that is not verified")
         if not 0 < len(datagram) <= self.max_plain:
             raise ValueError(f"a datagram of {len(datagram)} octets where 1 to {self.max_plain} fit")
-        try:
-            connection.send(datagram)
-        except SSL.Error as error:
-            self._fail(connection, self._cause(error))
+        self._protect(protection, APPLICATION_DATA, datagram)
+
+    def close(self) -> None:
+        """Says close_notify: we send no more, but still read."""
+        if self._protection is not None and not self._was_closed:
+            self._was_closed = True
+            self._protect(self._protection, ALERT, bytes((WARNING, CLOSE_NOTIFY)))
 
     def discard(self) -> None:
         """OpenSSL's connection and this object name each other: without this, its memory waits for the cyclic collector."""
-        self._connection = None
-        self._last_words.clear()
+        self._context = self._connection = self._protection = None
+        self._network.clear()
         self._plain.clear()
 
     def next_timer(self) -> float | None:
         """Seconds until `handle_timer` is due; None while nothing waits for an answer."""
-        return self._connection.DTLSv1_get_timeout() if self._connection is not None and not self._done else None
+        return self._connection.DTLSv1_get_timeout() if self._connection is not None else None
 
     def handle_timer(self) -> None:
         """The flight that was not answered goes out again, and the next wait is twice as long (RFC 6347 §4.2.4.1)."""
         connection = self._connection
-        if connection is not None and not self._done:
+        if connection is not None:
             try:
                 connection.DTLSv1_handle_timeout()
             except SSL.Error:
@@ -163,23 +190,34 @@ class DtlsEndpoint(Authenticated):
 
     def take_network(self) -> list[bytes]:
         """Every datagram that must go out to the peer, or, while there is none, to the source of what was last received."""
-        connection = self._connection
-        if connection is None:
-            last_words, self._last_words = self._last_words, []
-            return last_words
-        return self._drain(connection)
+        if self._connection is not None:
+            self._drain(self._connection)
+        network, self._network = self._network, []
+        return network
 
     def take_plain(self) -> list[bytes]:
-        if not self._done or self._connection is None:
+        if self._protection is None:
             return []
         plain, self._plain = self._plain, []
         return plain
 
-    def _listen(self, connection: SSL.Connection, datagram: bytes | memoryview, source: bytes) -> None:
+    # --- the handshake -----------------------------------------------------------------------------------------------
+
+    def _connect(self, context: DtlsContext) -> SSL.Connection:
+        connection = self._connection = context.connection(self)
+        connection.set_ciphertext_mtu(self._mtu)
+        return connection
+
+    def _listen(self, datagram: bytes | memoryview, source: bytes) -> None:
         """Asks for a cookie; with the right one the handshake begins."""
-        if datagram[0] != _HANDSHAKE:
+        context = self._context
+        if datagram[0] != HANDSHAKE or context is None:
             return
-        self._source = source
+        connection = self._connection
+        if connection is None:
+            connection = self._connect(context)
+            connection.set_accept_state()
+        self.cookie = hmac.digest(context.secret, source, "sha256")[:_COOKIE]
         connection.bio_write(datagram)
         try:
             connection.DTLSv1_listen()
@@ -190,32 +228,43 @@ class DtlsEndpoint(Authenticated):
             return
         self.peer = source
         connection.bio_write(datagram)  # OpenSSL only looked at it
-        self._advance(connection, _MANY)
+        self._advance(connection)
 
-    def _advance(self, connection: SSL.Connection, records: int) -> None:
-        if not self._done:
-            self._shake_hands(connection)
-        if self._done:
-            self._decrypt(connection, records)
+    def _advance(self, connection: SSL.Connection) -> None:
+        self._shake_hands(connection)
+        if self._done and self._connection is not None:
+            self._take_over(connection)
 
-    def _decrypt(self, connection: SSL.Connection, records: int) -> None:
+    def _take_over(self, connection: SSL.Connection) -> None:
+        """The handshake is complete: its keys are ours from here on, and OpenSSL's part ends."""
+        before = len(self._network)
+        self._drain(connection)
         try:
-            for _ in range(records):
-                self._plain.append(connection.recv(MAX_PLAIN))
-        except SSL.WantReadError:
+            protection = self._protection = Protection(
+                connection.get_cipher_name() or "", connection.master_key() or b"", connection.client_random() or b"",
+                connection.server_random() or b"", self._sent, is_client=self._role is TlsRole.CLIENT,
+            )  # fmt: skip
+        except Exhausted:
+            self._fail(connection, Cause.TLS_PROTOCOL)
             return
-        except SSL.ZeroReturnError:
-            self.events.append(PeerClosed())
-        except SSL.Error as error:
-            self._fail(connection, self._cause(error))
+        self._shown = connection.get_certificate()
+        self._connection = None
+        early, self._early = self._early, deque()
+        for datagram in early:   # OpenSSL has seen them; what it made of them is gone with it
+            self._open(protection, datagram)
+        if self._role is TlsRole.SERVER:
+            self._last_flight = b"".join(self._network[before:])
 
     def _fail(self, connection: SSL.Connection, cause: Cause) -> None:
-        self.events.append(Failed(cause, self._alert))
-        self._last_words = self._drain(connection)
-        self._plain.clear()
-        self._connection = None
+        self._drain(connection)
+        self._end(cause)
 
-    def _drain(self, connection: SSL.Connection) -> list[bytes]:
+    def _end(self, cause: Cause) -> None:
+        self.events.append(Failed(cause, self._alert))
+        self._connection = self._protection = None
+        self._plain.clear()
+
+    def _drain(self, connection: SSL.Connection) -> None:
         """What OpenSSL wrote, cut between records: its buffer does not keep datagrams apart."""
         chunks: list[bytes] = []
         try:
@@ -223,22 +272,64 @@ class DtlsEndpoint(Authenticated):
                 chunks.append(connection.bio_read(_NETWORK_CHUNK))
         except SSL.WantReadError:
             pass
-        return datagrams(b"".join(chunks) if len(chunks) > 1 else chunks[0], self._mtu) if chunks else []
+        if chunks:
+            octets = b"".join(chunks)
+            self._sent.note(octets)
+            self._network += datagrams(octets, self._mtu)
+
+    # --- after it ----------------------------------------------------------------------------------------------------
+
+    def _open(self, protection: Protection, datagram: bytes | memoryview) -> None:
+        for kind, content in protection.open_untrusted(datagram):
+            if self._peer_is_done:
+                return
+            if kind == APPLICATION_DATA:
+                if content:
+                    self._plain.append(content)
+            elif kind == ALERT:
+                self._heed(content)
+            elif kind == HANDSHAKE and content[:1] == _FINISHED and self._last_flight:
+                # Our last flight was lost: the client asks for it with its own, and again while it does not come.
+                self._repeats += 1
+                self._protect_again(protection)
+
+    def _heed(self, alert: bytes) -> None:
+        """Warnings other than the end mean nothing to us (RFC 5246 §7.2)."""
+        if len(alert) != 2:
+            return
+        level, description = alert
+        if description == CLOSE_NOTIFY:
+            self._peer_is_done = True
+            self.events.append(PeerClosed())
+        elif level == FATAL:
+            self._peer_is_done = True
+            self.note_alert(f"received {alert_name(description)}")
+            self._end(Cause.PEER_ALERT)
+
+    def _protect(self, protection: Protection, kind: int, content: bytes | memoryview) -> None:
+        try:
+            self._network.append(protection.protect(kind, content))
+        except Exhausted:
+            self._end(Cause.TLS_PROTOCOL)
+
+    def _protect_again(self, protection: Protection) -> None:
+        try:
+            self._network.append(protection.repeated(self._last_flight, self._repeats))
+        except Exhausted:
+            self._end(Cause.TLS_PROTOCOL)
 
 
-def datagrams(records: bytes, mtu: int) -> list[bytes]:
-    """Whole records, in datagrams of at most `mtu` octets: handshake records together, application data alone."""
+def datagrams(octets: bytes, mtu: int) -> list[bytes]:
+    """Whole records of a handshake, as many of them in a datagram as `mtu` octets hold."""
     found: list[bytes] = []
-    start = at = 0
-    while at < len(records):
-        end = at + RECORD_HEADER + int.from_bytes(records[at + 11:at + RECORD_HEADER])
-        alone = records[at] == _APPLICATION_DATA or records[start] == _APPLICATION_DATA
-        if at > start and (alone or end - start > mtu):
-            found.append(records[start:at])
-            start = at
-        at = end
-    if start < len(records):
-        found.append(records[start:])
+    start = end = 0
+    for record in records_untrusted(octets):
+        if record.start > start and record.end - start > mtu:
+            found.append(octets[start:record.start])
+            start = record.start
+        end = record.end
+    if start < end:
+        found.append(octets[start:end])
     return found
 
 

@@ -47,7 +47,9 @@ _ALERTS: Final = {
     86: "inappropriate_fallback", 90: "user_canceled", 109: "missing_extension", 110: "unsupported_extension",
     116: "certificate_required", 120: "no_application_protocol",
 }  # fmt: skip
-_FATAL: Final = 2
+WARNING: Final = 1
+FATAL: Final = 2
+CLOSE_NOTIFY: Final = 0
 _NO_COMMON_ALERTS: Final = frozenset({"protocol_version", "insufficient_security", "handshake_failure"})
 
 
@@ -190,19 +192,14 @@ class Authenticated:
         """The handshake is complete and the peer's certificate matched; nothing has failed since."""
         return self._done and self._connection is not None
 
-    @property
-    def shown(self) -> str:
-        """The fingerprint of the certificate of ours that the peer saw; "" while it saw none."""
-        certificate = self._connection.get_certificate() if self._done and self._connection is not None else None
-        return f"sha-256 {certificate.digest('sha256').decode()}" if certificate is not None else ""
-
     def judge(self, certificate: crypto.X509) -> bool:
         """Called by the verification of the handshake with the peer's own certificate: is it the one that was promised?
 
         Its octets are hashed, nothing in them is read: OpenSSL takes certificates that other parsers choke on.
         """
+        octets = crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
         for one in self._accepted:
-            if certificate.digest(one.hash.replace("-", "")).decode() == one.value:
+            if one.is_of(octets):
                 self._peer = str(one)
                 self._refused = False
                 return True
@@ -290,9 +287,9 @@ class TlsEndpoint(Authenticated):
         self._connection = context.connection(self)
         if role is TlsRole.CLIENT:
             self._connection.set_connect_state()
+            self._shake_hands(self._connection)
         else:
             self._connection.set_accept_state()
-        self._shake_hands(self._connection)
 
     @property
     def pending(self) -> bool:
@@ -366,20 +363,25 @@ def _verify(connection: SSL.Connection, certificate: crypto.X509, error: int, de
     return True
 
 
+def alert_name(description: int) -> str:
+    return _ALERTS.get(description, f"alert {description}")
+
+
 def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
-    if where & SSL.SSL_CB_ALERT and value >> 8 == _FATAL:
+    if where & SSL.SSL_CB_ALERT and value >> 8 == FATAL:
         endpoint: Authenticated = connection.get_app_data()
         direction = "sent" if where & SSL.SSL_CB_WRITE else "received"
-        endpoint.note_alert(f"{direction} {_ALERTS.get(value & 0xFF, f'alert {value & 0xFF}')}")
+        endpoint.note_alert(f"{direction} {alert_name(value & 0xFF)}")
 
 
 def _drain(connection: SSL.Connection) -> bytes:
     chunks: list[bytes] = []
     try:
-        while True:
+        while not chunks or len(chunks[-1]) == _NETWORK_CHUNK:
             chunks.append(connection.bio_read(_NETWORK_CHUNK))
     except SSL.WantReadError:
-        return _take(chunks)
+        pass
+    return _take(chunks)
 
 
 def _take(chunks: list[bytes]) -> bytes:

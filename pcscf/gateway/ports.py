@@ -93,10 +93,11 @@ class MediaPorts:
         return True
 
     def stop_listening(self, local: Address) -> None:
-        """Closes the listener and keeps the port: further connections are refused, and nobody else gets it."""
+        """Closes the listener, which nobody watches any more, and keeps the port: further connections are refused, and nobody
+        else gets it.
+        """
         listener = self._listeners.get(local)
         if listener is not None:
-            self._loop.remove_reader(listener)
             listener.close()
         self._listeners[local] = None
         self._hold(local)

@@ -8,7 +8,7 @@ from pcscf.h248.agenda import NEVER, PATH_DATAGRAM, Agenda, H248Timers, Outbox, 
 from pcscf.h248.codec import write_actions, write_reply
 from pcscf.h248.events import Event, MessageError, ReplyReceived, RequestFailed
 from pcscf.h248.message import Action, Ranges, Transaction, TransactionAck, TransactionReply
-from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
 
 MAX_ACKS: Final = 64
 """Replies to one peer that are confirmed in one TransactionResponseAck; at 11 octets each it fits in any datagram."""
@@ -80,12 +80,14 @@ class Asking:
         self._hoped: dict[bytes, Asked] = {}
         self._peers: dict[Peer, None] = {}
         self._confirmations: dict[Peer, Confirmations] = {}
+        self.begun = self.repeated = self.failed = 0   # requests since the start
 
     # --- requests
 
     def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float, hoped: str = "") -> int:
         tid = self._new_id()
         written = actions if isinstance(actions, str) else write_actions(actions)
+        self.begun += 1
         if peer not in self._peers:
             self._remember(peer)
         confirmations = self._confirmations.get(peer)
@@ -185,6 +187,7 @@ class Asking:
         elif asked.sends >= self.timers.max_sends:
             self._fail(asked, f"no reply to {asked.sends} sendings")
         else:
+            self.repeated += 1
             self._send(asked, now)
 
     def flush(self, confirmations: Confirmations) -> None:
@@ -212,6 +215,7 @@ class Asking:
 
     def _send_anew(self, asked: Asked, now: float) -> None:
         asked.interval = self.timers.repeat
+        self.repeated += 1
         self._send(asked, now)
 
     def _send(self, asked: Asked, now: float) -> None:
@@ -236,6 +240,7 @@ class Asking:
 
     def _fail(self, asked: Asked, cause: str) -> None:
         self.abandon(asked.tid)
+        self.failed += 1
         self._events.append(RequestFailed(asked.tid, asked.peer, cause))
 
     def _confirm(self, tid: int, peer: Peer, now: float) -> None:
@@ -265,4 +270,6 @@ class Asking:
 
 
 def _carrier(peer: Peer) -> str:
+    if isinstance(peer, AssociationPeer):
+        return "user message"
     return "packet" if isinstance(peer, ConnectionPeer) else "datagram"

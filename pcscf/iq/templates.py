@@ -70,13 +70,13 @@ class Requests:
         """What `procedures.reserve` asks for. Raises ValueError as that does."""
         values: Values = []
         lines = _lines(plan, values)
-        shape = (urgency, realms.access, realms.core, realms.access_family, realms.core_family, lines)
+        shape = (urgency, realms.access, realms.core, realms.access_family, realms.core_family, plan.settled, lines)
         written = self._filled(shape, values)
         if written is not None:
             return written
         actions = procedures.reserve(plan, realms, self._supervision, urgency)
         if lines and self._can_learn(shape, values):
-            specimen = procedures.reserve(_specimen_plan(lines, iter(MARKS)), realms, self._supervision, urgency)
+            specimen = procedures.reserve(_specimen_plan(lines, plan.settled, iter(MARKS)), realms, self._supervision, urgency)
             self._learn(shape, specimen, values, actions)
         return _exactly(actions)
 
@@ -184,7 +184,7 @@ def _fingerprints(fingerprints: tuple[Fingerprint, ...], values: Values) -> tupl
 def _session(media: Media, plan: MediaPlan, values: Values) -> Shape:
     """What an answer usually finds at the gateway: the streams of its plan, as they were reserved. (): anything else."""
     kinds = media.kinds
-    shape: list[Shape] = []
+    shape: list[Any] = [plan.settled, media.held]
     for each in plan.lines:
         line = each.standing or each
         index, access, core = line.index, line.access, line.core
@@ -203,7 +203,7 @@ def _session(media: Media, plan: MediaPlan, values: Values) -> Shape:
             _side(access, media.access[index], media.access_setup.get(index), is_client, values),
             _side(core, media.core[index], media.core_setup.get(index), is_core_client, values),
         ))  # fmt: skip
-    return tuple(shape) if len(shape) == len(kinds) == len(media.access) == len(media.core) else ()
+    return tuple(shape) if len(shape) - 2 == len(kinds) == len(media.access) == len(media.core) else ()
 
 
 def _side(leg: Leg, own: StreamMedia, setup: str | None, is_client: bool, values: Values) -> Shape:
@@ -217,21 +217,22 @@ def _side(leg: Leg, own: StreamMedia, setup: str | None, is_client: bool, values
 # --- specimens: what has a shape, with marks in the order of the values -----------------------------------------------
 
 
-def _specimen_plan(lines: Iterable[Shape], marks: Marks) -> MediaPlan:
+def _specimen_plan(lines: Iterable[Shape], settled: bool, marks: Marks) -> MediaPlan:
     found = []
     for index, medium, kind, access, core in lines:
         legs = _specimen_leg(access, marks), _specimen_leg(core, marks)
         found.append(LinePlan(index, Mode.PLAIN, "", "", medium, True, *legs, kind=kind))
-    return MediaPlan(Direction.OFFER_FROM_UE, tuple(found))
+    return MediaPlan(Direction.OFFER_FROM_UE, tuple(found), settled=settled)
 
 
-def _specimen_session(lines: Iterable[Shape], marks: Marks) -> tuple[Media, MediaPlan]:
+def _specimen_session(shape: Shape, marks: Marks) -> tuple[Media, MediaPlan]:
     """Where something was not told as it is now, another thing was told."""
     context, access_termination, core_termination = next(marks), next(marks), next(marks)
     access_side, core_side = _Side(), _Side()
     kinds: dict[int, Kind] = {}
     latched: dict[int, Latched] = {}
     found: list[LinePlan] = []
+    settled, held, *lines = shape
     for index, medium, kind, renews, was_latched, is_latched, near, far in lines:
         access, core = access_side.leg(index, near, marks), core_side.leg(index, far, marks)
         kinds[index] = kind_of(access.transport)
@@ -242,9 +243,9 @@ def _specimen_session(lines: Iterable[Shape], marks: Marks) -> tuple[Media, Medi
     media = Media(
         "", context, access_termination, core_termination,  # type: ignore[arg-type]
         access_side.streams, core_side.streams, access_side.setups, core_side.setups, frozenset(access_side.clients), {},
-        frozenset(core_side.clients), kinds, latched,
+        frozenset(core_side.clients), kinds, latched, held,
     )  # fmt: skip
-    return media, MediaPlan(Direction.OFFER_FROM_UE, tuple(found))
+    return media, MediaPlan(Direction.OFFER_FROM_UE, tuple(found), settled=settled)
 
 
 class _Side:

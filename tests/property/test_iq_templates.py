@@ -29,7 +29,11 @@ TLS_IDS = ["", "a" * 20, "b" * 30]
 LITERALS = [*HOSTS["IP4"], *HOSTS["IP6"]]
 REALMS = st.builds(Realms, st.just("gm"), st.just("mw"), st.sampled_from(["IP4", "IP6"]), st.sampled_from(["IP4", "IP6"]))
 SUPERVISIONS = st.sampled_from([
-    DEFAULT_SUPERVISION, Supervision(60, (("msrp", 30), ("audio", 20)), begins_tls=True), Supervision(1, (("fax", 7),))])
+    DEFAULT_SUPERVISION,
+    Supervision(60, (("msrp", 30), ("audio", 20)), begins_tls=True),
+    Supervision(1, (("fax", 7),), tcp_start="answer"),
+    Supervision(tcp_start="interlinked"),
+])
 
 peers = st.tuples(st.sampled_from([each for hosts in HOSTS.values() for each in hosts]), st.integers(1, 65535))
 prints = st.lists(st.tuples(st.sampled_from(["sha-256", "sha-512"]), st.sampled_from(PRINTS)), max_size=2).map(tuple)
@@ -82,6 +86,7 @@ def media_of(draw: st.DrawFn, plan: MediaPlan) -> Media:
     return Media(
         "mg", draw(st.integers(1, 99)), "ip/1/gm/1", "ip/1/mw/2", access, core, draw(told), draw(told), draw(clients),
         draw(st.sampled_from([{}, {0: 2}])), draw(clients), {place: kinds.get(place, "TCP") for place in places}, latched,
+        draw(st.frozensets(st.tuples(st.sampled_from(["access", "core"]), st.sampled_from([0, 1])))),
     )  # fmt: skip
 
 
