@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Final
 
-from pcscf.h248.codec import encode_compact
-from pcscf.h248.message import ErrorDescriptor, Message, Transaction
+from pcscf.h248.codec import encode_compact, encode_request
+from pcscf.h248.message import ErrorDescriptor, Message, Ranges, Transaction
 from pcscf.h248.peer import ConnectionPeer, Peer
 
 NEVER: Final = float("inf")
@@ -43,49 +43,78 @@ class H248Timers:
     ack_delay: float = 1.0
 
 
+class Alarm:
+    """Before `at` nothing is due, for all who share it. Whoever waits for something sooner lowers it."""
+
+    __slots__ = ("at",)
+
+    def __init__(self) -> None:
+        self.at = NEVER
+
+    def by(self, when: float) -> float:
+        """Something is due at `when`, which is returned."""
+        if when < self.at:  # noqa: PLR1730 - a call costs more
+            self.at = when
+        return when
+
+
 class Timed:
-    """Something that is due at a time; an entry of the agenda counts only while it still says that time."""
+    """Something that is `due` at a time, NEVER while it is not. `entry`: when the agenda looks at it next."""
 
-    __slots__ = ("due",)
+    __slots__ = ("due", "entry")
 
-    due: float
+    def __init__(self) -> None:
+        self.due = NEVER
+        self.entry = NEVER
 
 
 class Agenda:
-    """When what is due. Putting something off, or off the agenda, costs nothing: its old entry is passed over."""
+    """When what is due. Putting something off, or off the agenda, costs nothing: its entry stays and is put off later."""
 
-    __slots__ = ("_heap", "_serial")
+    __slots__ = ("_alarm", "_heap", "_serial")
 
-    def __init__(self) -> None:
+    def __init__(self, alarm: Alarm) -> None:
+        self._alarm = alarm
         self._heap: list[tuple[float, int, Timed]] = []
         self._serial = 0
 
     def schedule(self, timed: Timed, when: float) -> None:
         timed.due = when
-        self._serial += 1
-        heappush(self._heap, (when, self._serial, timed))
+        if when < timed.entry:
+            timed.entry = when
+            self._serial += 1
+            heappush(self._heap, (when, self._serial, timed))
+            if when < self._alarm.at:  # noqa: PLR1730 - a call costs more
+                self._alarm.at = when
 
     def take_due(self, now: float) -> Timed | None:
         """The next thing that is due at `now`; it is off the agenda then."""
         heap = self._heap
         while heap and heap[0][0] <= now:
             when, _, timed = heappop(heap)
-            if timed.due == when:
+            if timed.entry != when:
+                continue  # there is an earlier one of it, or there was
+            timed.entry = NEVER
+            if timed.due <= now:
                 timed.due = NEVER
                 return timed
+            if timed.due < NEVER:
+                self.schedule(timed, timed.due)
         return None
-
-    @property
-    def soonest(self) -> float:
-        """Nothing is due before, as far as can be told at a glance."""
-        return self._heap[0][0] if self._heap else NEVER
 
     def next(self) -> float | None:
         """When something is due; None while there is nothing."""
         heap = self._heap
-        while heap and heap[0][2].due != heap[0][0]:
+        while heap:
+            when, _, timed = heap[0]
+            if timed.due == when == timed.entry:
+                return when
             heappop(heap)
-        return heap[0][0] if heap else None
+            if timed.entry == when:
+                timed.entry = NEVER
+                if timed.due < NEVER:
+                    self.schedule(timed, timed.due)
+        return None
 
 
 class Outbox:
@@ -112,6 +141,10 @@ class Outbox:
     def encode(self, transactions: tuple[Transaction, ...], version: int) -> bytes:
         return encode_compact(Message(self._mid, transactions, None, version))
 
+    def encode_request(self, tid: int, actions: str, peer: Peer, confirmed: Ranges = ()) -> bytes:
+        """A request whose actions are written, with a confirmation in front of it."""
+        return encode_request(self._mid, self._versions.get(peer, self._version), confirmed, tid, actions)
+
     def put(self, data: bytes, peer: Peer) -> None:
         self.output.append((data, peer))
 
@@ -120,6 +153,8 @@ class Outbox:
         self.output.append((encode_compact(Message(self._mid, (), error, self.version_of(peer))), peer))
 
     def take(self) -> list[tuple[bytes, Peer]]:
+        if not self.output:
+            return []
         output, self.output = self.output, []
         return output
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from pcscf.h248.agenda import NEVER, PATH_DATAGRAM, Agenda, H248Timers, Outbox, Timed, most_octets
+from pcscf.h248.codec import write_actions, write_reply
 from pcscf.h248.events import Event, MessageError, ReplyReceived, RequestFailed
-from pcscf.h248.message import Action, Transaction, TransactionAck, TransactionReply, TransactionRequest
+from pcscf.h248.message import Action, Ranges, Transaction, TransactionAck, TransactionReply
 from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
 
 MAX_ACKS: Final = 64
@@ -16,17 +17,18 @@ MAX_ASKED_PEERS: Final = 1024
 
 
 class Asked(Timed):
-    """A request of ours that waits for its reply."""
+    """A request of ours that waits for its reply; `actions` as they are written, and the `hoped` reply, b"" for none."""
 
-    __slots__ = ("actions", "data", "deadline", "interval", "peer", "pendings", "sends", "tid")
+    __slots__ = ("actions", "data", "deadline", "hoped", "interval", "peer", "pendings", "sends", "tid")
 
-    def __init__(self, tid: int, peer: Peer, actions: tuple[Action, ...], data: bytes, interval: float) -> None:
-        self.due = NEVER
+    def __init__(self, tid: int, peer: Peer, actions: str, data: bytes, interval: float, hoped: bytes) -> None:
+        self.due = self.entry = NEVER
         self.tid = tid
         self.peer = peer
         self.actions = actions
         self.data = data
         self.interval = interval
+        self.hoped = hoped
         self.deadline = NEVER
         self.sends = 0
         self.pendings = 0
@@ -38,16 +40,16 @@ class Confirmations(Timed):
     __slots__ = ("peer", "tids")
 
     def __init__(self, peer: Peer) -> None:
-        self.due = NEVER
+        self.due = self.entry = NEVER
         self.peer = peer
         self.tids: list[int] = []
 
-    def take(self) -> TransactionAck:
-        """The confirmation of them all."""
+    def take(self) -> Ranges:
+        """All of them, to be confirmed now."""
         self.due = NEVER
         if len(self.tids) == 1:
             tid = self.tids.pop()
-            return TransactionAck(((tid, tid),))
+            return ((tid, tid),)
         ranges: list[tuple[int, int]] = []
         for tid in sorted(set(self.tids)):
             if ranges and ranges[-1][1] == tid - 1:
@@ -55,7 +57,7 @@ class Confirmations(Timed):
             else:
                 ranges.append((tid, tid))
         self.tids.clear()
-        return TransactionAck(tuple(ranges))
+        return tuple(ranges)
 
 
 class Asking:
@@ -75,24 +77,31 @@ class Asking:
         self._id_prefix = prefix << (32 - prefix_bits)
         self._next_id = first_id & self._id_mask or 1
         self._asked: dict[int, Asked] = {}
+        self._hoped: dict[bytes, Asked] = {}
         self._peers: dict[Peer, None] = {}
         self._confirmations: dict[Peer, Confirmations] = {}
         self.begun = self.repeated = self.failed = 0   # requests since the start
 
     # --- requests
 
-    def request(self, peer: Peer, actions: tuple[Action, ...], now: float) -> int:
+    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float, hoped: str = "") -> int:
         tid = self._new_id()
-        request = TransactionRequest(tid, actions)
-        data = self._with_confirmation(request, peer)
-        asked = Asked(tid, peer, actions, data, self.timers.repeat)
-        self._asked[tid] = asked
+        written = actions if isinstance(actions, str) else write_actions(actions)
         self.begun += 1
-        if len(data) > most_octets(peer):
-            self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
-            return tid
         if peer not in self._peers:
             self._remember(peer)
+        confirmations = self._confirmations.get(peer)
+        if confirmations is not None and confirmations.tids:
+            data = self._with_confirmation(tid, written, confirmations)
+        else:
+            data = self._outbox.encode_request(tid, written, peer)
+        reply = write_reply(tid, hoped).encode() if hoped else b""
+        asked = self._asked[tid] = Asked(tid, peer, written, data, self.timers.repeat, reply)
+        if reply:
+            self._hoped[reply] = asked
+        if len(data) > PATH_DATAGRAM and len(data) > most_octets(peer):
+            self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
+            return tid
         asked.deadline = now + self.timers.t_max
         self._send(asked, now)
         return tid
@@ -103,7 +112,7 @@ class Asking:
         if asked is None or asked.peer == peer:
             return
         asked.peer = peer
-        asked.data = self._encode((TransactionRequest(tid, asked.actions),), peer)
+        asked.data = self._outbox.encode_request(tid, asked.actions, peer)
         if peer not in self._peers:
             self._remember(peer)
         self._send_anew(asked, now)
@@ -115,21 +124,31 @@ class Asking:
                 self._send_anew(asked, now)
 
     def abandon(self, tid: int) -> None:
-        asked = self._asked.pop(tid, None)
+        asked = self._asked.get(tid)
         if asked is not None:
-            asked.due = NEVER
+            self._end(asked)
 
     def encode_again(self, peer: Peer) -> None:
         """What waits for `peer` goes out in the version that it speaks now."""
         for asked in self._asked.values():
             if asked.peer == peer:
-                asked.data = self._encode((TransactionRequest(asked.tid, asked.actions),), peer)
+                asked.data = self._outbox.encode_request(asked.tid, asked.actions, peer)
 
     def waits_for(self, peer: Peer) -> bool:
         """Whether `peer` owes us a reply. That of a stranger is told at once, however much is asked."""
         return peer in self._peers and any(asked.peer == peer for asked in self._asked.values())
 
     # --- replies
+
+    def hoped_reply_received(self, body: bytes, peer: Peer, now: float) -> bool:
+        """Whether that is exactly a reply that was hoped for: then it is taken, without having been read."""
+        asked = self._hoped.get(body)
+        if asked is None or asked.peer != peer:
+            return False
+        self._end(asked)
+        self._confirm(asked.tid, peer, now)
+        self._events.append(ReplyReceived(asked.tid, peer, (), None))
+        return True
 
     def reply_received(self, reply: TransactionReply, peer: Peer, now: float) -> None:
         if reply.id == 0:
@@ -138,12 +157,11 @@ class Asking:
             return
         asked = self._asked.get(reply.id)
         if asked is not None and asked.peer == peer:
-            del self._asked[reply.id]
-            asked.due = NEVER
+            self._end(asked)
             self._confirm(reply.id, peer, now)
             self._events.append(ReplyReceived(reply.id, peer, reply.actions, reply.error))
         if reply.immediate_ack_required and peer in self._peers:  # a repeated one too: the first confirmation may be lost
-            confirmations = self._confirmations.setdefault(peer, Confirmations(peer))
+            confirmations = self._confirmations_for(peer)
             confirmations.tids.append(reply.id)
             # At the next turn: a reply to ServiceChange may change the version in which the confirmation has to be written.
             self._agenda.schedule(confirmations, now)
@@ -158,7 +176,8 @@ class Asking:
             return
         asked.deadline = now + self.timers.t_max
         asked.interval = self.timers.pending_repeat
-        self._repeat_at(asked, now + asked.interval)
+        repeats = asked.deadline if isinstance(peer, ConnectionPeer) else now + asked.interval
+        self._agenda.schedule(asked, min(repeats, asked.deadline))
 
     # --- timers
 
@@ -172,8 +191,9 @@ class Asking:
             self._send(asked, now)
 
     def flush(self, confirmations: Confirmations) -> None:
-        self._confirmations.pop(confirmations.peer, None)
-        self._outbox.put(self._encode((confirmations.take(),), confirmations.peer), confirmations.peer)
+        if confirmations.tids:
+            confirmation = TransactionAck(confirmations.take())
+            self._outbox.put(self._encode((confirmation,), confirmations.peer), confirmations.peer)
 
     # --- within
 
@@ -184,17 +204,14 @@ class Asking:
             if tid not in self._asked:
                 return tid
 
-    def _with_confirmation(self, request: TransactionRequest, peer: Peer) -> bytes:
+    def _with_confirmation(self, tid: int, actions: str, confirmations: Confirmations) -> bytes:
         """The request, with what is to be confirmed in front of it where both fit in a datagram of the path."""
-        confirmations = self._confirmations.pop(peer, None)
-        if confirmations is None:
-            return self._encode((request,), peer)
-        confirmation = confirmations.take()
-        together = self._encode((confirmation, request), peer)
+        confirmed, peer = confirmations.take(), confirmations.peer
+        together = self._outbox.encode_request(tid, actions, peer, confirmed)
         if len(together) <= PATH_DATAGRAM:
             return together
-        self._outbox.put(self._encode((confirmation,), peer), peer)
-        return self._encode((request,), peer)
+        self._outbox.put(self._encode((TransactionAck(confirmed),), peer), peer)
+        return self._outbox.encode_request(tid, actions, peer)
 
     def _send_anew(self, asked: Asked, now: float) -> None:
         asked.interval = self.timers.repeat
@@ -202,18 +219,24 @@ class Asking:
         self._send(asked, now)
 
     def _send(self, asked: Asked, now: float) -> None:
+        """A connection loses nothing while it stands: there only the deadline counts (RFC 3525 Annex D.2.3)."""
         asked.sends += 1
         self._outbox.output.append((asked.data, asked.peer))
-        spread = (asked.tid * 2654435761 & 0xFFFF) / 0x10000
+        if isinstance(asked.peer, ConnectionPeer):
+            self._agenda.schedule(asked, asked.deadline)
+            return
         timers, interval = self.timers, asked.interval
         if interval < timers.repeat_max:
             asked.interval = min(2 * interval, timers.repeat_max)
-        self._repeat_at(asked, now + interval * (1 + timers.jitter * spread))
+        spread = (asked.tid * 2654435761 & 0xFFFF) / 0x10000
+        when = now + interval * (1 + timers.jitter * spread)
+        self._agenda.schedule(asked, when if when < asked.deadline else asked.deadline)
 
-    def _repeat_at(self, asked: Asked, when: float) -> None:
-        """A connection loses nothing while it stands: there only the deadline counts (RFC 3525 Annex D.2.3)."""
-        deadline = asked.deadline
-        self._agenda.schedule(asked, deadline if when > deadline or isinstance(asked.peer, ConnectionPeer) else when)
+    def _end(self, asked: Asked) -> None:
+        del self._asked[asked.tid]
+        if asked.hoped:
+            del self._hoped[asked.hoped]
+        asked.due = NEVER
 
     def _fail(self, asked: Asked, cause: str) -> None:
         self.abandon(asked.tid)
@@ -221,13 +244,21 @@ class Asking:
         self._events.append(RequestFailed(asked.tid, asked.peer, cause))
 
     def _confirm(self, tid: int, peer: Peer, now: float) -> None:
+        confirmations = self._confirmations.get(peer) or self._confirmations_for(peer)
+        tids = confirmations.tids
+        if not tids:
+            self._agenda.schedule(confirmations, now + self.timers.ack_delay)
+        tids.append(tid)
+        if len(tids) >= MAX_ACKS:
+            self.flush(confirmations)
+
+    def _confirmations_for(self, peer: Peer) -> Confirmations:
         confirmations = self._confirmations.get(peer)
         if confirmations is None:
+            if len(self._confirmations) >= MAX_ASKED_PEERS:
+                del self._confirmations[next(iter(self._confirmations))]  # what it still holds goes out when it is due
             confirmations = self._confirmations[peer] = Confirmations(peer)
-            self._agenda.schedule(confirmations, now + self.timers.ack_delay)
-        confirmations.tids.append(tid)
-        if len(confirmations.tids) >= MAX_ACKS:
-            self.flush(confirmations)
+        return confirmations
 
     def _remember(self, peer: Peer) -> None:
         if len(self._peers) >= MAX_ASKED_PEERS:

@@ -89,6 +89,11 @@ def decode_untrusted(data: bytes) -> Message:
     return _MessageReader(Scanner(text, start), version).message(mid, authentication)
 
 
+def is_known_header_untrusted(line: bytes) -> bool:
+    """Whether a message began with this line before, so that it can be read as far as its header goes."""
+    return line.decode("utf-8", "surrogateescape") in _headers
+
+
 def sender_untrusted(data: bytes) -> str | None:
     """The mId of a message, the same that `decode_untrusted` reads, whatever the rest of it is; None where there is none."""
     for octets in (data[:USUAL_HEADER], data):

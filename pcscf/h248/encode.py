@@ -28,6 +28,7 @@ from pcscf.h248.message import (
     OtherDescriptor,
     Packages,
     Property,
+    Ranges,
     Services,
     Signals,
     Statistics,
@@ -67,6 +68,27 @@ def encode_pretty(message: Message) -> bytes:
     """The message with long tokens, one item a line. ValueError: a value that no quotes can hold."""
     text = _head("MEGACO", message) + _lay_out(_PRETTY.body(message))
     return text.encode("utf-8", "surrogateescape")
+
+
+def write_actions(actions: Iterable[Action]) -> str:
+    """The actions of a request in compact form, as they stand between the braces of its transaction. ValueError as above."""
+    return _COMPACT.request_actions(actions)
+
+
+def write_reply(tid: int, actions: str) -> str:
+    """A reply in compact form; `actions` as `write_reply_actions` has written them."""
+    return _COMPACT.reply(tid, actions)
+
+
+def write_reply_actions(actions: Iterable[Action]) -> str:
+    """The actions of a reply in compact form. ValueError as above."""
+    return _COMPACT.reply_actions(actions)
+
+
+def encode_request(mid: str, version: int, confirmed: Ranges, tid: int, actions: str) -> bytes:
+    """What `encode_compact` makes of a request, behind a confirmation if any; `actions` as `write_actions` has written them."""
+    confirmation = _COMPACT.confirmation(confirmed) if confirmed else ""
+    return f"!/{version} {mid}\n{confirmation}{_COMPACT.request(tid, actions)}".encode("utf-8", "surrogateescape")
 
 
 def _head(protocol: str, message: Message) -> str:
@@ -149,20 +171,34 @@ class _Writer:
     def transaction(self, transaction: Transaction) -> str:
         names = self.names
         if isinstance(transaction, TransactionRequest):
-            actions = ",".join([self.action(action, self.command) for action in transaction.actions])
-            return f"{names['Transaction']}={transaction.id}{{{actions}}}"
+            return self.request(transaction.id, self.request_actions(transaction.actions))
         if isinstance(transaction, TransactionReply):
             content = (
                 self.error(transaction.error)
                 if transaction.error is not None
-                else ",".join([self.action(action, self.command_reply) for action in transaction.actions])
+                else self.reply_actions(transaction.actions)
             )
             immediate = f"{names['ImmAckRequired']}," if transaction.immediate_ack_required else ""
-            return f"{names['Reply']}={transaction.id}{{{immediate}{content}}}"
+            return self.reply(transaction.id, immediate + content)
         if isinstance(transaction, TransactionPending):
             return f"{names['Pending']}={transaction.id}{{}}"
-        ranges = ",".join([f"{first}-{last}" if last != first else str(first) for first, last in transaction.ranges])
-        return f"{names['TransactionResponseAck']}{{{ranges}}}"
+        return self.confirmation(transaction.ranges)
+
+    def confirmation(self, ranges: Ranges) -> str:
+        written = ",".join([f"{first}-{last}" if last != first else str(first) for first, last in ranges])
+        return f"{self.names['TransactionResponseAck']}{{{written}}}"
+
+    def request(self, tid: int, actions: str) -> str:
+        return f"{self.names['Transaction']}={tid}{{{actions}}}"
+
+    def request_actions(self, actions: Iterable[Action]) -> str:
+        return ",".join([self.action(action, self.command) for action in actions])
+
+    def reply(self, tid: int, content: str) -> str:
+        return f"{self.names['Reply']}={tid}{{{content}}}"
+
+    def reply_actions(self, actions: Iterable[Action]) -> str:
+        return ",".join([self.action(action, self.command_reply) for action in actions])
 
     def error(self, error: ErrorDescriptor) -> str:
         text = f'"{_error_text(error.text)}"' if error.text else ""

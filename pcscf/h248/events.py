@@ -31,7 +31,10 @@ class RequestReceived:
 
 @record
 class ReplyReceived:
-    """The one reply to request `tid`: its actions, or the error that refuses the whole transaction."""
+    """The one reply to request `tid`: its actions, or the error that refuses the whole transaction.
+
+    No actions and no error: it is the reply that was hoped for.
+    """
 
     tid: int
     peer: Peer

@@ -260,11 +260,15 @@ class TransactionPending:
     id: int
 
 
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+"""TransactionIDs: (first, last), both included."""
+
+
 @record
 class TransactionAck:
-    """TransactionResponseAck: inclusive ranges (first, last)."""
+    """TransactionResponseAck."""
 
-    ranges: tuple[tuple[int, int], ...]
+    ranges: Ranges
 
 
 Transaction: TypeAlias = TransactionRequest | TransactionReply | TransactionPending | TransactionAck

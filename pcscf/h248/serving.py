@@ -42,7 +42,7 @@ class Served(Timed):
     __slots__ = ("acked", "data", "expires", "handle", "interval", "peer", "pendings", "repeat_until", "restart")
 
     def __init__(self, handle: RequestHandle, expires: float, restart: int) -> None:
-        self.due = NEVER
+        self.due = self.entry = NEVER
         self.handle = handle
         self.peer = handle.peer
         self.expires = expires

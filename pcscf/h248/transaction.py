@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
 from pcscf.errors import H248SyntaxError
-from pcscf.h248.agenda import MAX_DATAGRAM, NEVER, Agenda, H248Timers, Outbox
+from pcscf.h248.agenda import MAX_DATAGRAM, NEVER, Agenda, Alarm, H248Timers, Outbox
 from pcscf.h248.asking import Asked, Asking, Confirmations
-from pcscf.h248.codec import decode_untrusted
+from pcscf.h248.codec import decode_untrusted, is_known_header_untrusted
 from pcscf.h248.events import (
     Event,
     MessageError,
@@ -75,13 +75,14 @@ class TransactionMachine:
     `version`: of the header towards peers for which `set_version` said nothing. `first_id`: the TransactionID to begin with (a
     random one keeps a restarted entity's requests from being taken for duplicates). `prefix`, `prefix_bits`: fixed top bits of
     every TransactionID, by which replies find the worker that asked. `refuses`: who may not ask; by default all may.
+    `alarm`: what it shares with other machines of its user, which need not ask each of them when it is due.
     """
 
     def __init__(
         self, mid: str, *, timers: H248Timers, version: int = 2, first_id: int, prefix: int = 0, prefix_bits: int = 0,
-        refuses: Refuses | None = None,
+        refuses: Refuses | None = None, alarm: Alarm | None = None,
     ) -> None:
-        self._agenda = Agenda()
+        self._agenda = Agenda(alarm or Alarm())
         self._outbox = Outbox(mid, version)
         self._events: list[Event] = []
         self._asking = Asking(
@@ -93,9 +94,13 @@ class TransactionMachine:
 
     # --- what the caller does
 
-    def request(self, peer: Peer, actions: tuple[Action, ...], now: float) -> int:
-        """Send a request; the TransactionID. It ends with ReplyReceived or RequestFailed, unless it is abandoned."""
-        return self._asking.request(peer, actions, now)
+    def request(self, peer: Peer, actions: tuple[Action, ...] | str, now: float, hoped: str = "") -> int:
+        """Send a request; the TransactionID. It ends with ReplyReceived or RequestFailed, unless it is abandoned.
+
+        actions: records, or as `write_actions` has written them.
+        hoped: the actions of the reply in which there is nothing to read, as `write_reply_actions` writes them; "": any is read.
+        """
+        return self._asking.request(peer, actions, now, hoped)
 
     def redirect(self, tid: int, peer: Peer, now: float) -> None:
         """Send a request that waits to another address of the same entity, where it is known by its TransactionID."""
@@ -125,6 +130,9 @@ class TransactionMachine:
 
     def receive(self, data: bytes, peer: Peer, now: float) -> None:
         """One message. Never raises: what cannot be read is answered with an error and reported."""
+        behind = data.find(b"\n") + 1
+        if is_known_header_untrusted(data[:behind]) and self._asking.hoped_reply_received(data[behind:], peer, now):
+            return
         try:
             message = decode_untrusted(data)
         except H248SyntaxError as error:
@@ -159,11 +167,6 @@ class TransactionMachine:
             elif isinstance(timed, Confirmations):
                 self._asking.flush(timed)
 
-    @property
-    def soonest(self) -> float:
-        """`handle_timer` has nothing to do before, as far as can be told at a glance."""
-        return self._agenda.soonest
-
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do; None while it has not."""
         return self._agenda.next()
@@ -179,6 +182,8 @@ class TransactionMachine:
 
     def take_events(self) -> list[Event]:
         """What happened since the last call."""
+        if not self._events:
+            return []
         events = self._events[:]
         self._events.clear()
         return events

@@ -8,10 +8,10 @@ from heapq import heappop, heappush
 from typing import Final
 
 from pcscf.errors import SipError
-from pcscf.h248.message import Action
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.transaction import TransactionMachine
 from pcscf.iq.association import Gateway
-from pcscf.iq.operations import Asked, Configure, Done, Event, Failed, Purpose, Reserve
+from pcscf.iq.operations import Actions, Asked, Configure, Done, Event, Failed, Purpose, Reserve
 
 REGISTRATION_PAUSE: Final = 0.05
 """Seconds before a request is repeated that overtook the reply to a registration; doubles REGISTRATION_REPEATS times."""
@@ -22,10 +22,11 @@ _NEVER: Final = float("inf")
 class Asking:
     """The requests under way at `machine`. deadline: seconds that an operation may take. `events`: for the caller to take."""
 
-    def __init__(self, machine: TransactionMachine, deadline: float) -> None:
+    def __init__(self, machine: TransactionMachine, deadline: float, alarm: Alarm) -> None:
         self.events: list[Event] = []
         self._machine = machine
         self._deadline = deadline
+        self._alarm = alarm
         self._asked: dict[int, Asked] = {}
         self._transaction_of: dict[int, int] = {}
         self._deadlines: deque[tuple[float, int]] = deque()  # all operations have the same time: in order
@@ -64,15 +65,17 @@ class Asking:
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
-    def ask(self, gateway: Gateway, actions: tuple[Action, ...], purpose: Purpose, operation: int, now: float) -> int:
-        """Send a request, for an operation or for none (0); the transaction."""
-        transaction = self._machine.request(gateway.peer, actions, now)
+    def ask(
+        self, gateway: Gateway, actions: Actions, purpose: Purpose, operation: int, now: float, hoped: str = ""
+    ) -> int:
+        """Send a request, for an operation or for none (0); the transaction. `hoped`: the reply with nothing to read in it."""
+        transaction = self._machine.request(gateway.peer, actions, now, hoped)
         self._asked[transaction] = Asked(gateway, actions, purpose, operation)
-        if isinstance(purpose, Reserve):
+        if type(purpose) is Reserve:
             gateway.reserving += 1
         if operation:
             if operation not in self._transaction_of:
-                self._deadlines.append((now + self._deadline, operation))
+                self._deadlines.append((self._alarm.by(now + self._deadline), operation))
             self._transaction_of[operation] = transaction
         return transaction
 
@@ -86,7 +89,7 @@ class Asking:
     def ended(self, transaction: int) -> Asked | None:
         """The request is answered, or will not be."""
         asked = self._asked.pop(transaction, None)
-        if asked is not None and isinstance(asked.purpose, Reserve):
+        if asked is not None and type(asked.purpose) is Reserve:
             asked.gateway.reserving -= 1
         return asked
 
@@ -111,7 +114,7 @@ class Asking:
         """A datagram overtook the reply to the registration. The request stays under way; False: it has been repeated enough."""
         if asked.repeats >= REGISTRATION_REPEATS:
             return False
-        heappush(self._repeats, (now + REGISTRATION_PAUSE * 2.0**asked.repeats, transaction))
+        heappush(self._repeats, (self._alarm.by(now + REGISTRATION_PAUSE * 2.0**asked.repeats), transaction))
         asked.repeats += 1
         return True
 

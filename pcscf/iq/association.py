@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.message import ErrorDescriptor, Services
 from pcscf.h248.mid import address_of_mid
 from pcscf.h248.peer import ConnectionPeer
@@ -133,6 +134,7 @@ class Association:
 
     profiles   NAME/VERSION accepted, in lower case; empty: any
     traits     what is configured, by mId in lower case
+    events     what changed, until it is taken
     successor  mId of the controller that gateways are sent to when they register (RFC 3525 §7.2.8); "": they may stay
     """
 
@@ -143,15 +145,17 @@ class Association:
         heartbeat: Heartbeat,
         profiles: frozenset[str] = frozenset(),
         traits: Mapping[str, Traits] | None = None,
+        alarm: Alarm | None = None,
     ) -> None:
         self.successor = ""
         self._admits = admits
         self._heartbeat = heartbeat
+        self._alarm = alarm or Alarm()
         self._profiles = profiles
         self._traits = traits or {}
         self._drained = {mid for mid, each in self._traits.items() if each.drains}
         self._gateways: dict[str, Gateway] = {}
-        self._events: list[AssociationEvent] = []
+        self.events: list[AssociationEvent] = []
         self._due: list[Gateway] = []
         self._compare: list[Gateway] = []
         self._soonest = _NEVER
@@ -260,11 +264,6 @@ class Association:
         self.alive(gateway, now)
         return Services(version=VERSION, profile=services.profile) if registers else Services()
 
-    @property
-    def soonest(self) -> float:
-        """`handle_timer` has nothing to do before: signs of life only put things off."""
-        return self._soonest
-
     def next_timer(self) -> float | None:
         times = [min(each.audit_at, each.compare_at) for each in self._gateways.values() if each.is_associated]
         times += [gateway.leaves_at for gateway in self._gateways.values() if gateway.leaves_at is not None]
@@ -303,11 +302,12 @@ class Association:
         return due
 
     def take_events(self) -> list[AssociationEvent]:
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         return events
 
     def _wake_by(self, at: float) -> float:
-        self._soonest = min(self._soonest, at)
+        if at < self._soonest:
+            self._soonest = self._alarm.by(at)
         return at
 
     def _apply(self, gateway: Gateway, change: Change, why: str, *, delay: int = 0) -> bool:
@@ -322,11 +322,11 @@ class Association:
             gateway.is_compared = False
             gateway.leaves_at = None
             gone = Left if event is Left else Lost
-            self._events.append(Restarted(gateway.mid, contexts) if event is Restarted else gone(gateway.mid, contexts, why))
+            self.events.append(Restarted(gateway.mid, contexts) if event is Restarted else gone(gateway.mid, contexts, why))
         elif event is Leaving:
-            self._events.append(Leaving(gateway.mid, delay))
+            self.events.append(Leaving(gateway.mid, delay))
         elif event is Registered or event is Resumed or event is Updated:
-            self._events.append(event(gateway.mid))
+            self.events.append(event(gateway.mid))
         return True
 
     def _new(self, mid: str, peer: Peer) -> Gateway:

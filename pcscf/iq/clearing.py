@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Final
 
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.message import Action, ErrorDescriptor
-from pcscf.iq import procedures, root
+from pcscf.iq import root
 from pcscf.iq.asking import Asking
 from pcscf.iq.association import Association, Gateway
 from pcscf.iq.notifications import BearerReleased
 from pcscf.iq.operations import RELEASE_PAUSE, RELEASE_PAUSE_MAX, Audit, Release, Released, RollCall
 from pcscf.iq.replies import GONE, contexts_in
+from pcscf.iq.templates import Requests
 
 TOO_LARGE: Final = 533
 """The error of a gateway whose reply fits into no message."""
@@ -25,9 +27,11 @@ ROLL: Final = 50
 class Clearing:
     """settle: seconds after which every reservation that is under way now has been answered."""
 
-    def __init__(self, association: Association, asking: Asking, *, settle: float) -> None:
+    def __init__(self, association: Association, asking: Asking, requests: Requests, alarm: Alarm, *, settle: float) -> None:
         self._association = association
         self._asking = asking
+        self._requests = requests
+        self._alarm = alarm
         self._settle = settle
         self._subtract_later: list[tuple[float, str, int, float]] = []
 
@@ -35,7 +39,8 @@ class Clearing:
 
     def release(self, gateway: Gateway, release: Release, operation: int, now: float) -> None:
         gateway.releasing.add(release.context)
-        self._asking.ask(gateway, procedures.release(release.context), release, operation, now)
+        actions, hoped = self._requests.release(release.context)
+        self._asking.ask(gateway, actions, release, operation, now, hoped)
 
     def released(self, gateway: Gateway, release: Release, error: ErrorDescriptor | None, now: float) -> None:
         """The reply: done, or to be tried again."""
@@ -49,7 +54,7 @@ class Clearing:
         if release.context in gateway.releasing:
             gateway.releasing.discard(release.context)
             pause = min(2 * release.pause, RELEASE_PAUSE_MAX)
-            heappush(self._subtract_later, (now + release.pause, gateway.mid, release.context, pause))
+            heappush(self._subtract_later, (self._alarm.by(now + release.pause), gateway.mid, release.context, pause))
 
     def subtract_unowned(
         self, gateway: Gateway, contexts: Iterable[int], now: float, pause: float = RELEASE_PAUSE
@@ -82,7 +87,7 @@ class Clearing:
         # The reply to a reservation may have been overtaken by this one: whoever owns it will have said so by then.
         for context in contexts:
             if context not in gateway.contexts and context not in gateway.releasing:
-                heappush(self._subtract_later, (now + self._settle, gateway.mid, context, RELEASE_PAUSE))
+                heappush(self._subtract_later, (self._alarm.by(now + self._settle), gateway.mid, context, RELEASE_PAUSE))
 
     def called(
         self, gateway: Gateway, roll: RollCall, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.message import Action, ErrorDescriptor
 from pcscf.h248.transaction import (
     H248Timers,
@@ -69,6 +70,7 @@ from pcscf.iq.start import following
 from pcscf.iq.states import Change, Leaving, Lost, Restarted, Resumed
 from pcscf.iq.status import GatewayStatus, status_of
 from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision, watch_root
+from pcscf.iq.templates import Requests
 from pcscf.mediasec.model import MediaPlan
 
 __all__ = ["Controller", "Limits"]
@@ -80,7 +82,10 @@ _NEVER: Final = float("inf")
 
 
 class Controller:
-    """`mid`: our mId. `admits(mid, address)`: who may register. Operations count from 1 and end with an event."""
+    """`mid`: our mId. `admits(mid, address)`: who may register. Operations count from 1 and end with an event.
+
+    alarm: before that nothing is due; `next_timer` looks closer, and sets it.
+    """
 
     def __init__(
         self,
@@ -100,11 +105,15 @@ class Controller:
         self._limits = limits
         self._silence = heartbeat.silence
         self._supervision = supervision
-        self.association = Association(admits, heartbeat=heartbeat, profiles=limits.profiles, traits=traits)
-        self._machine = TransactionMachine(mid, timers=timers, first_id=first_id, refuses=self.association.refuses)
-        self._asking = Asking(self._machine, limits.deadline)
-        self._clearing = Clearing(self.association, self._asking, settle=limits.deadline)
-        self._placing = Placing(self.association, self._asking, limits)
+        self._requests = Requests(supervision)
+        self.alarm = Alarm()
+        self.association = Association(
+            admits, heartbeat=heartbeat, profiles=limits.profiles, traits=traits, alarm=self.alarm)
+        self._machine = TransactionMachine(
+            mid, timers=timers, first_id=first_id, refuses=self.association.refuses, alarm=self.alarm)
+        self._asking = Asking(self._machine, limits.deadline, self.alarm)
+        self._clearing = Clearing(self.association, self._asking, self._requests, self.alarm, settle=limits.deadline)
+        self._placing = Placing(self.association, self._asking, limits, self.alarm)
         self._called: dict[Peer, float] = {}
 
     # --- operations of sessions --------------------------------------------------------------------------------------
@@ -114,7 +123,7 @@ class Controller:
     ) -> int:
         """Both terminations of a new context; Done carries its Media. Raises ValueError: no line needs a gateway."""
         realms = realms or self._realms
-        actions = procedures.reserve(plan, realms, self._supervision, urgency)
+        actions, _ = self._requests.reserve(plan, realms, urgency)
         operation = self._asking.begin()
         self._placing.reserve(operation, Reserve(plan, actions, needs_of(plan, realms), urgency), None, now)
         return operation
@@ -126,9 +135,9 @@ class Controller:
         if gateway is None or media.context not in gateway.contexts:
             self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
             return operation
-        actions = procedures.configure(media, plan, self._supervision)
+        actions, hoped = self._requests.configure(media, plan)
         if actions:
-            self._asking.ask(gateway, actions, Configure(media, plan), operation, now)
+            self._asking.ask(gateway, actions, Configure(media, plan), operation, now, hoped)
         else:
             self._asking.done(Done(operation, media))
         return operation
@@ -209,16 +218,6 @@ class Controller:
         self._machine.receive(data, peer, now)
         self._follow(now)
 
-    def is_due_before(self, at: float) -> bool:
-        """Whether `handle_timer` may have something to do before `at`; a glance, where `next_timer` looks."""
-        return (
-            self._machine.soonest < at
-            or self.association.soonest < at
-            or self._asking.soonest < at
-            or self._clearing.soonest < at
-            or self._placing.soonest < at
-        )
-
     def handle_timer(self, now: float) -> None:
         self._machine.handle_timer(now)
         self.association.handle_timer(now)
@@ -236,8 +235,8 @@ class Controller:
     def next_timer(self) -> float | None:
         times = [self._machine.next_timer(), self.association.next_timer()]
         times += [each.soonest for each in (self._asking, self._clearing, self._placing)]
-        soonest = min(time for time in times if time is not None)
-        return soonest if soonest < _NEVER else None
+        self.alarm.at = min([time for time in times if time is not None])
+        return self.alarm.at if self.alarm.at < _NEVER else None
 
     def status(self, now: float) -> list[GatewayStatus]:
         """How the gateways are."""
@@ -252,6 +251,8 @@ class Controller:
         return self._machine.take_output()
 
     def take_events(self) -> list[Event]:
+        if not self._asking.events:
+            return []
         events, self._asking.events = self._asking.events, []
         return events
 
@@ -275,7 +276,8 @@ class Controller:
     # --- what the transaction machine and the association say --------------------------------------------------------
 
     def _follow(self, now: float) -> None:
-        self._follow_association(now)
+        if self.association.events:
+            self._follow_association(now)
         for event in self._machine.take_events():
             if isinstance(event, ReplyReceived):
                 asked = self._asking.under_way(event.tid)
@@ -297,7 +299,7 @@ class Controller:
             self._asking.ended(event.tid)
             if event.error is not None and event.error.code in UNAUTHORISED:
                 self.association.taken(asked.gateway)
-            self._replied(asked, event.actions, event.error, now)
+            self._replied(asked, event, refused, now)
 
     def _serve(self, event: RequestReceived, now: float) -> None:
         answer = answer_untrusted(self.association, event.mid, event.peer, event.actions, now)
@@ -346,20 +348,19 @@ class Controller:
                 asked.purpose.tried.discard(mid)
             self._unanswered(asked, GatewayUnavailable(f"gateway {mid} is lost"), now)
 
-    def _replied(self, asked: Asked, actions: tuple[Action, ...], error: ErrorDescriptor | None, now: float) -> None:
-        purpose, gateway = asked.purpose, asked.gateway
-        refused = error or error_in(actions)
+    def _replied(self, asked: Asked, reply: ReplyReceived, refused: ErrorDescriptor | None, now: float) -> None:
+        purpose, gateway, actions = asked.purpose, asked.gateway, reply.actions
         if isinstance(purpose, Reserve):
-            self._reserved(asked, purpose, actions, error, now)
+            self._reserved(asked, purpose, actions, reply.error, now)
         elif isinstance(purpose, Configure):
-            self._configured(asked, purpose, actions, error)
+            self._configured(asked, purpose, actions, reply.error)
         elif isinstance(purpose, Release):
             self._clearing.released(gateway, purpose, refused, now)
             self._asking.done(Done(asked.operation))
         elif isinstance(purpose, Audit) and not asked.operation:
             self._clearing.compared(gateway, purpose, actions, refused, now)
         elif isinstance(purpose, RollCall):
-            self._clearing.called(gateway, purpose, actions, error, now)
+            self._clearing.called(gateway, purpose, actions, reply.error, now)
         elif isinstance(purpose, Inventory):
             self._took_inventory(gateway, actions, now)
         elif refused is not None and not (isinstance(purpose, Audit) and refused.code in GONE):
@@ -371,7 +372,8 @@ class Controller:
                 self.association.move(gateway, Change.MOVED)
             contexts = contexts_in(actions) if refused is None and isinstance(purpose, Audit) else ()
             self._asking.done(Done(asked.operation, contexts=contexts))
-        self._follow_association(now)
+        if self.association.events:
+            self._follow_association(now)
 
     def _unanswered(self, asked: Asked, error: GatewayUnavailable, now: float) -> None:
         purpose, gateway = asked.purpose, asked.gateway

@@ -83,10 +83,14 @@ Event: TypeAlias = (
 )
 
 
+Actions: TypeAlias = tuple[Action, ...] | str
+"""What a gateway is asked: records, or as they are written."""
+
+
 @dataclass(slots=True)
 class Reserve:
     plan: MediaPlan
-    actions: tuple[Action, ...]
+    actions: Actions
     needs: Needs
     urgency: Urgency
     tried: set[str] = field(default_factory=set)
@@ -145,7 +149,7 @@ class Asked:
     """A transaction under way. `operation` 0: nobody waits for it, or not any more. `repeats`: of the whole transaction."""
 
     gateway: Gateway
-    actions: tuple[Action, ...]
+    actions: Actions
     purpose: Purpose
     operation: int
     repeats: int = 0

@@ -8,6 +8,7 @@ from collections import deque
 from typing import Final
 
 from pcscf.errors import GatewayUnavailable, SipError
+from pcscf.h248.agenda import Alarm
 from pcscf.h248.message import ErrorDescriptor
 from pcscf.iq.asking import Asking
 from pcscf.iq.association import Association, Gateway
@@ -25,10 +26,11 @@ _NEVER: Final = float("inf")
 class Placing:
     """limits: how long a gateway gets while another could be asked, and how long a session waits for one that can serve."""
 
-    def __init__(self, association: Association, asking: Asking, limits: Limits) -> None:
+    def __init__(self, association: Association, asking: Asking, limits: Limits, alarm: Alarm) -> None:
         self._association = association
         self._asking = asking
         self._limits = limits
+        self._alarm = alarm
         # All attempts wait equally long, and so do all operations without a gateway: both are in order of time.
         self._attempts: deque[tuple[float, int]] = deque()
         self._waiting: dict[int, tuple[float, Reserve]] = {}
@@ -39,7 +41,7 @@ class Placing:
         if refusal is None:
             return
         if self._limits.patience and not wish.tried and not candidates(self._association, wish.needs, wish.urgency, now):
-            self._waiting[operation] = (now + self._limits.patience, wish)
+            self._waiting[operation] = (self._alarm.by(now + self._limits.patience), wish)
             self._asking.park(operation)
         else:
             self._asking.fail(operation, why_not or refusal)
@@ -114,7 +116,7 @@ class Placing:
                 wish.tried.add(gateway.mid)
                 transaction = self._asking.ask(gateway, wish.actions, wish, operation, now)
                 if len(found) > 1:
-                    self._attempts.append((now + self._limits.attempt, transaction))
+                    self._attempts.append((self._alarm.by(now + self._limits.attempt), transaction))
                 return None
         return GatewayUnavailable("the gateways have too much to do") if found else self._nobody()
 

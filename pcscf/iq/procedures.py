@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from pcscf.h248 import packages
 from pcscf.h248.message import (
@@ -63,6 +63,8 @@ from pcscf.mediasec.associations import DTLS
 from pcscf.mediasec.mechanisms import BY_NAME
 from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
 from pcscf.record import record
+
+T = TypeVar("T")
 
 Family: TypeAlias = Literal["IP4", "IP6"]
 
@@ -186,7 +188,7 @@ class _Side:
     def family(self) -> Family:
         """The family of the addresses that the termination has."""
         for stream in self.streams.values():
-            return _family_of(stream.address, "IP4")
+            return family_of(stream.address, "IP4")
         return "IP4"
 
 
@@ -261,7 +263,7 @@ def _new_stream(place: int, line: LinePlan, leg: Leg, family: Family, realm: str
     number, peer = stream_of(place), leg.peer_address
     if peer is None:
         return Stream(number, _filtered(_INACTIVE, realm, leg), _wished(family, line, leg))
-    local = _wished(_family_of(peer[0], family), line, leg)
+    local = _wished(family_of(peer[0], family), line, leg)
     return Stream(number, _filtered(_SEND_RECEIVE, realm, leg), local, _remote(line, leg, peer))
 
 
@@ -302,7 +304,7 @@ def _known_stream(place: int, line: LinePlan, leg: Leg, peer: tuple[str, int], s
     setup = told_setup(leg, told)
     local, path = None, _own_path(line, leg)
     if setup != told or path or leg.tls_id != own.tls_id or kind_of(leg.transport) == "RTP":
-        where = f"c=IN {_family_of(own.address, side.family)} {own.address}"
+        where = f"c=IN {family_of(own.address, side.family)} {own.address}"
         local = f"v=0\r\n{where}\r\nm={_media(line)} {own.port} {_format(line, leg)}\r\n{_setup(setup)}"
         local += _fingerprints(own.fingerprints) + _tls_id(leg.tls_id)
         if path:
@@ -322,14 +324,14 @@ def _remote(line: LinePlan, leg: Leg, peer: tuple[str, int]) -> str:
         setup = _PEER_SETUP.get(leg.tcp or "") or ("holdconn" if leg.peer_setup == "holdconn" else "")
     else:
         setup = leg.peer_setup
-    where = f"v=0\r\nc=IN {_family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {_format(line, leg)}\r\n"
+    where = f"v=0\r\nc=IN {family_of(host, 'IP4')} {host}\r\nm={_media(line)} {port} {_format(line, leg)}\r\n"
     if line.path_mode == "aware":
         where += f"a=path:{leg.peer_path}\r\n"
     if setup:
         where += f"a=setup:{setup}\r\n"
     where += _tls_id(leg.peer_tls_id)
     if leg.rtcp is not None:
-        where += f"a=rtcp:{leg.rtcp[1]} IN {_family_of(leg.rtcp[0], 'IP4')} {leg.rtcp[0]}\r\n"
+        where += f"a=rtcp:{leg.rtcp[1]} IN {family_of(leg.rtcp[0], 'IP4')} {leg.rtcp[0]}\r\n"
     if leg.rtcp_mux == "agreed":
         where += f"{packages.RTCP_MUX}\r\n"
     return where + _fingerprints(leg.peer_fingerprints) if leg.peer_fingerprints else where
@@ -407,7 +409,8 @@ def _media(line: LinePlan) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _family_of(host: str, otherwise: Family) -> Family:
+def family_of(host: str, otherwise: T) -> Family | T:
+    """The family of an address; `otherwise` for a name."""
     if ":" in host:
         return "IP6"
     return "IP4" if host.replace(".", "").isdigit() else otherwise

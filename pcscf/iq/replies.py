@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, TypeAlias
 
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
@@ -29,6 +28,7 @@ __all__ = [
     "Media",
     "contexts_in",
     "error_in",
+    "hoped_reply",
     "read_configured_untrusted",
     "read_reserved_untrusted",
     "sip_error",
@@ -46,6 +46,13 @@ _CHOOSE: Final = int(ContextId.CHOOSE)
 _FINGERPRINT: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]{0,31}) +((?:[0-9A-Fa-f]{2}:){15,63}[0-9A-Fa-f]{2})")
 _TERMINATION: Final = re.compile(r"[A-Za-z0-9_/@.-]{1,64}")
 _QUOTED_TEXT: Final = 120
+MAX_KNOWN: Final = 256
+"""Local descriptors whose text is known but for the port."""
+MAX_KNOWN_CHARACTERS: Final = 1024
+
+_Description: TypeAlias = tuple[str, int, int, tuple[Fingerprint, ...]]
+_descriptions: dict[tuple[str, str], tuple[str, int, tuple[Fingerprint, ...]]] = {}
+"""Address, port of RTCP and fingerprints, by what stands before and behind the only m-line."""
 
 
 def sip_error(error: ErrorDescriptor, procedure: str) -> SipError:
@@ -70,6 +77,22 @@ def error_in(actions: Iterable[Action]) -> ErrorDescriptor | None:
 def contexts_in(actions: Iterable[Action]) -> tuple[int, ...]:
     """The contexts that a reply names: after a failed or abandoned reservation, what must be subtracted."""
     return tuple(dict.fromkeys([action.context for action in actions if 0 < action.context < _CHOOSE]))
+
+
+def hoped_reply(actions: Iterable[Action]) -> tuple[Action, ...] | None:
+    """What a gateway says that did all of it; None where it has something to choose, so that its reply has to be read."""
+    replies = []
+    for action in actions:
+        if action.context == _CHOOSE:
+            return None
+        for command in action.commands:
+            for descriptor in command.descriptors:
+                if isinstance(descriptor, MediaDescriptor):
+                    for stream in descriptor.streams:
+                        if stream.local is not None and "$" in stream.local:
+                            return None
+        replies.append(Action(action.context, tuple([Command(each.name, each.terminations) for each in action.commands])))
+    return tuple(replies)
 
 
 def read_reserved_untrusted(
@@ -121,7 +144,8 @@ def _with_streams(
 
     A line that ended keeps its stream, closed: a later fork or offer may open it again.
     """
-    sides = (dict(media.access), dict(media.access_setup), given[0]), (dict(media.core), dict(media.core_setup), given[1])
+    access_streams, access_setup = dict(media.access), dict(media.access_setup)
+    core_streams, core_setup = dict(media.core), dict(media.core_setup)
     clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
     kinds, latched = media.kinds, media.latched
     if ended := media.ended(plan):
@@ -132,29 +156,35 @@ def _with_streams(
     for place, line, access_leg, core_leg in lines:
         if start != "gateway":
             held = _with_held(held, media, line, place, (access_leg, core_leg))
-        if media.renews(line):
+        if line.connection != connections.get(place, 1):
             connections = {**connections, place: line.connection}
             clients -= {place}
             core_clients -= {place}
-        for leg, (streams, told, texts) in ((access_leg, sides[0]), (core_leg, sides[1])):
-            if is_fresh(place, leg, streams):
-                streams[place] = _stream_media_untrusted(place, leg, texts)
-                told[place] = told_setup(leg, None)
-            elif leg.peer_address is not None:
-                told[place] = told_setup(leg, told.get(place))
-                if leg.tls_id != streams[place].tls_id:
-                    streams[place] = replace(streams[place], tls_id=leg.tls_id)
+        _update(place, access_leg, access_streams, access_setup, given[0])
+        _update(place, core_leg, core_streams, core_setup, given[1])
         if place not in kinds:
             kinds = {**kinds, place: kind_of(access_leg.transport)}
         if access_leg.latched and access_leg.peer_address is not None:
             latched = {**latched, place: (access_leg.peer_address, access_leg.sources)}
-        clients = _with_role(clients, place, access_leg)
-        core_clients = _with_role(core_clients, place, core_leg)
-    (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
+        if access_leg.tls is not None:
+            clients = _with_role(clients, place, access_leg)
+        if core_leg.tls is not None:
+            core_clients = _with_role(core_clients, place, core_leg)
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
         access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, kinds, latched, held,
     )  # fmt: skip
+
+
+def _update(place: int, leg: Leg, streams: dict[int, StreamMedia], told: dict[int, str], given: Mapping[int, str]) -> None:
+    """What one side of a line has, and the a=setup that it was told."""
+    if is_fresh(place, leg, streams):
+        streams[place] = _stream_media_untrusted(place, leg, given)
+        told[place] = told_setup(leg, None)
+    elif leg.peer_address is not None:
+        told[place] = told_setup(leg, told.get(place))
+        if leg.tls_id != streams[place].tls_id:
+            streams[place] = replace(streams[place], tls_id=leg.tls_id)
 
 
 def _with_held(
@@ -190,7 +220,36 @@ def _stream_media_untrusted(place: int, leg: Leg, given: Mapping[int, str]) -> S
     text = given.get(stream_of(place))
     if text is None:
         raise InternalFailure(f"the gateway's reply has no Local descriptor for stream {stream_of(place)}")
-    address, port, rtcp, fingerprints = "", 0, 0, []
+    address, port, rtcp, fingerprints = _description_untrusted(text)
+    if not address or not port:
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no address and port")
+    if not is_protected(leg.transport):
+        return StreamMedia(address, port, (), leg.tls_id, rtcp if kind_of(leg.transport) == "RTP" else 0)
+    if not fingerprints:
+        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no fingerprint")
+    return StreamMedia(address, port, fingerprints, leg.tls_id)
+
+
+def _description_untrusted(text: str) -> _Description:
+    """Address, port, port of RTCP and fingerprints of a Local. Of a gateway's streams the port differs: the rest is known."""
+    before, _, rest = text.partition("\nm=")
+    line, _, behind = rest.partition("\n")
+    is_one_line = line != "" and line.rstrip("\r").isprintable()
+    known = _descriptions.get((before, behind))
+    if known is not None and is_one_line:
+        address, rtcp, fingerprints = known
+        return address, _port_untrusted(f"m={line}"), rtcp, fingerprints
+    read = _read_untrusted(text)
+    if is_one_line and "m=" not in before and "m=" not in behind and len(text) <= MAX_KNOWN_CHARACTERS:
+        if len(_descriptions) >= MAX_KNOWN:
+            _descriptions.clear()
+        _descriptions[before, behind] = read[0], read[2], read[3]
+    return read
+
+
+def _read_untrusted(text: str) -> _Description:
+    address, port, rtcp = "", 0, 0
+    fingerprints: list[Fingerprint] = []
     for line in map(str.strip, text.splitlines()):
         kind = line[:2]
         if kind == "c=":
@@ -201,16 +260,9 @@ def _stream_media_untrusted(place: int, leg: Leg, given: Mapping[int, str]) -> S
             fingerprints.append(_fingerprint_untrusted(line))
         elif kind == "a=" and line.startswith("a=rtcp:"):
             rtcp = _rtcp_untrusted(line)
-    if not address or not port:
-        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no address and port")
-    if not is_protected(leg.transport):
-        return StreamMedia(address, port, (), leg.tls_id, rtcp if kind_of(leg.transport) == "RTP" else 0)
-    if not fingerprints:
-        raise InternalFailure(f"the gateway's Local descriptor of stream {stream_of(place)} has no fingerprint")
-    return StreamMedia(address, port, tuple(fingerprints), leg.tls_id)
+    return address, port, rtcp, tuple(fingerprints)
 
 
-@lru_cache(maxsize=1024)  # a gateway has a handful of addresses
 def _address_untrusted(line: str) -> str:
     try:
         address = ip_address(line.rpartition(" ")[2])

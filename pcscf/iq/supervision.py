@@ -49,7 +49,8 @@ class Supervision:
             return Watched(self.hanging, 0, self.begins_tls, self.tcp_start)
         known = dict(self.quiet)
         times = [known.get(line.medium or "", 0) for line in lines]
-        return Watched(self.hanging, max(times) if all(times) else 0, self.begins_tls, self.tcp_start)
+        quiet = max(times, default=0) if all(times) else 0
+        return Watched(self.hanging, quiet, self.begins_tls, self.tcp_start)
 
 
 DEFAULT_SUPERVISION: Final = Supervision()

@@ -307,10 +307,10 @@ class Gateways:
             if tap is not None:
                 tap("out", data, peer)
             transport.send(data, peer)
-        if controller.is_due_before(self._timer_at):
+        if controller.alarm.at < self._timer_at:
             self._arm(controller.next_timer())
         for event in controller.take_events():
-            if isinstance(event, Done | Failed):
+            if isinstance(event, (Done, Failed)):
                 self._end(event)
             elif isinstance(event, Released):
                 self._on_bearer_released(event.gateway, event.bearer.context, event.bearer)

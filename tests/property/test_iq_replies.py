@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcscf.errors import SipError
+from pcscf.errors import InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Stream
 from pcscf.h248.message import Media as MediaDescriptor
+from pcscf.iq import replies as replies_module
 from pcscf.iq.media import is_protected, legs
 from pcscf.iq.replies import contexts_in, read_configured_untrusted, read_reserved_untrusted
 from tests.unit.iq.plans import BFCP_TLS, GATEWAY_PRINT, answered_by_core, from_ue, protection
@@ -41,6 +43,25 @@ contexts = st.sampled_from([77, 78, int(ContextId.NULL), int(ContextId.CHOOSE), 
 replies = st.lists(
     st.builds(Action, contexts, st.lists(commands, max_size=3).map(tuple), error=st.one_of(st.none(), errors)), max_size=2
 ).map(tuple)
+
+
+def outcome(read: Callable[[str], object], text: str) -> object:
+    try:
+        return read(text)
+    except InternalFailure:
+        return InternalFailure
+
+
+@given(locals_.filter(bool), st.data())
+def test_a_description_that_is_known_is_read_like_one_that_is_not(text: str, data: st.DataObject) -> None:
+    spoilt = text
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = data.draw(st.integers(0, len(spoilt)))
+        end = data.draw(st.integers(at, min(at + 3, len(spoilt))))
+        twist = data.draw(st.sampled_from(["\n", "\r", "\x85", " ", "m=", "\nm=audio 7 x", "9", "c=IN IP4 192.0.2.9"]))
+        spoilt = spoilt[:at] + twist + spoilt[end:]
+    for each in (text, spoilt, text.replace("40000", "40002"), spoilt.replace("40000", "40002"), spoilt):
+        assert outcome(replies_module._description_untrusted, each) == outcome(replies_module._read_untrusted, each)
 
 
 @given(replies)

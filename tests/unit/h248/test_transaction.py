@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from pcscf.h248 import asking, serving, transaction
-from pcscf.h248.codec import decode_untrusted, encode_compact
+from pcscf.h248.codec import decode_untrusted, encode_compact, encode_pretty, write_reply_actions
 from pcscf.h248.message import (
     Action,
     Audit,
@@ -91,6 +91,40 @@ class TestAsking:
         assert hear(one, TransactionReply(tid, DONE), now=0.1) == [ReplyReceived(tid, PEER, DONE, None)]
         assert not any(isinstance(transaction, TransactionRequest) for _, transaction in run(one, 60))
         assert one.next_timer() is None
+
+    def test_a_reply_that_was_hoped_for_is_not_read(self) -> None:
+        one = machine()
+        hear(one, TransactionReply(1, DONE), now=0.0)   # its header is known from here on
+        tid = one.request(PEER, AUDIT, 0.0, write_reply_actions(DONE))
+        sent(one)
+        assert hear(one, TransactionReply(tid, DONE), now=0.1, peer=OTHER) == []
+        assert hear(one, TransactionReply(tid, DONE), now=0.1) == [ReplyReceived(tid, PEER, (), None)]
+        assert hear(one, TransactionReply(tid, DONE), now=0.2) == []
+        assert run(one, 60) == [(1.1, TransactionAck(((tid, tid),)))]
+        assert one.next_timer() is None
+
+    def test_any_other_reply_is_read(self) -> None:
+        one = machine()
+        hear(one, TransactionReply(1, DONE), now=0.0)
+        other = (Action(0, (Command(CommandName.AUDIT_VALUE, ("ROOT",), (Audit(("Media",)),)),)),)
+        for answer in (
+            TransactionReply(one.request(PEER, AUDIT, 0.0, write_reply_actions(DONE)), other),
+            TransactionReply(one.request(PEER, AUDIT, 0.0, write_reply_actions(DONE)), error=ErrorDescriptor(510, "")),
+            TransactionReply(one.request(PEER, AUDIT, 0.0, write_reply_actions(DONE)), DONE, immediate_ack_required=True),
+        ):
+            assert hear(one, answer, now=0.1) == [ReplyReceived(answer.id, PEER, answer.actions, answer.error)]
+        tid = one.request(PEER, AUDIT, 0.0, write_reply_actions(DONE))
+        one.receive(encode_pretty(Message("agw", (TransactionReply(tid, DONE),))), PEER, 0.1)
+        assert one.take_events() == [ReplyReceived(tid, PEER, DONE, None)]
+
+    def test_a_header_that_cannot_be_read_spoils_a_reply_that_was_hoped_for(self) -> None:
+        one = machine()
+        tid = one.request(PEER, AUDIT, 0.0, write_reply_actions(DONE))
+        one.receive(b"!/9 agw\n" + encode_compact(Message("agw", (TransactionReply(tid, DONE),))).partition(b"\n")[2], PEER, 0.1)
+        (refused,) = one.take_events()
+        assert isinstance(refused, SyntaxRefused)
+        one.abandon(tid)
+        assert hear(one, TransactionReply(tid, DONE), now=0.2) == []
 
     def test_an_error_is_a_reply(self) -> None:
         one = machine()

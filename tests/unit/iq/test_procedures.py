@@ -25,7 +25,7 @@ from pcscf.iq import procedures, root
 from pcscf.iq.media import Media
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import read_configured_untrusted
-from pcscf.iq.supervision import watch_root
+from pcscf.iq.supervision import Supervision, watch_root
 from pcscf.mediasec.model import Agreed, Direction, MediaPlan, StreamMedia
 from pcscf.mediasec.plan import decide, settle
 from tests.unit.iq.plans import (
@@ -215,6 +215,14 @@ def test_a_declined_line_is_closed_and_keeps_its_stream() -> None:
     for command in (access, core):
         closed = streams(command)[1]
         assert (closed.id, mode(closed), closed.local, closed.remote) == (2, Mode.INACTIVE, None, None)
+
+
+def test_a_session_whose_lines_are_all_declined_is_watched_for_no_silence() -> None:
+    plan = from_ue("active")
+    settled = settle(plan, sdp("198.51.100.9", "m=message 0 TCP/MSRP *\n"))
+    access, core = both(procedures.configure(media_for(plan, "passive", "active"), settled, Supervision(quiet=(("msrp", 30),))))
+    for command in (access, core):
+        assert [mode(stream) for stream in streams(command)] == [Mode.INACTIVE]
 
 
 def test_a_further_offer_adds_a_stream_and_leaves_the_running_one() -> None:
