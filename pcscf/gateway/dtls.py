@@ -24,6 +24,7 @@ from pcscf.gateway.certificate import Fingerprint, Identity
 from pcscf.gateway.endpoint import (
     CLOSE_NOTIFY,
     FATAL,
+    NO_RENEGOTIATION,
     TLS12_SUITES,
     WARNING,
     Authenticated,
@@ -53,6 +54,7 @@ EARLY: Final = 16
 """Datagrams that came before the end of the handshake, protected with what it has not agreed on yet."""
 
 _GROUP: Final = Path(__file__).with_name("ffdhe2048.dh")
+_BEGINNINGS: Final = (b"\0", b"\1")   # HelloRequest, ClientHello
 _FINISHED: Final = b"\x14"
 _NETWORK_CHUNK: Final = 65536
 _COOKIE: Final = 16
@@ -288,10 +290,16 @@ class DtlsEndpoint(Authenticated):
                     self._plain.append(content)
             elif kind == ALERT:
                 self._heed(content)
-            elif kind == HANDSHAKE and content[:1] == _FINISHED and self._last_flight:
-                # Our last flight was lost: the client asks for it with its own, and again while it does not come.
-                self._repeats += 1
-                self._protect_again(protection)
+            elif kind == HANDSHAKE:
+                self._shake_hands_no_more(protection, content[:1])
+
+    def _shake_hands_no_more(self, protection: Protection, message: bytes) -> None:
+        if message == _FINISHED and self._last_flight:
+            # Our last flight was lost: the client asks for it with its own, and again while it does not come.
+            self._repeats += 1
+            self._protect_again(protection)
+        elif message in _BEGINNINGS:
+            self._protect(protection, ALERT, bytes((WARNING, NO_RENEGOTIATION)))   # RFC 5246 §7.2.2
 
     def _heed(self, alert: bytes) -> None:
         """Warnings other than the end mean nothing to us (RFC 5246 §7.2)."""
