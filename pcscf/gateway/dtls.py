@@ -39,6 +39,7 @@ from pcscf.gateway.records import (
     APPLICATION_DATA,
     DTLS1_2,
     HANDSHAKE,
+    PROTECTED,
     RECORD_HEADER,
     RECORD_OVERHEAD,
     Exhausted,
@@ -148,7 +149,7 @@ class DtlsEndpoint(Authenticated):
             if self._protection is not None:
                 self._open(self._protection, datagram)
             elif self._connection is not None:
-                if any(record.is_protected for record in records_untrusted(datagram)):
+                if any(number >= PROTECTED for _, _, number, _, _ in records_untrusted(datagram)):
                     self._early.append(bytes(datagram))
                 self._connection.bio_write(datagram)
                 self._advance(self._connection)
@@ -330,14 +331,14 @@ class DtlsEndpoint(Authenticated):
 def datagrams(octets: bytes, mtu: int) -> list[bytes]:
     """Whole records of a handshake, as many of them in a datagram as `mtu` octets hold."""
     found: list[bytes] = []
-    start = end = 0
-    for record in records_untrusted(octets):
-        if record.start > start and record.end - start > mtu:
-            found.append(octets[start:record.start])
-            start = record.start
-        end = record.end
-    if start < end:
-        found.append(octets[start:end])
+    first = last = 0
+    for _, _, _, start, end in records_untrusted(octets):
+        if start > first and end - first > mtu:
+            found.append(octets[first:start])
+            first = start
+        last = end
+    if first < last:
+        found.append(octets[first:last])
     return found
 
 
