@@ -16,9 +16,10 @@ from pcscf.mediasec.model import Agreed, Direction, StreamMedia
 from pcscf.mediasec.plan import decide, settle
 from pcscf.mediasec.rewrite import rewrite_answer, rewrite_offer
 from pcscf.sdp.lines import parse_sdp_untrusted
+from pcscf.sip.events import NewRequest
 from pcscf.sip.flow import Flow
 from pcscf.sip.headers import KEPT
-from pcscf.sip.layer import NewRequest, TransactionLayer
+from pcscf.sip.layer import TransactionLayer
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import check_request, parse_datagram_untrusted
 from pcscf.sip.transaction import Timers

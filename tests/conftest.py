@@ -6,7 +6,7 @@ import os
 
 from hypothesis import settings
 
-pytest_plugins = ["tests.support.interop"]
+pytest_plugins = ["tests.support.interop", "tests.support.sctp"]
 
 settings.register_profile("pcscf", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True)
 settings.load_profile("pcscf")

@@ -30,6 +30,7 @@ from pcscf.observe.http import HttpServer, Page, Pages
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
+from pcscf.runtime.timers import h248_timers
 from pcscf.runtime.tls import iq_files
 from pcscf.runtime.workers import run_workers
 
@@ -124,10 +125,14 @@ async def _serve_status(gateway: Gateway, http: GatewayHttp) -> HttpServer:
 
 def status_pages(gateway: Gateway) -> Pages:
     """What is served of a gateway over HTTP."""
-    return {
-        "/status": lambda: Page("application/json", json.dumps(status_of(gateway).plain(), indent=1).encode() + b"\n"),
-        "/metrics": lambda: Page(CONTENT_TYPE, exposition(status_of(gateway))),
-    }
+
+    async def as_json() -> Page:
+        return Page("application/json", json.dumps(status_of(gateway).plain(), indent=1).encode() + b"\n")
+
+    async def as_metrics() -> Page:
+        return Page(CONTENT_TYPE, exposition(status_of(gateway)))
+
+    return {"/status": as_json, "/metrics": as_metrics}
 
 
 def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
@@ -141,6 +146,7 @@ def gateway_config(file: GatewayFile, *, parent: int = 0) -> GatewayConfig:
         bind=(file.iq.address, file.iq.port),
         transport=file.iq.transport,
         tls=iq_files(file.iq.tls),
+        h248=h248_timers(file.iq.timers),
         profile=file.profile,
         minimum_hash=file.min_hash,
         parent=parent,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
+from pcscf.cli.asking import ask
 from pcscf.cli.options import ConfigFile, Overrides
-from pcscf.config.load import load_config
-from pcscf.errors import PcscfError
-
-PATIENCE = 30.0
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -26,28 +22,28 @@ def status(file: ConfigFile, as_json: AsJson = False, metrics: Annotated[
         bool, typer.Option("--metrics", help="As Prometheus reads it.")] = False, overrides: Overrides = None) -> None:
     """Tell how the gateways are: state, load, sessions, and what became of what they were asked for."""
     if metrics:
-        typer.echo(_ask(file, overrides, {"do": "metrics"})["metrics"], nl=False)
+        typer.echo(ask(file, overrides, {"do": "metrics"})["metrics"], nl=False)
         return
-    told = _ask(file, overrides, {"do": "status"})["gateways"]
+    told = ask(file, overrides, {"do": "status"})["gateways"]
     typer.echo(json.dumps(told) if as_json else "\n".join(as_text(told)))
 
 
 @app.command()
 def drain(file: ConfigFile, gateway: Mid, overrides: Overrides = None) -> None:
     """Give a gateway no new sessions; those it has go on."""
-    _show(_ask(file, overrides, {"do": "drain", "gateway": gateway}))
+    _show(ask(file, overrides, {"do": "drain", "gateway": gateway}))
 
 
 @app.command()
 def resume(file: ConfigFile, gateway: Mid, overrides: Overrides = None) -> None:
     """Give a drained gateway new sessions again."""
-    _show(_ask(file, overrides, {"do": "resume", "gateway": gateway}))
+    _show(ask(file, overrides, {"do": "resume", "gateway": gateway}))
 
 
 @app.command()
 def register(file: ConfigFile, gateway: Mid, overrides: Overrides = None) -> None:
     """Order a gateway to register anew; its sessions go on."""
-    _show(_ask(file, overrides, {"do": "register", "gateway": gateway}))
+    _show(ask(file, overrides, {"do": "register", "gateway": gateway}))
 
 
 @app.command()
@@ -58,28 +54,7 @@ def hand_off(
     overrides: Overrides = None,
 ) -> None:
     """Send a gateway to another controller; sessions that it still has then are released."""
-    _show(_ask(file, overrides, {"do": "hand-off", "gateway": gateway, "to": to, "wait": wait}, wait))
-
-
-def _ask(file: ConfigFile, overrides: Overrides, question: dict[str, Any], wait: float = 0.0) -> dict[str, Any]:
-    """Raises PcscfError: nobody answers, or it cannot be done."""
-    from pcscf.runtime.control import socket_of
-
-    path = socket_of(load_config(file, overrides or []))
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE + wait)
-        try:
-            connection.connect(str(path))
-            connection.sendall(json.dumps(question).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                line = stream.readline()
-            answer: dict[str, Any] = json.loads(line)
-        except (OSError, ValueError) as error:
-            raise PcscfError(
-                f"no P-CSCF with this configuration answers: {error}", hint="is it running, as the same user?") from error
-    if "error" in answer:
-        raise PcscfError(answer["error"], hint="`pcscf gateways status` tells which gateways there are")
-    return answer
+    _show(ask(file, overrides, {"do": "hand-off", "gateway": gateway, "to": to, "wait": wait}, wait))
 
 
 def _show(answer: dict[str, Any]) -> None:
@@ -95,7 +70,8 @@ def as_text(gateways: list[dict[str, Any]]) -> Iterator[str]:
         marks += [f"gets {each['share']:.0%} of new sessions"] if each["share"] < 1 else []
         yield f"{each['mid']}   {each['state']}" + "".join(f", {mark}" for mark in marks)
         yield f"    at        {each['address'].replace(' ', ' port ') or 'no address yet'}"
-        yield f"    sessions  {each['sessions']}, {each['reserving']} reserving, {each['releasing']} releasing"
+        yield (f"    sessions  {each['sessions']}, {each['reserving']} reserving, {each['releasing']} releasing; "
+               f"{each['transactions']} requests unanswered")
         yield f"    weight    {each['weight']}"
         for title in ("realms", "packages"):
             yield f"    {title:9} {'not known' if each[title] is None else ', '.join(each[title])}"

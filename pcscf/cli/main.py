@@ -37,6 +37,7 @@ COMMANDS = {
     "h248": Command("pcscf.cli.h248", "h248", "Read H.248 messages: lay them out, or tell what is wrong with them."),
     "gateway": Command("pcscf.cli.gateway", "app", "Run a media gateway (IMS-AGW) on its own, or tell how one is."),
     "gateways": Command("pcscf.cli.gateways", "app", "See and steer the gateways of a running P-CSCF."),
+    "status": Command("pcscf.cli.status", "status", "Tell how a running P-CSCF is."),
     "scenario": Command("pcscf.cli.scenario.command", "app", "Run SIPp scenarios against a P-CSCF of their own."),
     "demo": Command("pcscf.cli.demo", "demo", "Show the main job on this machine; nothing else is needed."),
     "lab": Command("pcscf.cli.lab", "app", "Far ends to try a P-CSCF with: a SIP core, a party behind it, a UE."),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
 from pcscf.config.gateway import OwnCertificates
+from pcscf.config.iq import IqTransport, kernel_has_sctp
 from pcscf.config.model import AccessRealm, Config, CoreRealm
 
 
@@ -24,6 +25,7 @@ def contradictions(config: Config) -> Iterator[Finding]:
     yield from _listeners(config)
     yield from _realms(config)
     yield from _gateways(config)
+    yield from _http(config)
     for index, rule in enumerate(config.policies):
         for realm in rule.match.realm or ():
             if realm not in config.access_realms:
@@ -33,6 +35,12 @@ def contradictions(config: Config) -> Iterator[Finding]:
                     f"{realm!r} is not an access realm",
                     f"access realms are: {known}",
                 )
+
+
+def missing_transports(transports: Collection[IqTransport], path: tuple[str, ...]) -> Iterator[Finding]:
+    """Of Iq, in the kernel of this machine; `path`: of their key."""
+    if "sctp" in transports and not kernel_has_sctp():
+        yield Finding(path, "the kernel of this machine has no SCTP", "load it (`modprobe sctp`), or write udp, tcp or tls")
 
 
 def missing_files(config: Config) -> Iterator[Finding]:
@@ -133,6 +141,22 @@ def _realms(config: Config) -> Iterator[Finding]:
                 )
 
 
+def _http(config: Config) -> Iterator[Finding]:
+    """Status over HTTP, where something else of this process or its children is to listen."""
+    http, embedded = config.http, config.gateways.embedded
+    if not http.port:
+        return
+    taken = {
+        (each.address, each.port): f"listener {name}" for name, each in config.listeners.items() if each.transport != "udp"}
+    if embedded.enabled and embedded.http.port:
+        taken |= {
+            (embedded.http.address, embedded.http.port + number): "an embedded gateway (gateways.embedded.http)"
+            for number in range(embedded.workers)}
+    if (http.address, http.port) in taken:
+        who = taken[http.address, http.port]
+        yield Finding(("http", "port"), f"{http.address} port {http.port} is already taken by {who}", "choose another port")
+
+
 def _gateways(config: Config) -> Iterator[Finding]:
     gateways = config.gateways
     embedded = gateways.embedded
@@ -183,9 +207,6 @@ def _known_gateways(config: Config) -> Iterator[Finding]:
         for realm in known.realms:
             if realm not in config.realms:
                 yield Finding((*path, "realms"), f"there is no realm {realm!r}", f"realms are: {', '.join(config.realms)}")
-    if gateways.supervision.tls_start == "controller" and gateways.embedded.enabled:
-        yield Finding(
-            ("gateways", "supervision", "tls_start"), "the embedded gateway begins TLS by itself", "write `tls_start: gateway`")
     successor = gateways.successor
     if successor is not None and tuple(successor) == (gateways.iq.address, gateways.iq.port):
         yield Finding(("gateways", "successor"), "is our own Iq address", "name another controller, or remove it")

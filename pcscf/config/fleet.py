@@ -43,6 +43,12 @@ class Supervision(Block):
     """What becomes of a session when an end closes a connection and nothing failed: log waits for the BYE of that end."""
     tls_start: Literal["gateway", "controller"] = "gateway"
     """Who begins TLS where a gateway is its client on TCP: the gateway as soon as TCP is up; or it reports that
-    (`tcpbcc/BNCChange`, Est) and waits for our signal (EstBNC). The gateway of this package begins by itself."""
+    (`tcpbcc/BNCChange`, Est) and waits for our signal (EstBNC)."""
+    tcp_start: Literal["gateway", "answer", "interlinked"] = "gateway"
+    """Who begins TCP where a gateway opens the connection: the gateway, by itself; or we (`tcpbcc/EstBNC`, with the Remote that
+    was withheld until then), once the answer is in, or once the end on the other side is connected and verified."""
+    tcp_wait: Seconds = 60.0
+    """With `tcp_start: interlinked`: an end that is to open its connection has so long after the last signalling, then the
+    session is released. Looked at every few seconds."""
     compare: Seconds = 300.0
     """A gateway's contexts are compared with our sessions this often; what nobody owns is cleared on either side."""

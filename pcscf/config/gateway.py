@@ -151,11 +151,14 @@ class GatewayIq(Block):
     address: Address = "127.0.0.1"
     """Local address for H.248 messages."""
     port: Port = GATEWAY_PORT
-    """Local UDP port; 0 lets the kernel choose, then `mid` must be given. Connections (tcp, tls) have ports of their own."""
+    """Local UDP port; 0 lets the kernel choose, then `mid` must be given. Connections have ports of their own."""
     transport: IqTransport = "udp"
-    """How controllers are reached: udp, tcp (TPKT packets on port 2944) or tls."""
+    """How controllers are reached: udp, tcp (TPKT packets on port 2944), tls or sctp (where the kernel has it)."""
     tls: IqTls | None = None
     """Certificates for `transport: tls`."""
+    timers: IqTimers = own_default(IqTimers)
+    """Timers of H.248 transactions. A controller that leaves a request without reply for `t_max` is asked once more whether it is
+    there, and after as long again the next one is."""
 
     @model_validator(mode="after")
     def _with_certificates(self) -> Self:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import socket
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from pcscf.config.values import Block, File, Mid, Word, fault
 
@@ -22,14 +24,9 @@ def _fingerprint(text: str) -> str:
     return text
 
 
-def _transport(value: object) -> object:
-    if value == "sctp":
-        raise fault("Iq over sctp is not offered", "write udp, tcp or tls")
-    return value
-
-
 Fingerprint = Annotated[str, AfterValidator(_fingerprint), Word("SHA-256 fingerprint")]
-IqTransport = Annotated[Literal["udp", "tcp", "tls"], BeforeValidator(_transport)]
+IqTransport = Literal["udp", "tcp", "tls", "sctp"]
+IPPROTO_SCTP: Final = 132
 
 
 class IqTls(Block):
@@ -45,3 +42,12 @@ class IqTls(Block):
     peers: Mapping[Mid, Fingerprint] = Field(default_factory=dict)
     """Fingerprints (SHA-256) by mId: such a peer must show this certificate, whatever names are in it. A device name needs one,
     since no certificate carries it. On a gateway also by "[ADDRESS]:PORT" of a controller."""
+
+
+def kernel_has_sctp() -> bool:
+    """Whether the kernel of this machine speaks SCTP, once it has loaded the module that it may need."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM, IPPROTO_SCTP).close()
+    except OSError as error:
+        return error.errno not in (errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+    return True

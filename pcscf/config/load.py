@@ -11,7 +11,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from pcscf.config.findings import Finding, contradictions, missing_certificates, missing_files, warnings
+from pcscf.config.findings import (
+    Finding,
+    contradictions,
+    missing_certificates,
+    missing_files,
+    missing_transports,
+    warnings,
+)
 from pcscf.config.gateway import GatewayFile
 from pcscf.config.model import Config
 from pcscf.config.tree import MAX_SIZE, Node, overlay, place_of, plain, read_tree
@@ -69,7 +76,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 def load_gateway(path: Path, overrides: Sequence[str] = ()) -> GatewayFile:
     """Reads the configuration of a stand-alone gateway. Raises ConfigErrors."""
     file, tree = load_model(path, GatewayFile, overrides)
-    _refuse(tree, missing_certificates(file.certificates, ("certificates",)))
+    transports = missing_transports([file.iq.transport], ("iq", "transport"))
+    _refuse(tree, [*transports, *missing_certificates(file.certificates, ("certificates",))])
     return file
 
 
@@ -83,7 +91,8 @@ def load_rules(path: Path) -> Config:
 def check_config(path: Path, overrides: Sequence[str] = ()) -> tuple[Config, list[ConfigError]]:
     """The configuration and the warnings about it. Raises ConfigErrors."""
     config, tree = load_model(path, Config, overrides)
-    _refuse(tree, [*contradictions(config), *missing_files(config)])
+    transports = missing_transports(config.gateways.iq.transport, ("gateways", "iq", "transport"))
+    _refuse(tree, [*contradictions(config), *transports, *missing_files(config)])
     return config, [_error(tree, finding) for finding in warnings(config)]
 
 

@@ -173,15 +173,16 @@ class Iq(Block):
     mid: Mid | None = None
     """Our mId; by default "[address]:port"."""
     transport: Annotated[OneOrMore[IqTransport], Field(min_length=1)] = ("udp",)
-    """What gateways may use: udp, tcp (TPKT packets) or tls; one of them, or udp beside one of the others on the same port.
-    Beside tls, udp is for the embedded gateway alone."""
+    """What gateways may use: udp, tcp (TPKT packets), tls or sctp (where the kernel has it); one of them, or udp beside one of
+    the others on the same port. Beside tls, udp is for the embedded gateway alone."""
     tls: IqTls | None = None
     """Certificates for `transport: tls`."""
 
     @model_validator(mode="after")
     def _transports_that_go_together(self) -> Self:
-        if {"tcp", "tls"} <= set(self.transport):
-            raise fault("one port cannot carry both tcp and tls", "keep one of them; udp may stand beside it")
+        connected = [each for each in dict.fromkeys(self.transport) if each != "udp"]
+        if len(connected) > 1:
+            raise fault(f"one port cannot carry both {' and '.join(connected)}", "keep one of them; udp may stand beside it")
         if "tls" in self.transport and self.tls is None:
             raise fault("Iq over tls needs certificates", "add `tls: {ca: FILE, certificate: FILE, key: FILE}`")
         return self
@@ -268,7 +269,7 @@ class Gateways(Block):
 
     @model_validator(mode="after")
     def _embedded_is_reached(self) -> Self:
-        if self.embedded.enabled and not {"udp", "tcp"} & set(self.iq.transport):
+        if self.embedded.enabled and set(self.iq.transport) == {"tls"}:
             raise fault("the embedded gateway has no certificate", "write `iq: {transport: [udp, tls]}`, or `embedded: false`")
         if not self.embedded.enabled and {"udp", "tls"} <= set(self.iq.transport):
             raise fault("udp beside tls is for the embedded gateway alone", "write `iq: {transport: tls}`")
@@ -280,9 +281,9 @@ class Gateways(Block):
         return self.embedded_address if "tls" in self.iq.transport else ""
 
     @property
-    def embedded_transport(self) -> str:
+    def embedded_transport(self) -> IqTransport:
         """How the embedded gateway reaches us."""
-        return "udp" if "udp" in self.iq.transport else "tcp"
+        return "udp" if "udp" in self.iq.transport else self.iq.transport[0]
 
     @property
     def embedded_address(self) -> str:
@@ -393,6 +394,16 @@ class Trace(Block):
     """A line per message on the wire is appended to this file. Who speaks with whom and when is personal data."""
 
 
+class Http(Block):
+    """The P-CSCF's status and metrics over HTTP: / (text), /status (JSON), /metrics (Prometheus). It asks nobody who they are."""
+
+    address: Address = "127.0.0.1"
+    """Local address; whoever reaches it can read how many registrations and sessions there are and which gateways, but nobody's
+    identity."""
+    port: Port = 0
+    """Local TCP port, such as 9293; 0 for none. `pcscf status` needs none."""
+
+
 class Config(Block):
     """A whole configuration file."""
 
@@ -414,6 +425,7 @@ class Config(Block):
     limits: Limits = own_default(Limits)
     log: Log = own_default(Log)
     trace: Trace = own_default(Trace)
+    http: Http = own_default(Http)
 
     @property
     def iq(self) -> Iq:

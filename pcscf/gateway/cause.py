@@ -15,6 +15,7 @@ class Cause(Enum):
     CONNECT_REFUSED = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection refused")
     CONNECT_TIMEOUT = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connect timeout")
     CONNECT_FAILED = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection could not be established")
+    LEADS_BACK = (packages.CAUSE_FAILURE_PERMANENT, "the connection would lead back to the gateway itself")
     NOBODY_CONNECTED = (packages.CAUSE_FAILURE_TEMPORARY, "the peer made no TCP connection")
     RESET = (packages.CAUSE_FAILURE_TEMPORARY, "TCP connection reset by the peer")
     HANDSHAKE_TIMEOUT = (packages.CAUSE_FAILURE_TEMPORARY, "TLS handshake timeout")

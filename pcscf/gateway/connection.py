@@ -85,6 +85,16 @@ class Connection(asyncio.BufferedProtocol):
         if self.established and not self._finished:
             self._send(data)
 
+    def begin_tls(self) -> bool:
+        """We are the TLS client, as the controller says now; False where we have been the server from the start."""
+        endpoint = self._endpoint
+        if not isinstance(endpoint, YieldingEndpoint):
+            return False
+        if endpoint.held and self._transport is not None:
+            self._loop.call_later(endpoint.patience, self._begin, endpoint)
+        endpoint.held = False
+        return True
+
     def mark(self, dscp: int) -> None:
         if self._transport is not None:
             mark(self._transport.get_extra_info("socket"), dscp)
@@ -123,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=self._write_buffer)
         if not self._endpoint.established:
             self._timer = self._loop.call_later(self._handshake_timeout, self._fail, Cause.HANDSHAKE_TIMEOUT, "")
-        if isinstance(self._endpoint, YieldingEndpoint):
+        if isinstance(self._endpoint, YieldingEndpoint) and not self._endpoint.held:
             self._loop.call_later(self._endpoint.patience, self._begin, self._endpoint)
         self._advance()
 

@@ -409,7 +409,8 @@ class ContextTable:
             others = [one for one in terminations if one is not termination]
             for number, stream in termination.streams.items():
                 partner = next((LegKey(context.id, one.id, number) for one in others if number in one.streams), None)
-                found[LegKey(context.id, termination.id, number)] = leg_plan(stream, partner, self._settings.minimum_hash)
+                found[LegKey(context.id, termination.id, number)] = leg_plan(
+                    stream, partner, self._settings.minimum_hash, termination.events)
         return found
 
 

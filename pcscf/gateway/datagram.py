@@ -21,7 +21,7 @@ from pcscf.gateway.capture import Direction
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.dtls import DtlsEndpoint
 from pcscf.gateway.endpoint import Established, Failed, TlsRole
-from pcscf.gateway.model import Address, LegKey, LegPlan
+from pcscf.gateway.model import Address, Layer, LegKey, LegPlan
 from pcscf.gateway.policing import Policer
 from pcscf.gateway.ports import mark
 from pcscf.gateway.statistics import Count
@@ -328,6 +328,7 @@ class DatagramLeg:
             version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
             own=self._endpoint.shown if self._endpoint is not None and self._relay.traces else "",
         )  # fmt: skip
+        self._relay.established(self.key, Layer.DTLS)
 
     # --- ends --------------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ UDP_TRANSPORTS: Final = frozenset({"udp", "udptl"}) | RTP_TRANSPORTS | DTLS_TRAN
 _TRANSPORTS: Final = TCP_TRANSPORTS | TLS_TRANSPORTS | UDP_TRANSPORTS
 SETUP_VALUES: Final = frozenset({"", "active", "passive", "actpass", "holdconn"})
 
+_UNSPECIFIED: Final = ("0.0.0.0", "::")   # noqa: S104 - what peers say, nothing is bound to it
 _VALUE = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+\Z")
 _OCTETS: Final = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 _CONNECTION, _MEDIA, _FINGERPRINT, _SETUP, _PATH = "c=", "m=", "a=fingerprint:", "a=setup:", "a=path:"
@@ -80,7 +81,7 @@ class Description:
         if target is None or not self.rtp:
             return None
         host, port = self.rtcp if self.rtcp is not None else ("", target[1] + 1)
-        return (host or target[0], port) if port < 65536 else None
+        return (host or target[0], port) if port < 65536 and host not in _UNSPECIFIED else None
 
     @property
     def chooses(self) -> bool:
@@ -93,8 +94,8 @@ class Description:
 
     @property
     def target(self) -> tuple[str, int] | None:
-        """Address and port when both are known and usable."""
-        if self.address in ("", CHOOSE) or self.port in (CHOOSE, "0"):
+        """Address and port when both are known and usable. The unspecified address is none: the kernel takes it for our own."""
+        if self.address in ("", CHOOSE, *_UNSPECIFIED) or self.port in (CHOOSE, "0"):
             return None
         return self.address, int(self.port)
 

@@ -21,6 +21,7 @@ _EVENTS: Final = frozenset({
     packages.TCP_CHANGE, packages.TLS_CHANGE, packages.DTLS_CHANGE, packages.CAUSE, packages.HANGING_TERMINATION,
     packages.INACTIVITY, packages.MEDIA_STOPPED, packages.OVERLOAD, packages.CONGESTION,
 })  # fmt: skip
+_RELEASE_ALONE: Final = "rel"   # how spellings of BNCChange end that speak of nothing else
 _NUMBERS: Final = {
     packages.HANGING_TERMINATION: packages.HANGING_TIMER,
     packages.INACTIVITY: packages.INACTIVITY_TIMER,
@@ -64,6 +65,19 @@ def parameter(parameters: Sequence[Property], name: str) -> str | None:
     for one in parameters:
         if one.name.lower() == wanted:
             return one.value.text
+    return None
+
+
+def armed(events: Events, names: Sequence[str], stream: int, change: str = packages.CHANGE_RELEASED) -> Event | None:
+    """The armed event of one of these names that covers a stream and, where it asks for a Type, this `change` of a bearer."""
+    for event in events.events:
+        if canonical(event.name) in names:
+            covered = parameter(event.parameters, packages.STREAM)
+            kind = parameter(event.parameters, packages.CHANGE_TYPE)
+            if kind is None and event.name.lower().endswith(_RELEASE_ALONE):
+                kind = packages.CHANGE_RELEASED
+            if covered in (None, str(stream)) and (kind is None or kind.lower() == change.lower()):
+                return event
     return None
 
 

@@ -23,7 +23,7 @@ from pcscf.gateway.connection import Connection
 from pcscf.gateway.dialling import connect
 from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsEndpoint, TlsRole
 from pcscf.gateway.frames import FrameReader, Paths
-from pcscf.gateway.model import Address, LegKey, LegPlan, TcpRole
+from pcscf.gateway.model import Address, Layer, LegKey, LegPlan, TcpRole
 from pcscf.gateway.policing import Policer
 from pcscf.gateway.ports import mark, tcp_socket
 from pcscf.gateway.statistics import Count
@@ -32,6 +32,10 @@ from pcscf.gateway.yielding import YieldingEndpoint
 
 if TYPE_CHECKING:
     from pcscf.gateway.relay import Relay
+
+
+class _LeadsBackError(Exception):
+    """A connection that is not made."""
 
 
 class Leg:
@@ -72,7 +76,10 @@ class Leg:
     def replan(self, plan: LegPlan) -> None:
         """Takes over a new plan. A connection that depended on what changed is replaced; a trigger revives an ended leg."""
         old = self.plan
-        if old.association != plan.association or (self._ended and plan.triggers > old.triggers):
+        replaced = plan.replaces(old) or (self._ended and plan.triggers > old.triggers)
+        if not replaced and plan.tls is not old.tls and self._connection is not None:
+            replaced = not self._connection.begin_tls()
+        if replaced:
             self._drop()
             self._ended = False
             if old.local != plan.local:
@@ -184,7 +191,7 @@ class Leg:
             self._give_up(Cause.NO_RESOURCES)
             return
         remote = (str(source[0]), int(source[1]))
-        if not self._admits(remote):
+        if not self._admits(remote) or self._leads_back(remote):
             self._relay.note("tcp-refused", self, f"{spell(remote)} is not an allowed source", {"remote": spell(remote)})
             _refuse(accepted)
             self._handshake.end()
@@ -197,6 +204,7 @@ class Leg:
         self._note("tcp-accepted", f"TCP connection from {spell(remote)} accepted")
         connection = self._new_connection()
         self._task = self._relay.spawn(self._take_over(accepted, connection))
+        self._relay.established(self.key, Layer.TCP)
 
     def _watch_again(self, listener: socket.socket) -> None:
         if self._watching and self._relay.ports.listener(self.plan.local) is listener:
@@ -218,6 +226,22 @@ class Leg:
     def _admits(self, remote: Address) -> bool:
         return self.plan.source is None or self.plan.source.admits(remote)
 
+    def _leads_back(self, remote: Address) -> bool:
+        """Whether octets from there could come round to here again: ends that name our own ports on both sides of a context.
+
+        A port of ours on one side alone is another context, that of a peer who is behind this gateway too.
+        """
+        if not self._relay.ports.holds(remote):
+            return False
+        partner = self._relay.partner_of(self.plan)
+        return remote == self.plan.local or (partner is not None and (remote == partner.plan.local or partner.is_inward))
+
+    @property
+    def is_inward(self) -> bool:
+        """Whether its connection, made or on its way, goes to a port of ours."""
+        is_up = self._connection is not None or self._task is not None
+        return is_up and self._remote is not None and self._relay.ports.holds(self._remote)
+
     async def _take_over(self, accepted: socket.socket, connection: Connection) -> None:
         await self._relay.loop.connect_accepted_socket(lambda: connection, accepted)
 
@@ -234,7 +258,9 @@ class Leg:
             self._prepare(dialled)
             deadline = loop.time() + self._relay.config.timers.tcp_connect
             await self._admission(deadline)
-            await connect(loop, dialled, plan.remote, deadline - loop.time())
+            await self._connect(dialled, plan.remote, deadline)
+        except _LeadsBackError:
+            cause = Cause.LEADS_BACK
         except TimeoutError:
             cause = Cause.CONNECT_TIMEOUT
         except ConnectionRefusedError:
@@ -249,6 +275,7 @@ class Leg:
         else:
             self._note("tcp-connected", f"TCP connection to {spell(plan.remote)} established")
             connection = self._new_connection()
+            self._relay.established(self.key, Layer.TCP)
             await loop.create_connection(lambda: connection, sock=dialled)
             return
         self._handshake.end()
@@ -257,6 +284,13 @@ class Leg:
         self._task = None
         self._note("tcp-failed", f"{cause.text}: {spell(plan.remote)}", cause=cause.name)
         self._give_up(cause)
+
+    async def _connect(self, dialled: socket.socket, remote: Address, deadline: float) -> None:
+        """Raises OSError, TimeoutError, and _LeadsBackError where the peer would be the gateway itself."""
+        if self._leads_back(remote):
+            raise _LeadsBackError
+        loop = self._relay.loop
+        await connect(loop, dialled, remote, deadline - loop.time())
 
     async def _admission(self, deadline: float) -> None:
         """Raises TimeoutError."""
@@ -277,6 +311,7 @@ class Leg:
                 "tls-established", f"{event.version} with {event.cipher}, the peer's certificate is the promised one",
                 version=event.version, cipher=event.cipher, fingerprint=event.peer_fingerprint,
             )  # fmt: skip
+            self._relay.established(self.key, Layer.TLS)
         self._bind()
         self.drive()
         partner = self._relay.partner_of(self.plan)
@@ -299,8 +334,9 @@ class Leg:
             endpoint = self._plain()
         elif plan.credentials is None:
             raise RuntimeError("a protected stream that has nothing to show")
-        elif plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT:
-            endpoint = YieldingEndpoint(plan.credentials.tls, plan.fingerprints, relay.config.timers.tls_yield)
+        elif plan.holds_tls or (plan.tls is TlsRole.CLIENT and plan.tcp is TcpRole.ACCEPT):
+            patience = relay.config.timers.tls_yield if plan.tcp is TcpRole.ACCEPT else 0.0
+            endpoint = YieldingEndpoint(plan.credentials.tls, plan.fingerprints, patience, held=plan.holds_tls)
         else:
             endpoint = TlsEndpoint(plan.credentials.tls, plan.tls, plan.fingerprints)
         self._frames = FrameReader() if plan.aware else None
@@ -347,6 +383,7 @@ class Leg:
             self._forget()
             connection.release()
         self._cancel()
+        self._remote = None
 
     def connection_congested(self, connection: Connection, congested: bool) -> None:
         self._relay.congested(connection, congested)

@@ -6,7 +6,7 @@ The relay never sees a descriptor, and the table never sees a socket.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple, Protocol, TypeAlias
@@ -26,6 +26,14 @@ Address: TypeAlias = tuple[str, int]
 class TcpRole(Enum):
     ACCEPT = "accept"
     CONNECT = "connect"
+
+
+class Layer(Enum):
+    """What of a bearer is up."""
+
+    TCP = "tcp"
+    TLS = "tls"
+    DTLS = "dtls"
 
 
 class LegKey(NamedTuple):
@@ -64,7 +72,8 @@ class LegPlan:
     datagram: UDP, and `secure` means DTLS. rtp: there is a second port, for RTCP; rtcp: where RTCP goes, None while
     unknown or where it shares the port of RTP (rtcp_mux). latch: 0 to send to `remote`, else to where datagrams come
     from; it grows when the controller wants a new source to be taken. credentials: what we show where it is `secure`. tls_ids:
-    a=tls-id as last said in Local and in Remote.
+    a=tls-id as last said in Local and in Remote. holds_tls: TLS waits until the controller makes us its client, or the peer
+    shows to be it: the controller is told first that TCP is up (TR 29.828 §4.3.3.2).
     """
 
     local: Address
@@ -90,6 +99,7 @@ class LegPlan:
     latch: int = 0
     credentials: Credentials | None = None
     tls_ids: tuple[str, str] = ("", "")
+    holds_tls: bool = False
 
     @property
     def kind(self) -> Kind:
@@ -115,6 +125,12 @@ class LegPlan:
             self.local, self.secure, self.tcp, self.tls, self.remote, self.fingerprints, self.generation, self.aware,
             self.credentials, self.tls_ids,
         )  # fmt: skip
+
+    def replaces(self, old: LegPlan) -> bool:
+        """Whether a connection of the old plan must go. TLS that was held back begins on the one that stands."""
+        if old.holds_tls and self.tls is TlsRole.CLIENT:
+            old = replace(old, tls=self.tls)
+        return old.association != self.association
 
 
 @record

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from pcscf.gateway.cause import Cause
-from pcscf.gateway.items import canonical, parameter
-from pcscf.gateway.model import LegKey, Termination
+from pcscf.gateway.items import armed, canonical, parameter
+from pcscf.gateway.model import Layer, LegKey, Termination
 from pcscf.gateway.watch import Expired
 from pcscf.h248 import packages
 from pcscf.h248.message import (
@@ -14,7 +14,6 @@ from pcscf.h248.message import (
     Command,
     CommandName,
     ContextId,
-    Event,
     Events,
     ObservedEvent,
     ObservedEvents,
@@ -22,12 +21,23 @@ from pcscf.h248.message import (
     Value,
 )
 
-_TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED, Cause.NOBODY_CONNECTED,
-                                Cause.NO_RESOURCES})  # fmt: skip
+_TCP_CAUSES: Final = frozenset({Cause.CONNECT_REFUSED, Cause.CONNECT_TIMEOUT, Cause.CONNECT_FAILED, Cause.LEADS_BACK,
+                                Cause.NOBODY_CONNECTED, Cause.NO_RESOURCES})  # fmt: skip
 _TCP: Final = (packages.TCP_CHANGE,)
 _TLS: Final = (packages.TLS_CHANGE, packages.DTLS_CHANGE)
 _DTLS: Final = (packages.DTLS_CHANGE, packages.TLS_CHANGE)
+_NAMES: Final = {Layer.TCP: _TCP, Layer.TLS: _TLS, Layer.DTLS: _DTLS}
 _RELEASED: Final = Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,)))
+_ESTABLISHED: Final = Property(packages.CHANGE_TYPE, Value((packages.CHANGE_ESTABLISHED,)))
+
+
+def established(termination: Termination, leg: LegKey, layer: Layer, timestamp: str) -> Action | None:
+    """The Notify for a TCP connection, or the TLS or DTLS session on it, that is up; None when it is not armed."""
+    change = armed(termination.events, _NAMES[layer], leg.stream, packages.CHANGE_ESTABLISHED)
+    if change is None:
+        return None
+    stream = Property(packages.STREAM, Value((str(leg.stream),)))
+    return _notify(leg.context, termination, [ObservedEvent(change.name, (stream, _ESTABLISHED), timestamp)])
 
 
 def connection_ended(termination: Termination, leg: LegKey, cause: Cause, timestamp: str) -> Action | None:
@@ -42,11 +52,11 @@ def connection_ended(termination: Termination, leg: LegKey, cause: Cause, timest
     stream = Property(packages.STREAM, Value((str(leg.stream),)))
     observed: list[ObservedEvent] = []
     for name in names:
-        change = _armed(termination, leg, (name,))
+        change = armed(termination.events, (name,), leg.stream)
         if change is not None:
             observed.append(ObservedEvent(change.name, (stream, _RELEASED), timestamp))
             break
-    reason = _armed(termination, leg, (packages.CAUSE,))
+    reason = armed(termination.events, (packages.CAUSE,), leg.stream)
     if reason is not None:
         general = Property(packages.GENERAL_CAUSE, Value((cause.general,)))
         text = Property(packages.FAILURE_CAUSE, Value((cause.text,), quoted=True))
@@ -78,14 +88,3 @@ def inactivity_period(armed: Events) -> float | None:
 def _notify(context: int, termination: Termination, observed: list[ObservedEvent]) -> Action:
     events = ObservedEvents(termination.events.request_id or 0, tuple(observed))
     return Action(context, (Command(CommandName.NOTIFY, (termination.id,), (events,)),))
-
-
-def _armed(termination: Termination, leg: LegKey, names: tuple[str, ...]) -> Event | None:
-    """The armed event of one of these names that covers the leg's stream and, where a Type is asked for, releases."""
-    for event in termination.events.events:
-        if canonical(event.name) in names:
-            stream = parameter(event.parameters, packages.STREAM)
-            kind = parameter(event.parameters, packages.CHANGE_TYPE)
-            if stream in (None, str(leg.stream)) and (kind is None or kind.lower() == "rel"):
-                return event
-    return None

@@ -1,6 +1,7 @@
 """Traffic policing (H.248.53, package tman): what a peer may send, and what becomes of more. Pure.
 
-Two token buckets, as the package has it: one for the sustained rate with the burst that is allowed, one for the peak rate.
+Two token buckets (TS 23.334 §6.2.5, RFC 2216): one for the sustained rate with the burst that is allowed, one for the peak rate
+with what jitter of the network may push together.
 Octets are those of TCP and UDP payload, as they come from the network. What exceeds a bucket is dropped on UDP; on TCP
 reading waits, so that the peer is slowed down and nothing is lost.
 """
@@ -14,18 +15,21 @@ from pcscf.record import record
 BURST_SECONDS: Final = 1.0
 """Of the sustained rate, where the controller says no burst (tman/mbs)."""
 PEAK_SECONDS: Final = 0.1
-"""Of the peak rate may come at once: network jitter is no excess."""
+"""Of the peak rate may come at once, where the controller says no delay variation (tman/dvt): network jitter is no excess."""
 LEAST_BURST: Final = 1500
 """One packet always fits."""
 
 
 @record
 class Contract:
-    """sustained, peak: octets per second, None where the controller set none; burst: octets."""
+    """sustained, peak: octets per second, None where the controller set none; burst: octets; tolerance: seconds of the peak rate
+    that may come at once.
+    """
 
     sustained: int | None
     burst: int
     peak: int | None
+    tolerance: float = PEAK_SECONDS
 
 
 class Policer:
@@ -39,7 +43,7 @@ class Policer:
         if contract.sustained is not None:
             self._buckets.append(_Bucket(contract.sustained, max(contract.burst, LEAST_BURST), now))
         if contract.peak is not None:
-            self._buckets.append(_Bucket(contract.peak, max(contract.peak * PEAK_SECONDS, LEAST_BURST), now))
+            self._buckets.append(_Bucket(contract.peak, max(contract.peak * contract.tolerance, LEAST_BURST), now))
 
     def admits(self, octets: int, now: float) -> bool:
         """Whether a datagram may pass. One that may not takes nothing out of the buckets."""

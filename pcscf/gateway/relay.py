@@ -17,22 +17,27 @@ from pcscf.gateway.config import GatewayConfig
 from pcscf.gateway.connection import READ_SIZE, Connection
 from pcscf.gateway.datagram import DatagramLeg
 from pcscf.gateway.leg import Leg
-from pcscf.gateway.model import Close, Configure, Effect, LegKey, LegPlan
+from pcscf.gateway.model import Close, Configure, Effect, Layer, LegKey, LegPlan
 from pcscf.gateway.ports import MediaPorts
 from pcscf.gateway.statistics import Count, Kind, Statistics
 from pcscf.gateway.trace import GatewayTraceEvent, Trace, TraceKind, spell
 
 Report = Callable[[LegKey, Cause], None]
+ReportUp = Callable[[LegKey, Layer], None]
 
 
 class Relay:
-    """Carries out what the context table planned. `report`: called when a leg's connection failed or ended by itself."""
+    """Carries out what the context table planned.
+
+    report: called when a leg's connection failed or ended by itself. established: when TCP, TLS or DTLS of a leg is up.
+    """
 
     def __init__(
-        self, config: GatewayConfig, *, report: Report, trace: Trace | None, capture: Capture | None
+        self, config: GatewayConfig, *, report: Report, established: ReportUp, trace: Trace | None, capture: Capture | None
     ) -> None:
         self.config = config
         self.report = report
+        self.established = established
         self.capture = capture
         self.statistics = Statistics()
         self.loop = asyncio.get_running_loop()

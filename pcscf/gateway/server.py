@@ -25,7 +25,7 @@ from pcscf.gateway.certificates import Certificates
 from pcscf.gateway.config import GatewayConfig
 from pcscf.gateway.context import ContextTable, TableSettings
 from pcscf.gateway.limits import adopted
-from pcscf.gateway.model import ControllerOrder, LegKey
+from pcscf.gateway.model import ControllerOrder, Layer, LegKey
 from pcscf.gateway.relay import Relay
 from pcscf.gateway.trace import Trace
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, Property, Services
@@ -77,7 +77,7 @@ class Gateway:
         self.started = time.time()
         self.process = os.getpid()
         self.certificates = Certificates(config.certificates, lambda: datetime.now(UTC))
-        self.relay = Relay(config, report=self._report, trace=trace, capture=capture)
+        self.relay = Relay(config, report=self._report, established=self._established, trace=trace, capture=capture)
         settings = TableSettings(
             config.realms, self.certificates.for_stream, _random_id(), config.limits.contexts, config.minimum_hash)
         self.table = ContextTable(settings, self.relay.ports, self.relay)
@@ -261,18 +261,26 @@ class Gateway:
         return None if is_known else ErrorDescriptor(402, "Unauthorized")
 
     def _refusal(self, request: RequestReceived) -> ErrorDescriptor | None:
-        """Of the controllers we know, only the one we registered with may command."""
+        """Of the controllers we know, only the one we registered with may command; the sessions are its own. Another one that
+        starts, or starts anew, is heard while there is none.
+        """
         if request.peer == self.controller:
             return None
+        if self.controller is not None:
+            return ErrorDescriptor(402, "Unauthorized")
         if all(command.name is CommandName.SERVICE_CHANGE for action in request.actions for command in action.commands):
             return None
-        if self.controller is None:
-            return ErrorDescriptor(505, "Command Received before a ServiceChange Reply has been received")
-        return ErrorDescriptor(402, "Unauthorized")
+        return ErrorDescriptor(505, "Command Received before a ServiceChange Reply has been received")
 
     def _report(self, leg: LegKey, cause: Cause) -> None:
         termination = self.table.termination(leg)
-        action = notify.connection_ended(termination, leg, cause, timestamp()) if termination is not None else None
+        self._tell(notify.connection_ended(termination, leg, cause, timestamp()) if termination is not None else None)
+
+    def _established(self, leg: LegKey, layer: Layer) -> None:
+        termination = self.table.termination(leg)
+        self._tell(notify.established(termination, leg, layer, timestamp()) if termination is not None else None)
+
+    def _tell(self, action: Action | None) -> None:
         if action is not None:
             self._notify(action)
             self._work(self._loop.time())

@@ -10,15 +10,16 @@ from pcscf.errors import H248Error
 from pcscf.gateway.certificate import strongest
 from pcscf.gateway.description import Description
 from pcscf.gateway.endpoint import TlsRole
-from pcscf.gateway.items import unsupported_value
+from pcscf.gateway.items import armed, unsupported_value
 from pcscf.gateway.model import LegKey, LegPlan, SourceFilter, Stream, TcpRole
-from pcscf.gateway.policing import BURST_SECONDS, Contract
+from pcscf.gateway.policing import BURST_SECONDS, PEAK_SECONDS, Contract
 from pcscf.h248 import packages
-from pcscf.h248.message import Mode, Property
+from pcscf.h248.message import Events, Mode, Property
 
 _RECEIVES: Final = (Mode.SEND_RECEIVE, Mode.RECEIVE_ONLY)
 _SENDS: Final = (Mode.SEND_RECEIVE, Mode.SEND_ONLY)
 
+_VARIATIONS_PER_SECOND: Final = 10_000_000   # tman/dvt counts tenths of a microsecond
 _ON: Final = frozenset({"on", "true"})
 
 
@@ -96,23 +97,25 @@ def contract(properties: Mapping[str, Property]) -> Contract | None:
         return None
     sustained, peak = _rate(properties, packages.SUSTAINED_RATE), _rate(properties, packages.PEAK_RATE)
     burst = _rate(properties, packages.BURST_SIZE)
+    variation = _rate(properties, packages.DELAY_VARIATION, least=0)
     if sustained is None and peak is None:
         return None
-    return Contract(sustained, round((sustained or 0) * BURST_SECONDS) if burst is None else burst, peak)
+    tolerance = PEAK_SECONDS if variation is None else variation / _VARIATIONS_PER_SECOND
+    return Contract(sustained, round((sustained or 0) * BURST_SECONDS) if burst is None else burst, peak, tolerance)
 
 
-def _rate(properties: Mapping[str, Property], name: str) -> int | None:
+def _rate(properties: Mapping[str, Property], name: str, least: int = 1) -> int | None:
     found = properties.get(name)
     if found is None:
         return None
     text = found.value.text
-    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) > 0):
+    if not (text.isascii() and text.isdigit() and len(text) <= 12 and int(text) >= least):
         raise unsupported_value(name, text)
     return int(text)
 
 
-def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPlan:
-    """The plan of a stream whose descriptors were found consistent when they came."""
+def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str, events: Events) -> LegPlan:
+    """The plan of a stream whose descriptors were found consistent when they came. events: what its termination has armed."""
     remote = stream.remote
     rtcp_mux = stream.local.rtcp_mux and remote is not None and remote.rtcp_mux
     return LegPlan(
@@ -139,7 +142,15 @@ def leg_plan(stream: Stream, partner: LegKey | None, minimum_hash: str) -> LegPl
         latch=stream.latch,
         credentials=stream.credentials,
         tls_ids=stream.tls_ids,
+        holds_tls=_holds_tls(stream, events),
     )
+
+
+def _holds_tls(stream: Stream, events: Events) -> bool:
+    """Whether TLS waits for the controller, who wants to hear first that TCP is up and has not made us its client yet."""
+    if stream.tls_client or stream.local.datagram or not stream.local.secure:
+        return False
+    return armed(events, (packages.TCP_CHANGE,), stream.id, packages.CHANGE_ESTABLISHED) is not None
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:

@@ -3,7 +3,8 @@
 BFCP makes the offerer the TLS client although the answerer may have opened the TCP connection (RFC 8856 §8). Ends that
 take the TLS role from a=setup, as RFC 8122 §6.2 has it, then both send a ClientHello, and the connection is lost. On a
 connection that it accepted, the client therefore waits a moment. A TLS server never speaks first, so a peer that does is a
-client. Who is who changes nothing about trust: both certificates are compared with their fingerprints either way.
+client. The same holds where nobody has said yet that we are the client: the controller does, once it knows that TCP is up.
+Who is who changes nothing about trust: both certificates are compared with their fingerprints either way.
 """
 
 from __future__ import annotations
@@ -13,12 +14,18 @@ from pcscf.gateway.endpoint import EndpointEvent, TlsContext, TlsEndpoint, TlsRo
 
 
 class YieldingEndpoint:
-    """An `Endpoint` whose TLS role is open until its peer speaks, or `begin` is called after `patience` seconds."""
+    """An `Endpoint` whose TLS role is open until its peer speaks, or `begin` is called.
 
-    __slots__ = ("_context", "_fingerprints", "_inner", "_none", "_over", "patience")
+    That comes `patience` seconds after TCP is up or, while it is `held`, after the controller has made us the client.
+    """
 
-    def __init__(self, context: TlsContext, fingerprints: tuple[Fingerprint, ...], patience: float) -> None:
+    __slots__ = ("_context", "_fingerprints", "_inner", "_none", "_over", "held", "patience")
+
+    def __init__(
+        self, context: TlsContext, fingerprints: tuple[Fingerprint, ...], patience: float, *, held: bool = False
+    ) -> None:
         self.patience = patience
+        self.held = held
         self._context = context
         self._fingerprints = fingerprints
         self._inner: TlsEndpoint | None = None

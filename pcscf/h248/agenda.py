@@ -14,7 +14,9 @@ NEVER: Final = float("inf")
 MAX_DATAGRAM: Final = 65_507
 """Octets of a UDP datagram over IPv4."""
 MAX_PACKET: Final = 65_531
-"""Octets of a message in a TPKT packet, whose length counts its header of 4 and has 16 bits (RFC 1006 §6)."""
+"""Octets of a message in a TPKT packet, whose length counts its header of 4 and has 16 bits (RFC 1006 §6).
+
+A user message of SCTP knows no bound; this is ours."""
 PATH_DATAGRAM: Final = 1400
 """Octets that a datagram is kept below where several transactions could share it (RFC 3525 Annex D.1: the path's MTU)."""
 

@@ -7,7 +7,7 @@ from typing import Final
 from pcscf.h248.agenda import NEVER, PATH_DATAGRAM, Agenda, H248Timers, Outbox, Timed, most_octets
 from pcscf.h248.events import Event, MessageError, ReplyReceived, RequestFailed
 from pcscf.h248.message import Action, Transaction, TransactionAck, TransactionReply, TransactionRequest
-from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
 
 MAX_ACKS: Final = 64
 """Replies to one peer that are confirmed in one TransactionResponseAck; at 11 octets each it fits in any datagram."""
@@ -77,6 +77,7 @@ class Asking:
         self._asked: dict[int, Asked] = {}
         self._peers: dict[Peer, None] = {}
         self._confirmations: dict[Peer, Confirmations] = {}
+        self.begun = self.repeated = self.failed = 0   # requests since the start
 
     # --- requests
 
@@ -86,6 +87,7 @@ class Asking:
         data = self._with_confirmation(request, peer)
         asked = Asked(tid, peer, actions, data, self.timers.repeat)
         self._asked[tid] = asked
+        self.begun += 1
         if len(data) > most_octets(peer):
             self._fail(asked, f"the request has {len(data)} octets, which no {_carrier(peer)} holds")
             return tid
@@ -166,6 +168,7 @@ class Asking:
         elif asked.sends >= self.timers.max_sends:
             self._fail(asked, f"no reply to {asked.sends} sendings")
         else:
+            self.repeated += 1
             self._send(asked, now)
 
     def flush(self, confirmations: Confirmations) -> None:
@@ -195,6 +198,7 @@ class Asking:
 
     def _send_anew(self, asked: Asked, now: float) -> None:
         asked.interval = self.timers.repeat
+        self.repeated += 1
         self._send(asked, now)
 
     def _send(self, asked: Asked, now: float) -> None:
@@ -213,6 +217,7 @@ class Asking:
 
     def _fail(self, asked: Asked, cause: str) -> None:
         self.abandon(asked.tid)
+        self.failed += 1
         self._events.append(RequestFailed(asked.tid, asked.peer, cause))
 
     def _confirm(self, tid: int, peer: Peer, now: float) -> None:
@@ -234,4 +239,6 @@ class Asking:
 
 
 def _carrier(peer: Peer) -> str:
+    if isinstance(peer, AssociationPeer):
+        return "user message"
     return "packet" if isinstance(peer, ConnectionPeer) else "datagram"

@@ -38,9 +38,9 @@ MAX_MESSAGE: Final = 65536
 """Octets of one message."""
 _SEPARATOR: Final = rf"(?=[ \t\r\n;]){LWSP}"
 _HEADER: Final = re.compile(
-    rf"{LWSP}(?:(?i:Authentication|AU){LWSP}={LWSP}(?P<authentication>0[xX][0-9A-Fa-f]{{8}}:0[xX][0-9A-Fa-f]{{8}}"
-    rf":0[xX][0-9A-Fa-f]{{24,64}}){_SEPARATOR})?"
-    rf"(?:(?i:MEGACO|!)/(?P<version>\d{{1,2}}){_SEPARATOR}(?:(?P<mid>{MID.pattern})(?P<body>{_SEPARATOR})?)?)?"
+    rf"{LWSP}(?>(?:(?i:Authentication|AU){LWSP}={LWSP}(?P<authentication>0[xX][0-9A-Fa-f]{{8}}:0[xX][0-9A-Fa-f]{{8}}"
+    rf":0[xX][0-9A-Fa-f]{{24,64}}){_SEPARATOR})?)"
+    rf"(?>(?:(?i:MEGACO|!)/(?P<version>\d{{1,2}}){_SEPARATOR}(?>(?:(?P<mid>{MID.pattern})(?>(?P<body>{_SEPARATOR})?))?))?)"
 )
 MAX_HEADERS: Final = 1024
 MAX_HEADER: Final = 128

@@ -21,10 +21,16 @@ class ConnectionPeer(tuple[str, int]):
         return super().__new__(cls, (host, port))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ConnectionPeer) and tuple.__eq__(self, other)
+        return type(other) is type(self) and tuple.__eq__(self, other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
         return ~tuple.__hash__(self)
+
+
+class AssociationPeer(ConnectionPeer):
+    """The other end of an SCTP association (H.248.4)."""
+
+    __slots__ = ()

@@ -41,14 +41,19 @@ NEEDS: Final = (
     Need("Emergency Call Indicator, Priority information", (), P, "Emergency and Priority of the context"),
     Need("IP realm", (p.REALM,), C,
          "fixed for a termination; an unknown one is refused with 449, AuditCapability tells those there are"),
-    Need("Interlinkage Topology", ("seplink",), O, "on without being asked: a connection on one side opens the one on the other"),
+    Need("Interlinkage Topology", ("seplink",), O,
+         "on without being asked: a connection on one side opens the one on the other; or the controller does it (`tcp_start`)"),
     # security
     Need("Local certificate fingerprint Request", (), O, f"`{p.FINGERPRINT_REQUEST}` in Local; other spellings are understood"),
     Need("Local, Remote certificate fingerprint", (), P, "a=fingerprint in Local and Remote"),
     Need("Establish TCP connection", (p.TCP_ESTABLISH, p.TCP_RELEASE), O,
-         "package-less by a=setup (H.248.89 §10); RelBNC ends the connection of a line that was closed"),
+         "package-less by a=setup (H.248.89 §10); with `tcp_start`, EstBNC and the Remote that was withheld until then; RelBNC "
+         "ends the connection of a line that was closed"),
     Need("Establish TLS session", (p.TLS_ESTABLISH, p.TLS_RELEASE), O,
          "the signal makes the gateway the client; without it, it is the server"),
+    Need("Start of TLS after a notification",
+         (f"{p.TCP_CHANGE} {p.CHANGE_TYPE}={p.CHANGE_ESTABLISHED}", f"{p.TLS_CHANGE} {p.CHANGE_TYPE}={p.CHANGE_ESTABLISHED}"), O,
+         "where Est is armed, TLS waits for that signal or a ClientHello (TR 29.828 §4.3.3.2)"),
     Need("Establish DTLS session", (p.DTLS_ESTABLISH, p.DTLS_RELEASE), O,
          "the same; RelBNC ends an association, and the role of client with it"),
     Need("DTLS association", (), P, "another a=tls-id in Local or in Remote asks for another one (RFC 8842)"),
@@ -77,7 +82,9 @@ NEEDS: Final = (
         "the gateway drops what comes from elsewhere",
     ),
     Need("Traffic policing", (p.POLICING, p.SUSTAINED_RATE, p.PEAK_RATE, p.BURST_SIZE), C,
-         "UDP is dropped, TCP is read more slowly"),
+         "two token buckets (TS 23.334 §6.2.5): sdr with mbs, pdr with dvt; UDP is dropped, TCP is read more slowly"),
+    Need("Delay Variation Tolerance", (p.DELAY_VARIATION,), E,
+         "tenths of a microsecond of the peak rate may come at once; 0.1 s without it, one packet at least"),
     Need("Differentiated services", (p.DSCP,), C, "the code point of what the gateway sends"),
     Need("RTCP handling", ("rtcph",), C, f"a port of its own, a=rtcp, or `{p.RTCP_MUX}`"),
     # the association
@@ -99,8 +106,7 @@ MISSING: Final = (
     ("Realm Availability", "ipra", "the realms that a gateway has are what it was configured with"),
     ("ICE (STUN)", "stun and others", "lines with ICE pass by the gateway"),
     ("ECN, media grouping, ATCF/ATGW with three terminations", "", "no procedure here uses them"),
-    ("SCTP", "", "UDP, TCP and TLS carry Iq"),
-    ("Segmentation", "seg", "a message is as long as its transport can carry: 65,507 octets over UDP, 65,531 over TCP"),
+    ("Segmentation", "seg", "a message is as long as its transport can carry: 65,507 octets over UDP, 65,531 over TCP and SCTP"),
     ("Binary encoding", "", "text only, as in the profile of TISPAN (TS 183 018)"),
 )
 """What TS 23.334 or TS 29.334 has, the package for it, and what is here instead."""

@@ -61,6 +61,7 @@ class Serving:
         self._outbox = outbox
         self._events = events
         self._served: dict[_Entity, dict[int, Served]] = {}
+        self.begun = self.repeated = 0   # requests that came, and those that came again, since the start
 
     # --- requests and replies
 
@@ -70,8 +71,10 @@ class Serving:
         of_entity = self._served.get((mid, peer[0]))
         known = of_entity.get(request.id) if of_entity is not None else None
         if known is not None and known.restart == restart:
+            self.repeated += 1
             self._repeat(known, peer, now)
             return
+        self.begun += 1
         if restart:
             self._forget((mid, peer[0]))
         handle = RequestHandle(peer, mid, request.id, message.version)

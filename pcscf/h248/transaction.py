@@ -11,7 +11,7 @@ request went to. What somebody asks who may not ask is refused and leaves no tra
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from pcscf.errors import H248SyntaxError
 from pcscf.h248.agenda import MAX_DATAGRAM, NEVER, Agenda, H248Timers, Outbox
@@ -55,6 +55,18 @@ ERROR_INTERVAL: Final = 1.0
 
 Refuses: TypeAlias = Callable[[str, Peer], ErrorDescriptor | None]
 """(mId, peer) -> the error for an entity that may not ask us anything; None for one that may."""
+
+
+class TransactionCounts(NamedTuple):
+    """Since the start: requests of ours, how often one went out again, and those without reply; requests of others, and how
+    often one came again.
+    """
+
+    asked: int
+    repeated: int
+    unanswered: int
+    served: int
+    heard_again: int
 
 
 class TransactionMachine:
@@ -155,6 +167,11 @@ class TransactionMachine:
     def next_timer(self) -> float | None:
         """When `handle_timer` has something to do; None while it has not."""
         return self._agenda.next()
+
+    @property
+    def counts(self) -> TransactionCounts:
+        asking, serving = self._asking, self._serving
+        return TransactionCounts(asking.begun, asking.repeated, asking.failed, serving.begun, serving.repeated)
 
     def take_output(self) -> list[tuple[bytes, Peer]]:
         """The messages to send, and where."""

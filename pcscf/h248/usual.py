@@ -61,15 +61,15 @@ _END: Final = re.compile(rf"{_W}\Z")
 _ACTION: Final = re.compile(rf"{_W}(?:C|Context){_W}={_W}([0-9]{{1,10}}|[$*\-]){_W}\{{")
 _STREAM_RULE: Final = (
     rf"(?:ST|Stream){_W}={_W}(?P<stream>[0-9]{{1,5}}){_W}\{{{_W}"
-    rf"(?:(?:O|LocalControl){_W}(?P<control>\{{[^{{}};\\]*+\}}){_W})?"
-    rf"(?:(?(control),{_W})L(?:ocal)?{_W}\{{{_W}(?P<local>{OCTETS})\}}{_W})?"
-    rf"(?:(?(local),{_W}|(?(control),{_W}))R(?:emote)?{_W}\{{{_W}(?P<remote>{OCTETS})\}}{_W})?"
+    rf"(?>(?:(?:O|LocalControl){_W}(?P<control>\{{[^{{}};\\]*+\}}){_W})?)"
+    rf"(?>(?:(?(control),{_W})L(?:ocal)?{_W}\{{{_W}(?P<local>{OCTETS})\}}{_W})?)"
+    rf"(?>(?:(?(local),{_W}|(?(control),{_W}))R(?:emote)?{_W}\{{{_W}(?P<remote>{OCTETS})\}}{_W})?)"
     rf"\}}{_W}"
 )
 _STREAM: Final = re.compile(rf"{_W}{_STREAM_RULE}([,}}])")
 _COMMAND: Final = re.compile(
     rf"{_W}([A-Za-z\-]++){_W}={_W}([{SAFE_CHARS}]{{1,{MAX_TERMINATION_ID}}}+){_W}"
-    rf"(?:([,}}])|\{{{_W}(?:(?:M|Media){_W}\{{{_W}{_STREAM_RULE}(?:\}}{_W}\}}{_W}([,}}])|([,}}])))?)"
+    rf"(?:([,}}])|\{{{_W}(?>(?:(?:M|Media){_W}\{{{_W}{_STREAM_RULE}(?:\}}{_W}\}}{_W}([,}}])|([,}}])))?))"
 )
 """A command as a whole where it has no descriptor, or Media with one stream and no other; else its beginning."""
 _REPEATED: Final = re.compile(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Final
@@ -75,6 +75,10 @@ class Asking:
                 self._deadlines.append((now + self._deadline, operation))
             self._transaction_of[operation] = transaction
         return transaction
+
+    def by_gateway(self) -> Counter[str]:
+        """How many requests are under way, by mId."""
+        return Counter(asked.gateway.mid for asked in self._asked.values())
 
     def under_way(self, transaction: int) -> Asked | None:
         return self._asked.get(transaction)

@@ -207,6 +207,10 @@ class Association:
         if gateway is not None:
             self._apply(gateway, Change.DEATH, "the gateway's process died")
 
+    def taken(self, gateway: Gateway) -> None:
+        """It does not obey us: while we were silent it went to another controller, which does not know our sessions."""
+        self._apply(gateway, Change.TAKEN, "the gateway has another controller")
+
     def drain(self, mid: str, *, drained: bool) -> Gateway | None:
         """Give a gateway no new sessions, or give it some again; it may come back in between. None: it never came."""
         key = mid.lower()

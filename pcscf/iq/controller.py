@@ -24,6 +24,7 @@ from pcscf.h248.transaction import (
     RequestReceived,
     StrangerRefused,
     SyntaxRefused,
+    TransactionCounts,
     TransactionMachine,
 )
 from pcscf.iq import inventory, procedures, root
@@ -55,6 +56,7 @@ from pcscf.iq.placing import Placing
 from pcscf.iq.procedures import Realms
 from pcscf.iq.replies import (
     GONE,
+    UNAUTHORISED,
     contexts_in,
     error_in,
     read_configured_untrusted,
@@ -63,7 +65,9 @@ from pcscf.iq.replies import (
 )
 from pcscf.iq.requests import NOT_REGISTERED, answer_untrusted
 from pcscf.iq.selection import needs_of
+from pcscf.iq.start import following
 from pcscf.iq.states import Change, Leaving, Lost, Restarted, Resumed
+from pcscf.iq.status import GatewayStatus, status_of
 from pcscf.iq.supervision import DEFAULT_SUPERVISION, Supervision, watch_root
 from pcscf.mediasec.model import MediaPlan
 
@@ -127,6 +131,20 @@ class Controller:
             self._asking.ask(gateway, actions, Configure(media, plan), operation, now)
         else:
             self._asking.done(Done(operation, media))
+        return operation
+
+    def begin_tcp(self, media: Media, plan: MediaPlan, up: Connected, now: float) -> int:
+        """A connection is up: the gateway shall make the one that waited for it, if any. Done carries the Media after it."""
+        ordered = following(media, plan, up)
+        gateway = self.association.gateway(media.gateway)
+        operation = self._asking.begin()
+        if ordered is None:
+            self._asking.done(Done(operation, media))
+        elif gateway is None or media.context not in gateway.contexts:
+            self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
+        else:
+            actions = procedures.begin_tcp(media, plan, ordered, self._supervision)
+            self._asking.ask(gateway, actions, Configure(media, plan, ordered), operation, now)
         return operation
 
     def begin_tls(self, mid: str, connected: Connected, now: float) -> int:
@@ -221,6 +239,15 @@ class Controller:
         soonest = min(time for time in times if time is not None)
         return soonest if soonest < _NEVER else None
 
+    def status(self, now: float) -> list[GatewayStatus]:
+        """How the gateways are."""
+        return status_of(self.association, self._asking.by_gateway(), now)
+
+    @property
+    def counts(self) -> TransactionCounts:
+        """Of all transactions since the start."""
+        return self._machine.counts
+
     def take_output(self) -> list[tuple[bytes, Peer]]:
         return self._machine.take_output()
 
@@ -268,6 +295,8 @@ class Controller:
         refused = event.error or error_in(event.actions)
         if refused is None or refused.code != NOT_REGISTERED or not self._asking.repeat_later(event.tid, asked, now):
             self._asking.ended(event.tid)
+            if event.error is not None and event.error.code in UNAUTHORISED:
+                self.association.taken(asked.gateway)
             self._replied(asked, event.actions, event.error, now)
 
     def _serve(self, event: RequestReceived, now: float) -> None:
@@ -382,7 +411,7 @@ class Controller:
         try:
             if error is not None:
                 raise sip_error(error, "reserve")
-            media = read_reserved_untrusted(gateway.mid, wish.plan, actions)
+            media = read_reserved_untrusted(gateway.mid, wish.plan, actions, self._supervision.tcp_start)
             if media.context in gateway.contexts:
                 raise InternalFailure(f"gateway {gateway.mid} gave context {media.context} a second time")
         except SipError as failure:
@@ -400,7 +429,8 @@ class Controller:
         try:
             if error is not None:
                 raise sip_error(error, "configure")
-            media = read_configured_untrusted(configure.media, configure.plan, actions)
+            media = read_configured_untrusted(
+                configure.media, configure.plan, actions, self._supervision.tcp_start, configure.ordered)
         except SipError as failure:
             asked.gateway.counts["configure refused"] += 1
             self._asking.fail(asked.operation, failure)

@@ -18,6 +18,9 @@ from pcscf.record import record
 from pcscf.sdp.lines import MAX_MEDIA
 
 Kind: TypeAlias = Literal["TCP", "UDP", "RTP"]
+SideName: TypeAlias = Literal["access", "core"]
+TcpStart: TypeAlias = Literal["gateway", "answer", "interlinked"]
+"""Who begins TCP where the gateway opens it: see `pcscf.iq.start`."""
 
 _OWN_SETUP: Final = {"accept": "passive", "connect": "active"}
 _BEYOND: Final = {"TCP": MAX_MEDIA, "UDP": 2 * MAX_MEDIA, "RTP": 3 * MAX_MEDIA}
@@ -40,6 +43,8 @@ class Media:
                                           the line has become another kind of port
     kinds                                 of which kind the port is
     latched                               for which peer latching was asked on the access side: its address, and its sources
+    held                                  side and place of TCP connections that nobody was told to make yet, where that is for
+                                          the controller to say
     """
 
     gateway: str
@@ -55,6 +60,7 @@ class Media:
     core_tls_clients: frozenset[int] = frozenset()
     kinds: Mapping[int, Kind] = field(default_factory=dict)
     latched: Mapping[int, Latched] = field(default_factory=dict)
+    held: frozenset[tuple[SideName, int]] = frozenset()
 
     def place(self, line: LinePlan) -> int:
         """Where the line's stream stands, or will stand."""
@@ -96,6 +102,11 @@ def kind_of(transport: str) -> Kind:
 def stream_of(place: int) -> int:
     """The StreamID of what stands at a place."""
     return place + 1
+
+
+def place_of(stream: int) -> int:
+    """Where the stream with this StreamID stands."""
+    return stream - 1
 
 
 def line_of(stream: int) -> int:

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 
 from pcscf.h248 import packages
 from pcscf.h248.message import Command, ObservedEvent, ObservedEvents, same_name
-from pcscf.iq.media import line_of
+from pcscf.iq.media import line_of, place_of
 
 Layer: TypeAlias = Literal["tcp", "tls", "dtls", ""]
 
@@ -60,11 +60,16 @@ class MediaStopped:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The TCP connection of a stream is up."""
+    """The TCP connection of a stream is up, or the TLS or DTLS session on it: its peer is verified."""
 
     context: int
     termination: str
     stream: int
+    layer: Layer = "tcp"
+
+    @property
+    def place(self) -> int:
+        return place_of(self.stream)
 
 
 Notification: TypeAlias = BearerReleased | TerminationHeartbeat | MediaStopped | Connected
@@ -104,10 +109,10 @@ def notifications_untrusted(context: int, notify: Command) -> Iterator[Notificat
             causes[_stream(event)] = _cause(event)
             said = _text(event, packages.GENERAL_CAUSE).upper()
             general[_stream(event)] = said if said in GENERAL_CAUSES else ""
-        elif name == packages.TCP_CHANGE and same_name(_text(event, packages.CHANGE_TYPE), packages.CHANGE_ESTABLISHED):
+        elif name in _LAYERS and same_name(_text(event, packages.CHANGE_TYPE), packages.CHANGE_ESTABLISHED):
             stream = _stream(event)
             if stream is not None:
-                yield Connected(context, notify.termination, stream)
+                yield Connected(context, notify.termination, stream, _LAYERS[name])
         elif name in _LAYERS and _text(event, packages.CHANGE_TYPE).lower() in RELEASED:
             layers[_stream(event)] = _LAYERS[name]
     for stream in dict.fromkeys((*layers, *causes)):

@@ -13,6 +13,7 @@ from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased, Connected, MediaStopped
 from pcscf.iq.overload import Urgency
 from pcscf.iq.selection import Needs
+from pcscf.iq.start import Ordered
 from pcscf.iq.states import AssociationEvent
 from pcscf.mediasec.model import MediaPlan
 from pcscf.record import record
@@ -93,8 +94,11 @@ class Reserve:
 
 @dataclass(slots=True)
 class Configure:
+    """What a plan says; `ordered`: of one TCP connection alone, which is to be made now."""
+
     media: Media
     plan: MediaPlan
+    ordered: Ordered | None = None
 
 
 @dataclass(slots=True)

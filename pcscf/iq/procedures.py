@@ -4,7 +4,8 @@ A session has one context with two terminations, access and core, and one stream
 StreamID is the index of the m-line plus one (and more for a line that has become another kind of port, see `media`). Three
 transactions make a session: `reserve`, `configure`, `release`.
 
-TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's). The TLS or
+TCP is controlled without a package, by a=setup in Local (the gateway's own role) and in Remote (the peer's); where the controller
+says when it begins, by EstBNC with the Remote that was withheld until then (`start`). The TLS or
 DTLS role is explicit: EstBNC makes the gateway the client, its absence the server; it persists as long as the connection.
 a=connection:new in Remote ends the connection that stands and asks for another, whose TLS role is said anew (RFC 4145 §5).
 RelBNC ends the connection of a line that was closed, and a DTLS association whose client the gateway is no more.
@@ -45,8 +46,9 @@ from pcscf.h248.message import (
     Value,
 )
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq.media import Kind, Latched, Media, is_fresh, is_protected, is_tcp, kind_of, legs, stream_of, told_setup
+from pcscf.iq.media import Kind, Latched, Media, is_fresh, is_protected, is_tcp, kind_of, stream_of, told_setup
 from pcscf.iq.overload import Urgency
+from pcscf.iq.start import Ordered, is_begun, is_held, told_legs
 from pcscf.iq.supervision import (
     ACCESS_EVENTS,
     CORE_EVENTS,
@@ -110,12 +112,12 @@ def reserve(
     The side that offered is configured and open, so that an early connection finds a listener; the other one is
     Inactive until its peer is known. Raises ValueError for a plan without a line for the gateway.
     """
-    lines = list(legs(plan))
+    lines = list(told_legs(plan, None, supervision.tcp_start))
     if not lines:
         raise ValueError("no line of the plan uses the gateway")
-    watched = supervision.of([line for line, _, _ in lines])
-    towards_ue: list[_Placed] = [(line.index, line, leg) for line, leg, _ in lines]
-    towards_core: list[_Placed] = [(line.index, line, leg) for line, _, leg in lines]
+    watched = supervision.of([line for _, line, _, _ in lines])
+    towards_ue: list[_Placed] = [(place, line, leg) for place, line, leg, _ in lines]
+    towards_core: list[_Placed] = [(place, line, leg) for place, line, _, leg in lines]
     access = _add(towards_ue, realms.access, realms.access_family, ACCESS_EVENTS, watched)
     core = _add(towards_core, realms.core, realms.core_family, CORE_EVENTS, watched)
     return (Action(_NEW_CONTEXT, (access, core), _PROPERTIES[urgency]),)
@@ -127,12 +129,9 @@ def configure(media: Media, plan: MediaPlan, supervision: Supervision = DEFAULT_
     A line that has no stream yet (a further offer) gets one. What a line no longer uses is closed, not before the answer is in.
     Empty when there is nothing to tell.
     """
-    lines = [(media.place(line), line, access, core) for line, access, core in legs(plan)]
-    renewed = frozenset([place for place, line, _, _ in lines if media.renews(line)])
+    lines = list(told_legs(plan, media, supervision.tcp_start))
     ended = media.ended(plan)
-    watched = supervision.of([line for _, line, _, _ in lines])
-    access = _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, watched, media.latched)
-    core = _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS, watched)
+    access, core = _sides(media, lines, supervision)
     unused = [place for place in media.access if place not in {each[0] for each in lines}] if plan.settled else []
     commands = (
         *_modify(media.access_termination, access, [(place, line, leg) for place, line, leg, _ in lines], unused,
@@ -141,6 +140,20 @@ def configure(media: Media, plan: MediaPlan, supervision: Supervision = DEFAULT_
                  _released(ended, media.core, media.kinds)),
     )
     return (Action(media.context, commands),) if commands else ()
+
+
+def begin_tcp(media: Media, plan: MediaPlan, ordered: Ordered, supervision: Supervision) -> tuple[Action, ...]:
+    """Establish TCP connection (TS 23.334 §6.2.18): the gateway is told the peer that was withheld, and opens (EstBNC)."""
+    side, where = ordered
+    lines = list(told_legs(plan, media, supervision.tcp_start, ordered))
+    access, core = _sides(media, lines, supervision)
+    if side == "access":
+        placed = [(place, line, leg) for place, line, leg, _ in lines if place == where]
+        commands = _modify(media.access_termination, access, placed, [], [])
+    else:
+        placed = [(place, line, leg) for place, line, _, leg in lines if place == where]
+        commands = _modify(media.core_termination, core, placed, [], [])
+    return (Action(media.context, commands),)
 
 
 def begin_tls(context: int, termination: str, stream: int) -> tuple[Action, ...]:
@@ -156,7 +169,9 @@ def release(context: int) -> tuple[Action, ...]:
 
 @record
 class _Side:
-    """What a termination has been told so far, by place. `renewed`: whose connection gives way to a new one."""
+    """What a termination has been told so far, by place. `renewed`: whose connection gives way to a new one; begun: whose TCP
+    connection it was told to make, where that is for us to say.
+    """
 
     streams: Mapping[int, StreamMedia]
     setup: Mapping[int, str]
@@ -165,6 +180,7 @@ class _Side:
     request_id: int
     watched: Watched
     latched: Mapping[int, Latched] = field(default_factory=dict)
+    begun: frozenset[int] = frozenset()
 
     @property
     def family(self) -> Family:
@@ -177,11 +193,25 @@ class _Side:
 _Placed: TypeAlias = tuple[int, LinePlan, Leg]   # place, line, one of its legs
 
 
+def _sides(media: Media, lines: list[tuple[int, LinePlan, Leg, Leg]], supervision: Supervision) -> tuple[_Side, _Side]:
+    watched = supervision.of([line for _, line, _, _ in lines])
+    renewed = frozenset([place for place, line, _, _ in lines if media.renews(line)])
+    access_begun = core_begun = frozenset[int]()
+    if watched.tcp_start != "gateway":
+        access_begun = frozenset([place for place, line, leg, _ in lines if is_begun(media, line, ("access", place), leg)])
+        core_begun = frozenset([place for place, line, _, leg in lines if is_begun(media, line, ("core", place), leg)])
+    return (
+        _Side(media.access, media.access_setup, media.tls_clients, renewed, ACCESS_EVENTS, watched, media.latched, access_begun),
+        _Side(media.core, media.core_setup, media.core_tls_clients, renewed, CORE_EVENTS, watched, begun=core_begun),
+    )
+
+
 def _add(lines: list[_Placed], realm: str, family: Family, request_id: int, watched: Watched) -> Command:
     streams = tuple([_new_stream(place, line, leg, family, realm) for place, line, leg in lines])
     events = termination_events(request_id, tuple([leg.transport for _, _, leg in lines]), watched)
     signals = [
-        signal for place, _, leg in lines for signal in (*_establish(place, leg, watched), *_latch(place, leg, None))]
+        signal for place, _, leg in lines
+        for signal in (*_open(place, leg, watched), *_establish(place, leg, watched), *_latch(place, leg, None))]
     return Command(_ADD, (CHOSEN_TERMINATION,), (MediaDescriptor(streams), events, *_signals(signals)))
 
 
@@ -190,7 +220,7 @@ def _modify(
 ) -> tuple[Command, ...]:
     """One Modify, or nothing; a second one before it where an association must end before another can be told."""
     streams: list[Stream] = []
-    signals: list[Event] = released
+    signals: list[Event] = [*released, *_closed(side, lines)]
     has_fresh = False
     for place, line, leg in lines:
         if is_fresh(place, leg, side.streams):
@@ -199,19 +229,21 @@ def _modify(
             if place in side.streams and stream.remote is None:
                 stream = replace(stream, remote="")   # what it knows of its peer is of a transport that it has no more
             streams.append(stream)
-            signals += (*_establish(place, leg, side.watched), *_latch(place, leg, None))
+            signals += (*_open(place, leg, side.watched), *_establish(place, leg, side.watched), *_latch(place, leg, None))
         elif leg.peer_address is not None:
             streams.append(_known_stream(place, line, leg, leg.peer_address, side))
+            if place not in side.begun:
+                signals += _open(place, leg, side.watched)
             if place not in side.tls_clients or place in side.renewed or leg.tls_id != side.streams[place].tls_id:
                 signals += _establish(place, leg, side.watched)
             signals += _latch(place, leg, side.latched.get(place))
     streams += [Stream(stream_of(place), _control(_INACTIVE, "")) for place in unused]
-    if not streams:
+    if not streams and not signals:
         return ()
-    media = MediaDescriptor(tuple(streams))
+    media = (MediaDescriptor(tuple(streams)),) if streams else ()
     transports = tuple([leg.transport for _, _, leg in lines])
     events = (termination_events(side.request_id, transports, side.watched),) if has_fresh else ()
-    change = Command(_MODIFY, (termination,), (media, *events, *_signals(signals)))
+    change = Command(_MODIFY, (termination,), (*media, *events, *_signals(signals)))
     servers = [_signal(packages.DTLS_RELEASE, stream_of(place)) for place, _, leg in lines
                if leg.transport == DTLS and leg.tls == "server" and place in side.tls_clients]  # fmt: skip
     return (Command(_MODIFY, (termination,), _signals(servers)), change) if servers else (change,)
@@ -326,6 +358,20 @@ def _fingerprints(values: tuple[Fingerprint, ...]) -> str:
 
 def _signals(signals: list[Event]) -> tuple[Signals, ...]:
     return (Signals(tuple(signals)),) if signals else ()
+
+
+def _open(place: int, leg: Leg, watched: Watched) -> tuple[Event, ...]:
+    """EstBNC for a TCP connection that the gateway opens, where that is for us to say."""
+    if watched.tcp_start == "gateway" or leg.tcp != "connect" or leg.peer_address is None:
+        return ()
+    return (_signal(packages.TCP_ESTABLISH, stream_of(place)),)
+
+
+def _closed(side: _Side, lines: list[_Placed]) -> list[Event]:
+    """RelBNC for the connections that give way to new ones which shall wait."""
+    return [_signal(packages.TCP_RELEASE, stream_of(place)) for place, _, leg in lines
+            if side.watched.tcp_start != "gateway" and place in side.renewed and is_held(leg)
+            and not is_fresh(place, leg, side.streams)]  # fmt: skip
 
 
 def _establish(place: int, leg: Leg, watched: Watched) -> tuple[Event, ...]:

@@ -16,13 +16,15 @@ from typing import Final
 from pcscf.errors import GatewayUnavailable, InternalFailure, SipError
 from pcscf.h248.message import Action, Command, CommandName, ContextId, ErrorDescriptor, same_name
 from pcscf.h248.message import Media as MediaDescriptor
-from pcscf.iq.media import Media, is_fresh, is_protected, kind_of, legs, stream_of, told_setup
+from pcscf.iq.media import Media, TcpStart, is_fresh, is_protected, kind_of, stream_of, told_setup
+from pcscf.iq.start import Ordered, is_begun, is_held, told_legs
 from pcscf.mediasec.associations import DTLS
-from pcscf.mediasec.model import Fingerprint, Leg, MediaPlan, StreamMedia
+from pcscf.mediasec.model import Fingerprint, Leg, LinePlan, MediaPlan, StreamMedia
 from pcscf.sdp.lines import is_port
 
 __all__ = [
     "GONE",
+    "UNAUTHORISED",
     "UNAVAILABLE",
     "Media",
     "contexts_in",
@@ -32,8 +34,10 @@ __all__ = [
     "sip_error",
 ]
 
-UNAVAILABLE: Final = frozenset({412, 432, 434, 502, 503, 505, 506, 510, 511, 526})
-"""Errors of a gateway that is full, busy or not ready: another one, or a later try, may help (H.248.8)."""
+UNAUTHORISED: Final = frozenset({402, 504})
+"""Errors of a gateway for a controller that it does not obey: it has another one (H.248.8)."""
+UNAVAILABLE: Final = frozenset({412, 432, 434, 502, 503, 505, 506, 510, 511, 526}) | UNAUTHORISED
+"""Errors of a gateway that is full, busy, not ready or another's: another one, or a later try, may help (H.248.8)."""
 GONE: Final = frozenset({411, 430, 431, 435})
 """Errors that say there is nothing left to subtract."""
 
@@ -68,7 +72,9 @@ def contexts_in(actions: Iterable[Action]) -> tuple[int, ...]:
     return tuple(dict.fromkeys([action.context for action in actions if 0 < action.context < _CHOOSE]))
 
 
-def read_reserved_untrusted(gateway: str, plan: MediaPlan, actions: tuple[Action, ...]) -> Media:
+def read_reserved_untrusted(
+    gateway: str, plan: MediaPlan, actions: tuple[Action, ...], start: TcpStart = "gateway"
+) -> Media:
     """The reply to `procedures.reserve`. Raises GatewayUnavailable or InternalFailure."""
     _raise_error_in(actions, "reserve")
     contexts = contexts_in(actions)
@@ -82,11 +88,15 @@ def read_reserved_untrusted(gateway: str, plan: MediaPlan, actions: tuple[Action
     if same_name(one, other) or not _TERMINATION.fullmatch(one) or not _TERMINATION.fullmatch(other):
         raise InternalFailure("the gateway's reply does not name two terminations")
     media = Media(gateway, contexts[0], one, other)
-    return _with_streams(media, plan, _locals_of(access), _locals_of(core))
+    return _with_streams(media, plan, told_legs(plan, None, start), (_locals_of(access), _locals_of(core)), start)
 
 
-def read_configured_untrusted(media: Media, plan: MediaPlan, actions: tuple[Action, ...]) -> Media:
-    """The reply to `procedures.configure`. Raises GatewayUnavailable or InternalFailure."""
+def read_configured_untrusted(
+    media: Media, plan: MediaPlan, actions: tuple[Action, ...], start: TcpStart = "gateway", ordered: Ordered | None = None
+) -> Media:
+    """The reply to `procedures.configure`, or to `procedures.begin_tcp` with what was ordered.
+
+    Raises GatewayUnavailable or InternalFailure."""
     _raise_error_in(actions, "configure")
     given: dict[str, dict[int, str]] = {}
     for action in actions:
@@ -94,7 +104,7 @@ def read_configured_untrusted(media: Media, plan: MediaPlan, actions: tuple[Acti
             if command.descriptors:
                 given.setdefault(command.termination.lower(), {}).update(_locals_of(command))
     access, core = given.get(media.access_termination.lower(), {}), given.get(media.core_termination.lower(), {})
-    return _with_streams(media, plan, access, core)
+    return _with_streams(media, plan, told_legs(plan, media, start, ordered), (access, core), start)
 
 
 def _raise_error_in(actions: tuple[Action, ...], procedure: str) -> None:
@@ -103,27 +113,32 @@ def _raise_error_in(actions: tuple[Action, ...], procedure: str) -> None:
         raise sip_error(error, procedure)
 
 
-def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core: Mapping[int, str]) -> Media:
-    """`media` with the plan's fresh lines from the Local descriptors.
+def _with_streams(
+    media: Media, plan: MediaPlan, lines: Iterable[tuple[int, LinePlan, Leg, Leg]],
+    given: tuple[Mapping[int, str], Mapping[int, str]], start: TcpStart,
+) -> Media:  # fmt: skip
+    """`media` with the plan's fresh lines from the Local descriptors `given` on either side. lines: as the gateway was told them.
 
     A line that ended keeps its stream, closed: a later fork or offer may open it again.
     """
-    sides = (dict(media.access), dict(media.access_setup), access), (dict(media.core), dict(media.core_setup), core)
+    sides = (dict(media.access), dict(media.access_setup), given[0]), (dict(media.core), dict(media.core_setup), given[1])
     clients, core_clients, connections = media.tls_clients, media.core_tls_clients, media.connections
     kinds, latched = media.kinds, media.latched
     if ended := media.ended(plan):
         connections = {**connections, **ended}
         clients -= ended.keys()
         core_clients -= ended.keys()
-    for line, access_leg, core_leg in legs(plan):
-        place = media.place(line)
+    held = media.held
+    for place, line, access_leg, core_leg in lines:
+        if start != "gateway":
+            held = _with_held(held, media, line, place, (access_leg, core_leg))
         if media.renews(line):
             connections = {**connections, place: line.connection}
             clients -= {place}
             core_clients -= {place}
-        for leg, (streams, told, given) in ((access_leg, sides[0]), (core_leg, sides[1])):
+        for leg, (streams, told, texts) in ((access_leg, sides[0]), (core_leg, sides[1])):
             if is_fresh(place, leg, streams):
-                streams[place] = _stream_media_untrusted(place, leg, given)
+                streams[place] = _stream_media_untrusted(place, leg, texts)
                 told[place] = told_setup(leg, None)
             elif leg.peer_address is not None:
                 told[place] = told_setup(leg, told.get(place))
@@ -138,8 +153,19 @@ def _with_streams(media: Media, plan: MediaPlan, access: Mapping[int, str], core
     (access_streams, access_setup, _), (core_streams, core_setup, _) = sides
     return Media(
         media.gateway, media.context, media.access_termination, media.core_termination,
-        access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, kinds, latched,
+        access_streams, core_streams, access_setup, core_setup, clients, connections, core_clients, kinds, latched, held,
     )  # fmt: skip
+
+
+def _with_held(
+    held: frozenset[Ordered], media: Media, line: LinePlan, place: int, legs: tuple[Leg, Leg]
+) -> frozenset[Ordered]:
+    """What is held once the gateway was told these legs, access and core."""
+    where: tuple[Ordered, Ordered] = ("access", place), ("core", place)
+    for each, leg in zip(where, legs, strict=True):
+        if not is_begun(media, line, each, leg):
+            held = held | {each} if is_held(leg) else held - {each}
+    return held
 
 
 def _with_role(clients: frozenset[int], place: int, leg: Leg) -> frozenset[int]:

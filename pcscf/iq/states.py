@@ -22,7 +22,7 @@ class Change(Enum):
     """What can happen to an association.
 
     The gateway says: RESTART without contexts, RESUME with those it had, GRACEFUL, CANCEL_GRACEFUL, FORCED, or UPDATE.
-    We notice: SILENCE, DELAY_OVER, DEATH of its process.
+    We notice: SILENCE, DELAY_OVER, DEATH of its process, or that it was TAKEN by another controller.
     We say: MOVING to another controller; then MOVED where it has agreed, and STAYING where it has not.
     """
 
@@ -35,6 +35,7 @@ class Change(Enum):
     SILENCE = auto()
     DELAY_OVER = auto()
     DEATH = auto()
+    TAKEN = auto()
     MOVING = auto()
     MOVED = auto()
     STAYING = auto()
@@ -117,6 +118,8 @@ TRANSITIONS: Final[dict[tuple[GatewayState, Change], tuple[GatewayState, type[As
     (S.LEAVING, C.UPDATE): (S.LEAVING, Updated),
     (S.REGISTERED, C.DEATH): (S.LOST, Lost),
     (S.LEAVING, C.DEATH): (S.LOST, Lost),
+    (S.REGISTERED, C.TAKEN): (S.LOST, Lost),
+    (S.LEAVING, C.TAKEN): (S.LOST, Lost),
     (S.REGISTERED, C.MOVING): (S.LEAVING, Leaving),
     (S.LEAVING, C.MOVING): (S.LEAVING, None),
     (S.LEAVING, C.MOVED): (S.ABSENT, Left),

@@ -16,6 +16,7 @@ class GatewayStatus:
     state      absent, registered, leaving or lost
     sessions   contexts of our sessions; reserving: reservations under way; releasing: contexts whose Subtract is under way
     share      the part of new sessions that it gets, below 1 while it is overloaded
+    transactions  requests of ours that it has not answered yet
     suspect    it left something unanswered, or was full or busy a moment ago: others come first
     realms, packages  None where they are not known
     counts     what became of reservations, and what it reported, since it is known
@@ -31,6 +32,7 @@ class GatewayStatus:
     sessions: int
     reserving: int
     releasing: int
+    transactions: int
     unanswered_audits: int
     realms: tuple[str, ...] | None
     packages: tuple[str, ...] | None
@@ -41,7 +43,7 @@ class GatewayStatus:
         return asdict(self)
 
 
-def status_of(gateways: Iterable[Gateway], now: float) -> list[GatewayStatus]:
+def status_of(gateways: Iterable[Gateway], under_way: Mapping[str, int], now: float) -> list[GatewayStatus]:
     return [
         GatewayStatus(
             mid=each.mid,
@@ -54,6 +56,7 @@ def status_of(gateways: Iterable[Gateway], now: float) -> list[GatewayStatus]:
             sessions=len(each.contexts),
             reserving=each.reserving,
             releasing=len(each.releasing),
+            transactions=under_way.get(each.mid, 0),
             unanswered_audits=each.unanswered,
             realms=_sorted(each.realms),
             packages=_sorted(each.packages),

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from pcscf.h248 import packages
 from pcscf.h248.message import Action, Command, CommandName, ContextId, Event, Events, Property, Value
-from pcscf.iq.media import is_protected, is_tcp
+from pcscf.iq.media import TcpStart, is_protected, is_tcp
 from pcscf.mediasec.model import LinePlan
 
 ROOT: Final = "ROOT"
@@ -19,12 +19,13 @@ ACCESS_EVENTS, CORE_EVENTS, ROOT_EVENTS = 1, 2, 3
 
 class Watched(NamedTuple):
     """What is armed on the terminations of a session. hanging, quiet: seconds for hangterm/thb and adid/ipstop; 0: the latter is
-    not. connected: a TCP connection that TLS shall follow is reported when it is up.
+    not. connected: a TCP connection that TLS shall follow is reported when it is up. tcp_start: who begins TCP.
     """
 
     hanging: int
     quiet: int
     connected: bool = False
+    tcp_start: TcpStart = "gateway"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +35,21 @@ class Supervision:
     hanging  seconds without a word about a termination after which it asks whether that is still wanted (H.248.36)
     quiet    (medium, seconds): media that stopped for so long is told (H.248.40); a medium that is not named may be silent
     begins_tls  TLS on a TCP connection is begun by our signal once the gateway has told that TCP is up, not by the gateway itself
+    tcp_start   who begins TCP where the gateway opens it: it does; we do once the answer is in; or once the other side is up
     """
 
     hanging: int = 3600
     quiet: tuple[tuple[str, int], ...] = ()
     begins_tls: bool = False
+    tcp_start: TcpStart = "gateway"
 
     def of(self, lines: Iterable[LinePlan]) -> Watched:
         """Of a session with these lines: the longest silence of them counts, and none where one may be silent for ever."""
         if not self.quiet:
-            return Watched(self.hanging, 0, self.begins_tls)
+            return Watched(self.hanging, 0, self.begins_tls, self.tcp_start)
         known = dict(self.quiet)
         times = [known.get(line.medium or "", 0) for line in lines]
-        return Watched(self.hanging, max(times) if all(times) else 0, self.begins_tls)
+        return Watched(self.hanging, max(times) if all(times) else 0, self.begins_tls, self.tcp_start)
 
 
 DEFAULT_SUPERVISION: Final = Supervision()
@@ -55,10 +58,12 @@ DEFAULT_SUPERVISION: Final = Supervision()
 @lru_cache(maxsize=64)
 def termination_events(request_id: int, transports: tuple[str, ...], watched: Watched) -> Events:
     """What is armed on every termination: released bearers of each layer in use, and the hanging termination; on the access
-    side also, where it was asked for, media that stopped.
+    side also, where it was asked for, media that stopped. Bearers that are up, where something waits for them.
     """
     bearer_changes = dict.fromkeys(name for transport in transports for name in _bearer_changes(transport))
     any_change = {packages.TCP_CHANGE} if watched.connected and packages.TLS_CHANGE in bearer_changes else set()
+    if watched.tcp_start == "interlinked":   # the other side may wait for the last layer that has to come up here
+        any_change |= {_bearer_changes(transport)[-1] for transport in transports if is_tcp(transport)}
     released = (Property(packages.CHANGE_TYPE, Value((packages.CHANGE_RELEASED,))),)
     return Events(
         request_id,

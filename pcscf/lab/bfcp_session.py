@@ -34,7 +34,7 @@ from pcscf.lab.bfcp import (
     text_of,
     unknown_mandatory,
 )
-from pcscf.lab.medium import NotTakenError, SessionClosedError
+from pcscf.lab.medium import NotTakenError, Running, SessionClosedError
 from pcscf.lab.streams import Stream
 from pcscf.lab.tap import Direction, Tap
 
@@ -58,28 +58,18 @@ class Conference:
     floors: tuple[int, ...] = (1,)
 
 
-class _Connection:
+class _Connection(Running[str]):
     """What both roles have: a stream, a reader of it, and texts that came."""
 
     def __init__(self, stream: Stream, conference: Conference, tap: Tap, flow: str) -> None:
+        super().__init__()
         self.conference = conference
-        self.failure = ""
         self._stream = stream
         self._tap = tap
         self._flow = flow
-        self._texts: asyncio.Queue[str | None] = asyncio.Queue()
-        self._task = asyncio.create_task(self._run())
 
     async def receive_text(self) -> str:
-        text = await self._texts.get()
-        if text is None:
-            self._texts.put_nowait(None)
-            raise SessionClosedError(self.failure or "the connection is closed")
-        return text
-
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        return await self._next_that_came()
 
     def _take(self, message: Message) -> None:
         raise NotImplementedError
@@ -107,12 +97,8 @@ class _Connection:
             raise
         finally:
             self._stream.close()
-            self._texts.put_nowait(None)
+            self._came.put_nowait(None)
             self._ended()
-
-    def _check_open(self) -> None:
-        if self._task.done():
-            raise SessionClosedError(self.failure or "the connection is closed")
 
     def _show(self, direction: Direction, message: Message) -> None:
         status = status_of(message)
@@ -127,10 +113,10 @@ class FloorParticipant(_Connection):
     """The client. A text of ours asks for the first floor, and gives it back once it was granted."""
 
     def __init__(self, stream: Stream, conference: Conference, tap: Tap, flow: str) -> None:
+        super().__init__(stream, conference, tap, flow)
         self._transactions = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._states: dict[int, asyncio.Queue[RequestStatus | None]] = {}   # by Floor Request ID
-        super().__init__(stream, conference, tap, flow)
 
     async def greet(self) -> None:
         """Hello (RFC 8855 §10.8). Raises NotTakenError, SessionClosedError or TimeoutError."""
@@ -201,7 +187,7 @@ class FloorParticipant(_Connection):
         elif answer is not None and not answer.done():
             answer.set_result(message)
         if words := text_of(message, Kind.STATUS_INFO):
-            self._texts.put_nowait(words)
+            self._came.put_nowait(words)
 
     def _ended(self) -> None:
         for answer in self._waiting.values():
@@ -245,6 +231,7 @@ class FloorServer(_Connection):
     """The floor control server of one participant."""
 
     def __init__(self, stream: Stream, conference: Conference, tap: Tap, flow: str) -> None:
+        super().__init__(stream, conference, tap, flow)
         self._floors = _Floors({floor: [] for floor in conference.floors})
         self._greeted = asyncio.Event()
         self._served: dict[int, Callable[[Message], None]] = {
@@ -254,7 +241,6 @@ class FloorServer(_Connection):
             Primitive.FLOOR_REQUEST_QUERY: self._on_request_query,
             Primitive.FLOOR_QUERY: self._on_floor_query,
         }
-        super().__init__(stream, conference, tap, flow)
 
     async def greet(self) -> None:
         """Wait for the participant's Hello. Raises TimeoutError, or SessionClosedError where none can come."""
@@ -333,7 +319,7 @@ class FloorServer(_Connection):
         if queue and queue[0].status is not RequestStatus.GRANTED:
             queue[0].status = RequestStatus.GRANTED
             self._tell(queue[0], 0)
-            self._texts.put_nowait(queue[0].words)
+            self._came.put_nowait(queue[0].words)
 
     def _tell(self, made: _Request, transaction: int) -> None:
         self._send(Primitive.FLOOR_REQUEST_STATUS, transaction, self._information(made))

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from pcscf.lab.datagrams import Datagrams
-from pcscf.lab.medium import NotTakenError, SessionClosedError
+from pcscf.lab.medium import NotTakenError, Running, SessionClosedError
 from pcscf.lab.t30 import CHOICE, MAX_FRAME_BYTES, Fcf, Frame, T30Error, dis, has_page, parse_frame_untrusted
 from pcscf.lab.t38 import (
     Data,
@@ -59,11 +59,11 @@ class _Page:
     sent: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class FaxSession:
+class FaxSession(Running[bytes]):
     """`limit`: the largest UDPTL packet that the peer takes (T38FaxMaxDatagram)."""
 
     def __init__(self, datagrams: Datagrams, *, caller: bool, limit: int, tap: Tap, flow: str) -> None:
-        self.failure = ""
+        super().__init__()
         self.counted = Sequencer()
         self._datagrams = datagrams
         self._caller = caller
@@ -72,10 +72,8 @@ class FaxSession:
         self._sender = _Sender(datagrams, limit)
         self._listener = _Listener()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._pages: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._outbox: deque[_Page] = deque()
         self._receiver_there = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
 
     async def greet(self) -> None:
         """The caller waits until a fax machine has answered."""
@@ -102,22 +100,10 @@ class FaxSession:
 
     async def receive_page(self) -> bytes:
         """The next page. Raises SessionClosedError once none can come any more."""
-        page = await self._pages.get()
-        if page is None:
-            self._pages.put_nowait(None)
-            raise SessionClosedError(self.failure or "the fax call is over")
-        return page
-
-    async def close(self) -> None:
-        """Disconnect (DCN), and end."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    def _check_open(self) -> None:
-        if self._task.done():
-            raise SessionClosedError(self.failure)
+        return await self._next_that_came()
 
     async def _run(self) -> None:
+        """Both directions, until one of them ends; closed by us, we disconnect (DCN)."""
         stories = [asyncio.create_task(self._listen()), asyncio.create_task(self._speak())]
         try:
             await asyncio.wait(stories, return_when=asyncio.FIRST_COMPLETED)
@@ -138,7 +124,7 @@ class FaxSession:
 
     def _end(self) -> None:
         self._datagrams.close()
-        self._pages.put_nowait(None)
+        self._came.put_nowait(None)
         self._receiver_there.set()
         for page in self._outbox:
             if not page.sent.done():
@@ -267,7 +253,7 @@ class FaxSession:
                         await self._say(Frame(Fcf.RTN))
                         continue
                     await self._say(Frame(Fcf.MCF))
-                    self._pages.put_nowait(page.data)
+                    self._came.put_nowait(page.data)
                     return after
         return None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+import asyncio
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pcscf.errors import PcscfError
 from pcscf.lab.tap import Tap
 from pcscf.lab.tls import Fingerprint, TlsFacts
+
+T = TypeVar("T")
 
 
 class MediaFailedError(PcscfError):
@@ -56,6 +59,39 @@ class Session(Protocol):
         """The next text of the peer. Raises SessionClosedError once none can come any more."""
 
     async def close(self) -> None: ...
+
+
+class Running(Generic[T]):
+    """A session that a task of its own carries (`_run`): what came waits to be taken until that has ended; `failure` says why."""
+
+    def __init__(self) -> None:
+        self.failure = ""
+        self._came: asyncio.Queue[T | None] = asyncio.Queue()   # None: nothing more can come
+        self._task = asyncio.create_task(self._run())
+
+    @property
+    def closed(self) -> bool:
+        return self._task.done()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        """To its end, where `_came` is told that nothing more comes."""
+        raise NotImplementedError
+
+    async def _next_that_came(self) -> T:
+        """Raises SessionClosedError once nothing more can come."""
+        came = await self._came.get()
+        if came is None:
+            self._came.put_nowait(None)
+            raise SessionClosedError(self.failure or "the session is over")
+        return came
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise SessionClosedError(self.failure or "the session is over")
 
 
 class Opened(NamedTuple):

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pcscf.lab.medium import NotTakenError, SessionClosedError
+from pcscf.lab.medium import NotTakenError, Running, SessionClosedError
 from pcscf.lab.msrp import (
     Assembler,
     ByteRange,
@@ -45,7 +45,7 @@ class Report:
     byte_range: str
 
 
-class MsrpSession:
+class MsrpSession(Running[Received]):
     """A session between `local` (our whole URI) and `remote` (the peer's path, nearest hop first).
 
     `claim` is asked when the first request for this session arrives on an accepted connection: False means that the
@@ -57,9 +57,9 @@ class MsrpSession:
         local: MsrpUri, remote: tuple[MsrpUri, ...], tap: Tap, flow: str,
         claim: Callable[[MsrpSession], bool] | None = None,
     ) -> None:
+        super().__init__()
         self.local = local
         self.remote = remote
-        self.failure = ""
         self.reports: list[Report] = []
         self._stream = stream
         self._tap = tap
@@ -68,12 +68,6 @@ class MsrpSession:
         self._claim = claim
         self._assembler = Assembler()
         self._waiting: dict[str, asyncio.Future[Response]] = {}
-        self._messages: asyncio.Queue[Received | None] = asyncio.Queue()
-        self._task = asyncio.create_task(self._run())
-
-    @property
-    def closed(self) -> bool:
-        return self._task.done()
 
     async def bind(self) -> None:
         """Send the empty SEND by which the active side binds the connection (RFC 4975 §5.4, RFC 6135 §4.2.2)."""
@@ -110,15 +104,7 @@ class MsrpSession:
 
     async def receive(self) -> Received:
         """The next complete message. Raises SessionClosedError when no more can come."""
-        message = await self._messages.get()
-        if message is None:
-            self._messages.put_nowait(None)
-            raise SessionClosedError(self.failure or "the session is closed")
-        return message
-
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        return await self._next_that_came()
 
     async def wait_closed(self) -> None:
         await asyncio.wait([self._task])
@@ -126,8 +112,7 @@ class MsrpSession:
     async def _transact(
         self, method: str, headers: tuple[tuple[str, str], ...], body: bytes | None, flag: str = "$",
     ) -> None:
-        if self.closed:
-            raise SessionClosedError(self.failure or "the session is closed")
+        self._check_open()
         transaction = _token()
         while body is not None and f"-------{transaction}".encode() in body:
             transaction = _token()
@@ -167,7 +152,7 @@ class MsrpSession:
 
     def _end(self) -> None:
         self._stream.close()
-        self._messages.put_nowait(None)
+        self._came.put_nowait(None)
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(SessionClosedError(self.failure))
@@ -218,7 +203,7 @@ class MsrpSession:
         message = self._assembler.receive(request)
         if message is None:
             return
-        self._messages.put_nowait(message)
+        self._came.put_nowait(message)
         if request.get("Success-Report") == "yes":
             length = len(message.content)
             self._write(Request(_token(), "REPORT", (

@@ -35,6 +35,7 @@ class GatewayMetrics(Collector):
         yield _gauge("sessions", "Sessions with a context there.", gateways, lambda each: each.sessions)
         yield _gauge("reserving", "Reservations under way.", gateways, lambda each: each.reserving)
         yield _gauge("releasing", "Contexts whose release is under way.", gateways, lambda each: each.releasing)
+        yield _gauge("transactions", "Requests of ours that it has not answered yet.", gateways, lambda each: each.transactions)
         yield _gauge("weight", "The gateway's share beside the others.", gateways, lambda each: each.weight)
         yield _gauge("admitted_share", "The part of new sessions that it gets.", gateways, lambda each: each.share)
         yield _gauge("drained", "1 while an operator keeps new sessions away.", gateways, lambda each: each.drained)

@@ -6,7 +6,7 @@ Not for strangers: it listens where the configuration says, on the loopback by d
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,8 +24,8 @@ class Page:
     body: bytes
 
 
-Pages = Mapping[str, Callable[[], Page]]
-"""By path, such as "/metrics"."""
+Pages = Mapping[str, Callable[[], Awaitable[Page]]]
+"""By path, such as "/metrics". A page that has much to look at lets others have their turn."""
 
 
 class HttpServer:
@@ -59,7 +59,7 @@ class HttpServer:
         try:
             if len(self._clients) <= MAX_CLIENTS:
                 async with asyncio.timeout(PATIENCE):
-                    writer.write(self._answer_untrusted(await reader.readuntil(b"\r\n\r\n")))
+                    writer.write(await self._answer_untrusted(await reader.readuntil(b"\r\n\r\n")))
                     await writer.drain()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
             pass   # nobody is there to be answered; or we end, which asyncio's streams would call an error
@@ -67,7 +67,7 @@ class HttpServer:
             self._clients.pop(writer, None)
             writer.close()
 
-    def _answer_untrusted(self, request: bytes) -> bytes:
+    async def _answer_untrusted(self, request: bytes) -> bytes:
         """To a request that is complete with its headers, of which nothing but the first line counts."""
         method, _, rest = request.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         target, _, version = rest.partition(" ")
@@ -79,7 +79,7 @@ class HttpServer:
         if make is None:
             known = "".join(f"{path}\n" for path in self._pages)
             return _response("404 Not Found", Page("text/plain", f"there is:\n{known}".encode()))
-        return _response("200 OK", make(), omit_body=method == "HEAD")
+        return _response("200 OK", await make(), omit_body=method == "HEAD")
 
 
 def _response(status: str, page: Page, *more: str, omit_body: bool = False) -> bytes:

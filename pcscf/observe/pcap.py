@@ -1,8 +1,9 @@
 """What crossed our sockets as a capture file (pcap, LINKTYPE_RAW): whole messages, bodies included.
 
-TLS is gone: what a TLS connection carried stands there in the clear. TCP and UDP are made here, so a stream has no handshake,
-loses nothing, and ends without FIN; its addresses are the ones that peers see. Where one process is both ends of a connection,
-what one end sent is there again as what the other one received, with the same sequence numbers, as on a loopback device.
+TLS is gone: what a TLS connection carried stands there in the clear. TCP, UDP and SCTP are made here, so a stream has no
+handshake, loses nothing, and ends without FIN; of an association there are the DATA chunks alone. Addresses are the ones that
+peers see. Where one process is both ends of a connection, what one end sent is there again as what the other one received, with
+the same sequence numbers, as on a loopback device.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import time
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final, Literal
 
 from pcscf.errors import ConfigError
-from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
 from pcscf.h248.tpkt import packet
 from pcscf.sip.flow import Flow
 
@@ -31,16 +33,20 @@ SNAPLEN: Final = 65535
 MAX_DATAGRAM: Final = 65_507
 """Octets of a UDP datagram over IPv4; what is larger crosses no wire."""
 SEGMENT: Final = 32 * 1024
-"""Octets of a stream in one TCP segment, at most."""
+"""Octets of a stream in one TCP segment, or of a message in one SCTP chunk, at most."""
 STREAMS: Final = 65536
 """Streams whose sequence numbers are remembered; the one that was silent longest starts anew."""
 
 _LINKTYPE_RAW: Final = 101
 _FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAPLEN, _LINKTYPE_RAW)
-_TCP, _UDP = 6, 17
+_TCP, _UDP, _SCTP = 6, 17, 132
 _PUSH_ACK: Final = 0x18
 _WINDOW: Final = 65535
-_FIRST: Final = 1   # sequence number of the first octet, as after a SYN
+_FIRST: Final = 1   # sequence number of the first octet, as after a SYN, and of the first chunk
+_TAG: Final = 1   # verification tag of every association
+_DATA, _BEGINNING, _ENDING = 0, 2, 1
+_H248: Final = 7   # payload protocol identifier
+_CASTAGNOLI: Final = 0x82F63B78
 
 
 class PcapWriter:
@@ -52,7 +58,8 @@ class PcapWriter:
     def __init__(self, path: Path) -> None:
         """Raises OSError where the file cannot be opened, ConfigError where it is something else than such a capture."""
         self.lost = 0
-        self._sent: OrderedDict[tuple[Address, Address], list[int]] = OrderedDict()   # by (local, remote): next out, next in
+        self._sent: OrderedDict[tuple[Address, Address], list[int]] = OrderedDict()
+        """By (local, remote): the next number out and in, and of an association those of its stream."""
         self._file = _open(path)
 
     def tap_sip(self, direction: str, wire: bytes, flow: Flow) -> None:
@@ -61,8 +68,10 @@ class PcapWriter:
         write("in" if direction == "in" else "out", wire, flow.local, flow.remote)
 
     def tap_iq(self, direction: Direction, wire: bytes, local: Address, peer: Peer) -> None:
-        """A message of Iq at its transport: a datagram, or a packet on a connection; of TLS what it carried."""
-        if isinstance(peer, ConnectionPeer):
+        """A message of Iq at its transport: a datagram, a packet on a connection, of TLS what it carried, or a user message."""
+        if isinstance(peer, AssociationPeer):
+            self.message(direction, wire, local, peer)
+        elif isinstance(peer, ConnectionPeer):
             self.stream(direction, packet(wire), local, peer)
         else:
             self.datagram(direction, wire, local, peer)
@@ -86,11 +95,26 @@ class PcapWriter:
             numbers[mine] = (numbers[mine] + len(part)) & 0xFFFFFFFF
             self._write(source, target, _TCP, header, 16, part)
 
+    def message(self, direction: Direction, data: bytes, local: Address, remote: Address) -> None:
+        """The next message of H.248 on an SCTP association, on stream 0; a packet for each chunk that it needs (RFC 9260)."""
+        source, target = _ends(direction, local, remote)
+        ports = _ports(direction, local, remote)
+        numbers = self._numbers(local, remote)
+        mine = 0 if direction == "out" else 1
+        for start in range(0, len(data), SEGMENT):
+            part = data[start : start + SEGMENT]
+            flags = (start == 0) * _BEGINNING | (start + SEGMENT >= len(data)) * _ENDING
+            chunk = struct.pack("!BBHIHHI", _DATA, flags, 16 + len(part), numbers[mine], 0, numbers[2 + mine], _H248) + part
+            packet = struct.pack("!HHII", *ports, _TAG, 0) + chunk + bytes(-len(part) % 4)
+            self._record(source, target, _SCTP, packet[:8] + struct.pack("<I", _crc32c(packet)) + packet[12:])
+            numbers[mine] = (numbers[mine] + 1) & 0xFFFFFFFF
+        numbers[2 + mine] = (numbers[2 + mine] + 1) & 0xFFFF
+
     def close(self) -> None:
         os.close(self._file)
 
     def _numbers(self, local: Address, remote: Address) -> list[int]:
-        numbers = self._sent.setdefault((local, remote), [_FIRST, _FIRST])
+        numbers = self._sent.setdefault((local, remote), [_FIRST, _FIRST, 0, 0])
         self._sent.move_to_end((local, remote))
         if len(self._sent) > STREAMS:
             self._sent.popitem(last=False)
@@ -101,7 +125,10 @@ class PcapWriter:
         pseudo = source.packed + target.packed + struct.pack("!II", length, protocol)
         checksum = _checksum(pseudo + header + data) or 0xFFFF   # in UDP zero stands for "none" (RFC 768)
         header = header[:checksum_at] + struct.pack("!H", checksum) + header[checksum_at + 2:]
-        packet = _ip_header(source, target, protocol, length) + header + data
+        self._record(source, target, protocol, header + data)
+
+    def _record(self, source: Ip, target: Ip, protocol: int, payload: bytes) -> None:
+        packet = _ip_header(source, target, protocol, len(payload)) + payload
         now = time.time()
         kept = packet[:SNAPLEN]
         record = struct.pack("<IIII", int(now), int(now % 1 * 1_000_000), len(kept), len(packet)) + kept
@@ -161,3 +188,23 @@ def _checksum(octets: bytes) -> int:
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return int.from_bytes((~total & 0xFFFF).to_bytes(2, sys.byteorder), "big")
+
+
+def _crc32c(octets: bytes) -> int:
+    """RFC 9260 Appendix A."""
+    remainder, table = 0xFFFFFFFF, _remainders()
+    for octet in octets:
+        remainder = remainder >> 8 ^ table[(remainder ^ octet) & 0xFF]
+    return remainder ^ 0xFFFFFFFF
+
+
+@cache
+def _remainders() -> tuple[int, ...]:
+    """Of every octet, by the polynomial of Castagnoli."""
+    found = []
+    for octet in range(256):
+        remainder = octet
+        for _ in range(8):
+            remainder = remainder >> 1 ^ (remainder & 1) * _CASTAGNOLI
+        found.append(remainder)
+    return tuple(found)

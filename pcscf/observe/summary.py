@@ -14,11 +14,15 @@ from pcscf.h248.message import (
     ContextId,
     ErrorDescriptor,
     Media,
+    ObservedEvent,
     ObservedEvents,
+    Signals,
     TransactionPending,
     TransactionReply,
     TransactionRequest,
+    same_name,
 )
+from pcscf.h248.packages import CHANGE_TYPE
 from pcscf.sip.message import Message, Response
 
 Summary = tuple[str, str, dict[str, Any]]   # text, flow key, facts
@@ -167,13 +171,21 @@ def _command(command: Command, errors: list[int]) -> str:
     words = [f"{command.name.value} {'/'.join(command.terminations)}"]
     for descriptor in command.descriptors:
         if isinstance(descriptor, ObservedEvents):
-            words += [event.name for event in descriptor.events]
+            words += [_observed(event) for event in descriptor.events]
+        elif isinstance(descriptor, Signals):
+            words += [signal.name for signal in descriptor.signals]
         elif isinstance(descriptor, Media):
             words += _transports(descriptor)
     if command.error is not None:
         errors.append(command.error.code)
         words.append(f"Error {_error_text(command.error)}")
     return " ".join(words)
+
+
+def _observed(event: ObservedEvent) -> str:
+    """Its name, and what became of the bearer that it tells of: "tcpbcc/BNCChange Est"."""
+    change = next((one.value.text for one in event.parameters if same_name(one.name, CHANGE_TYPE)), "")
+    return f"{event.name} {change[:20]}".rstrip()
 
 
 def _transports(media: Media) -> list[str]:

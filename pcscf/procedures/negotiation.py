@@ -167,7 +167,7 @@ async def tell(ports: Ports, session: Session, plan: MediaPlan) -> None:
     """
     if session.media is None:
         session.media = await ports.media.reserve(plan, realms(ports, session.flow), session.urgency)
-        session.told = None
+        session.told = plan if plan.settled else None
         ports.record("reserved", call=session.call_id, gateway=session.media.gateway, context=session.media.context)
     elif moved(session.told, plan):
         if is_of_another_family(session.media, plan):

@@ -68,6 +68,9 @@ class MediaPort(Protocol):
     async def configure(self, media: Media, settled: MediaPlan) -> Media:
         """What the answer told: remote descriptors, roles, gates open. Raises as `reserve`; the context stays for release."""
 
+    async def begin_tcp(self, media: Media, plan: MediaPlan, connected: Connected) -> Media:
+        """The TCP connection that waited for this one, if any; what there is then. Raises as `reserve`; the context stays."""
+
     async def begin_tls(self, gateway: str, connected: Connected) -> None:
         """TLS on a connection that is up, with the gateway as client. Raises as `reserve`."""
 

@@ -58,12 +58,14 @@ class Deadlines:
     ack          the ACK to a 2xx; then the session is released
     session      a session in which nothing was signalled for so long is released
     tombstone    how long an ended session still answers requests that crossed its end
+    connection   how long the gateway's connection to one end waits for that of the other
     """
 
     challenge: float = 240.0
     ack: float = 32.0
     session: float = 86_400.0
     tombstone: float = 32.0
+    connection: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)

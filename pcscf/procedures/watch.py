@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
+from typing import Final
 
 from pcscf.errors import GatewayUnavailable, MediaNotAcceptable, RequestTimeout, SipError, TemporarilyUnavailable
-from pcscf.iq.media import line_of
+from pcscf.iq.media import Media
 from pcscf.iq.notifications import BearerReleased, Connected, MediaStopped
+from pcscf.iq.start import is_waiting
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.register import forget
 from pcscf.procedures.release import release
 from pcscf.procedures.session import State
 from pcscf.procedures.timer import has_expired
+
+MANY: Final = 256
+"""Registrations that are looked at before others have their turn."""
 
 
 def outcome(bearer: BearerReleased) -> SipError | None:
@@ -44,11 +50,13 @@ def bearer_released(calls: Calls, gateway: str, bearer: BearerReleased) -> None:
 
 
 def connected(calls: Calls, gateway: str, what: Connected) -> None:
-    """A TCP connection is up: where the gateway is the TLS client on it, it now begins (TS 23.334 §6.2.10)."""
-    calls.start(_begin_tls(calls, gateway, what))
+    """A connection is up: where the gateway is the TLS client on it, TLS begins (TS 23.334 §6.2.10), and where its peer is
+    verified the connection that waited for that.
+    """
+    calls.start(_follow(calls, gateway, what))
 
 
-async def _begin_tls(calls: Calls, gateway: str, what: Connected) -> None:
+async def _follow(calls: Calls, gateway: str, what: Connected) -> None:
     session = calls.ports.store.session_in(gateway, what.context)
     if session is None:
         return
@@ -58,12 +66,22 @@ async def _begin_tls(calls: Calls, gateway: str, what: Connected) -> None:
         if media is None or media.context != what.context:
             return
         is_access = media.access_termination.lower() == what.termination.lower()
-        if line_of(what.stream) not in (media.tls_clients if is_access else media.core_tls_clients):
-            return
         try:
-            await calls.ports.media.begin_tls(gateway, what)
+            if what.layer == "tcp" and what.place in (media.tls_clients if is_access else media.core_tls_clients):
+                await calls.ports.media.begin_tls(gateway, what)
+            elif media.held and current is not None and current.told is not None:
+                media = await calls.ports.media.begin_tcp(media, current.told, what)
+                _keep(calls, session.token, media)
         except SipError as error:
             calls.start(release(calls, session.token, error))
+
+
+def _keep(calls: Calls, token: str, media: Media) -> None:
+    """What the session has at its gateway now, unless it has ended meanwhile."""
+    session = calls.ports.store.session(token)
+    if session is not None and session.media is not None:
+        session.media = media
+        calls.ports.store.save_session(session)
 
 
 def media_stopped(calls: Calls, gateway: str, stopped: MediaStopped) -> None:
@@ -84,6 +102,16 @@ def contexts_lost(calls: Calls, gateway: str, contexts: Iterable[int], why: str)
         calls.start(release(calls, session.token, GatewayUnavailable(f"the media gateway was lost: {why}")))
 
 
+async def renew_policies(calls: Calls) -> None:
+    """The policies have changed: registrations get those that hold now; sessions keep theirs, which their plans stand on."""
+    ports = calls.ports
+    for number, binding in enumerate(ports.store.bindings()):
+        interface = ports.site.interface(binding.flow.listener)
+        binding.policy = ports.site.policy(interface, binding.address_of_record, binding.user_agent)
+        if number % MANY == 0:
+            await asyncio.sleep(0)   # calls go on
+
+
 def expire(calls: Calls) -> None:
     """Drop bindings that nobody refreshed, with their sessions (TS 24.229 §5.2.8.1)."""
     ports = calls.ports
@@ -93,6 +121,17 @@ def expire(calls: Calls) -> None:
             if binding.expires_at:
                 ports.record("expired", identity=binding.address_of_record)
             forget(calls, binding)
+
+
+def release_unconnected(calls: Calls) -> None:
+    """End sessions in which a connection waits for one that an end was to open, and did not (`tcp_start: interlinked`)."""
+    ports = calls.ports
+    oldest = ports.now() - ports.site.deadlines.connection
+    for session in ports.store.sessions():
+        media, told = session.media, session.told
+        if (session.state is State.CONFIRMED and session.heard < oldest and media is not None and media.held
+                and told is not None and is_waiting(media, told)):  # fmt: skip
+            calls.start(release(calls, session.token, GatewayUnavailable("media failure: the peer made no TCP connection")))
 
 
 def release_silent(calls: Calls) -> None:

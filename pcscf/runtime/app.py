@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import signal
 import sys
 from random import SystemRandom
 
@@ -14,6 +15,7 @@ import structlog
 from pcscf.config.model import Config
 from pcscf.errors import ConfigError, SipError, TemporarilyUnavailable
 from pcscf.iq.notifications import BearerReleased, Connected, MediaStopped
+from pcscf.observe.http import HttpServer
 from pcscf.observe.trace import address_text
 from pcscf.procedures import watch
 from pcscf.procedures.calls import Calls
@@ -28,7 +30,10 @@ from pcscf.runtime.driver import Driver, Waits
 from pcscf.runtime.embedded import EmbeddedGateway
 from pcscf.runtime.iq import Gateways
 from pcscf.runtime.net import Message, Net, Socket, Upward
+from pcscf.runtime.records import Records
+from pcscf.runtime.reload import Policies, Reread, reload_policies, renew_listeners
 from pcscf.runtime.resolve import Resolver
+from pcscf.runtime.status import Watcher, pages
 from pcscf.runtime.store import MemoryStore
 from pcscf.runtime.taps import TapFiles, Taps
 from pcscf.runtime.wheel import Wheel
@@ -39,19 +44,23 @@ SWEEP = 5.0            # seconds between looks for what has expired
 SECRET_OCTETS = 32
 GATEWAY_PATIENCE = 15.0   # seconds that the embedded gateway may take to register at start
 
-ROUTINE = frozenset({"decided", "reserved"})
-"""What every session records when all is well: at debug, because a record costs as much as a message."""
-
 log = structlog.get_logger()
 
 
-async def run(config: Config, files: TapFiles = TapFiles()) -> None:  # noqa: B008 - immutable
-    """Run until cancelled; then release what is under way and close. Raises ConfigError for what cannot be opened."""
+async def run(config: Config, reread: Reread, files: TapFiles = TapFiles()) -> None:  # noqa: B008 - immutable
+    """Run until cancelled; then release what is under way and close. Raises ConfigError for what cannot be opened.
+
+    reread: the configuration again, which SIGHUP asks for.
+    """
+    loop = asyncio.get_running_loop()
     with Taps(files, "pcscf") as taps:
-        pcscf = await Pcscf.open(config, taps)
+        pcscf = Pcscf(config, taps)
+        loop.add_signal_handler(signal.SIGHUP, pcscf.reload, reread)
         try:
+            await pcscf.open()
             await pcscf.serve()
         finally:
+            loop.remove_signal_handler(signal.SIGHUP)
             await pcscf.close()
 
 
@@ -60,7 +69,8 @@ class Pcscf:
 
     def __init__(self, config: Config, taps: Taps) -> None:
         self._config = config
-        self._log = log.bind()   # bound once: the levels that are off cost nothing then
+        self._records = Records(taps.trace)
+        self._policies = Policies(config.policies)
         self._store = MemoryStore()
         self._wheel = Wheel()
         loop = asyncio.get_running_loop()
@@ -74,23 +84,18 @@ class Pcscf:
             on_connected=self._connected,
             tap=taps.iq(lambda: self._gateways.address))
         self._embedded: list[EmbeddedGateway] = []
-        self._control = Control(self._gateways, config)
+        self._watcher = Watcher(
+            config, store=self._store, layer=self._layer, net=self._net, gateways=self._gateways, records=self._records,
+            children=self._embedded)
+        self._control = Control(self._gateways, self._watcher.look, config)
+        self._http = HttpServer(pages(self._watcher.look))
         self._taps = taps
         self._now = loop.time
+        self._reloading = asyncio.Lock()
         self._calls: Calls | None = None
 
-    @classmethod
-    async def open(cls, config: Config, taps: Taps) -> Pcscf:
-        """Everything open and a gateway registered. Raises ConfigError."""
-        self = cls(config, taps)
-        try:
-            await self._open_all()
-        except BaseException:
-            await self.close()
-            raise
-        return self
-
-    async def _open_all(self) -> None:
+    async def open(self) -> None:
+        """Everything open and a gateway registered. Raises ConfigError; `close` is due all the same."""
         config = self._config
         self._wheel.start()
         bound = {}
@@ -101,10 +106,11 @@ class Pcscf:
                 raise ConfigError(
                     f"the listener {socket.name} cannot open {socket.transport} {socket.address}:{socket.port}: {error.strerror}",
                     hint="choose another address or port, or stop what uses it") from error
-        site = settings.site(config, bound)
+        site = settings.site(config, bound, self._policies)
         ports = Ports(
             sip=self._driver, media=self._gateways, store=self._store, site=site,
-            tokens=Tokens(os.urandom(SECRET_OCTETS), os.urandom), now=self._now, later=self._wheel.later, record=self._record)
+            tokens=Tokens(os.urandom(SECRET_OCTETS), os.urandom), now=self._now, later=self._wheel.later,
+            record=self._records.record)
         self._calls = Calls(ports, self._driver.start)
         self._driver.router = Router(self._calls)
         try:
@@ -114,13 +120,14 @@ class Pcscf:
                 f"Iq cannot open {config.iq.address}:{config.iq.port}: {error.strerror}",
                 hint="set gateways.iq.address and gateways.iq.port to what is free") from error
         await self._control.start()
+        await self._serve_status()
         self._gateways.adopt(each.media for each in self._store.sessions() if each.media is not None)
         if config.gateways.embedded.enabled:
             await self._start_embedded()
         self._announce_ready(bound)
 
     async def _start_embedded(self) -> None:
-        self._embedded = settings.embedded(
+        self._embedded += settings.embedded(
             self._config, self._gateways.address, self._taps.files.arguments, on_death=self._gateways.died)
         for each in self._embedded:
             await each.start()
@@ -138,11 +145,37 @@ class Pcscf:
             if self._calls is not None:
                 watch.expire(self._calls)
                 watch.release_silent(self._calls)
+                watch.release_unconnected(self._calls)
                 self._net.close_idle(lambda flow: bool(self._store.bindings_on(flow)))
             if not len(self._layer):
                 gc.collect()   # whatever errors have left; while there is work it would take too long
 
+    def reload(self, reread: Reread) -> None:
+        """The embedded gateways renew their certificates, and we read anew what can change under sessions that run."""
+        for each in self._embedded:
+            each.signal(signal.SIGHUP)
+        if self._calls is not None:
+            self._driver.start(self._reload(self._calls, reread))
+
+    async def _reload(self, calls: Calls, reread: Reread) -> None:
+        async with self._reloading:
+            if await reload_policies(self._config, self._policies, reread):
+                await watch.renew_policies(calls)
+            await renew_listeners(self._config, self._net.sockets.values())
+
+    async def _serve_status(self) -> None:
+        """Calls do not wait for those who watch them: an address that is taken is a warning."""
+        http = self._config.http
+        if not http.port:
+            return
+        try:
+            await self._http.start(http.address, http.port)
+        except OSError as error:
+            log.warning("status is not served", address=http.address, port=http.port, why=error.strerror,
+                        hint="choose another http.port, or 0 for none")
+
     async def close(self) -> None:
+        self._http.close()
         await self._control.stop()
         successor = self._config.gateways.successor
         successor_mid = f"[{successor.host}]:{successor.port}" if successor is not None else ""
@@ -197,8 +230,3 @@ class Pcscf:
         listeners = {name: f"{each.transport}:{address_text((each.address, each.port))}" for name, each in bound.items()}
         sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
         sys.stdout.flush()
-
-    def _record(self, event: str, **facts: object) -> None:
-        (self._log.debug if event in ROUTINE else self._log.info)(event, **facts)
-        if event == "reserved" and self._taps.trace is not None:
-            self._taps.trace.link(str(facts["call"]), int(str(facts["context"])))

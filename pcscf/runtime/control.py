@@ -1,7 +1,7 @@
 """What an operator can ask of a running P-CSCF, over a socket in its runtime folder that only its user can open.
 
-One JSON object per line in each direction: {"do": "drain", "gateway": "[192.0.2.21]:2945"}; the answer has "gateways", "metrics"
-or "error".
+One JSON object per line in each direction: {"do": "drain", "gateway": "[192.0.2.21]:2945"}; the answer has "gateways",
+"pcscf", "metrics" or "error".
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from pcscf.config.model import Config
 from pcscf.errors import ConfigError, PcscfError
 from pcscf.h248.mid import address_of_mid
 from pcscf.iq.status import GatewayStatus
+from pcscf.observe import metrics
 from pcscf.observe.gateways import exposition
+from pcscf.observe.status import PcscfStatus
 from pcscf.runtime.embedded import runtime_folder
 from pcscf.runtime.iq import Gateways
 
@@ -42,14 +44,15 @@ def socket_of(config: Config) -> Path:
 class Control:
     """The listening end. `start` and `stop` belong to the process; what is asked is done by `Gateways`."""
 
-    def __init__(self, gateways: Gateways, config: Config) -> None:
+    def __init__(self, gateways: Gateways, look: Callable[[], Awaitable[PcscfStatus]], config: Config) -> None:
         self._gateways = gateways
+        self._look = look
         self._config = config
         self._path: Path | None = None
         self._server: asyncio.Server | None = None
         self._work: dict[str, Callable[[Question], Awaitable[Answer]]] = {
             "status": self._status, "metrics": self._metrics, "drain": self._drain, "resume": self._resume,
-            "register": self._register, "hand-off": self._hand_off,
+            "register": self._register, "hand-off": self._hand_off, "pcscf": self._pcscf, "pcscf-metrics": self._pcscf_metrics,
         }
 
     async def start(self) -> None:
@@ -97,6 +100,12 @@ class Control:
 
     async def _metrics(self, _question: Question) -> Answer:
         return {"metrics": exposition(self._gateways.status)}
+
+    async def _pcscf(self, _question: Question) -> Answer:
+        return {"pcscf": (await self._look()).plain()}
+
+    async def _pcscf_metrics(self, _question: Question) -> Answer:
+        return {"metrics": metrics.exposition(await self._look()).decode()}
 
     async def _drain(self, question: Question) -> Answer:
         self._named(question)

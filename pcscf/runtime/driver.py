@@ -22,18 +22,18 @@ from pcscf.procedures.ports import Exchange
 from pcscf.procedures.router import Router
 from pcscf.runtime.net import Message, Net
 from pcscf.runtime.resolve import Resolver
-from pcscf.sip.flow import Destination, Flow, Hop
-from pcscf.sip.headers import Via, stamp_received
-from pcscf.sip.layer import (
+from pcscf.sip.events import (
     Ack,
     Cancelled,
     NewRequest,
     ResponseReceived,
     Terminated,
     TimedOut,
-    TransactionLayer,
     TransportFailed,
 )
+from pcscf.sip.flow import Destination, Flow, Hop
+from pcscf.sip.headers import Via, stamp_received
+from pcscf.sip.layer import TransactionLayer
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import check_response
 from pcscf.sip.transaction import ClientTransaction, ServerTransaction
@@ -149,6 +149,7 @@ class Driver:
             try:
                 check_response(message)
             except SipError as error:
+                self._layer.counts.malformed += 1
                 log.info("response-dropped", why=error.what, remote=flow.remote)
                 return
         self._layer.receive(message, flow, self._now())
@@ -156,6 +157,7 @@ class Driver:
 
     def malformed(self, error: SipError, flow: Flow) -> None:
         """What cannot be parsed is answered where its Via can be read, and otherwise dropped."""
+        self._layer.counts.malformed += 1
         # Without the octets that it quotes: in a stream out of step they can be of a body, or credentials.
         log.info("malformed", why=error.what.partition(": ")[0], remote=flow.remote)
         request = getattr(error, "request", None)
@@ -192,6 +194,7 @@ class Driver:
 
     def send(self, request: Request, destination: Destination, branch: str) -> None:
         destination = self._with_via(request, destination, branch)
+        self._layer.counts.requests_sent["ACK"] += 1
         self._net.send(request.to_bytes(), destination)
 
     def cancel(self, stream: ResponseStream, reason: str) -> None:

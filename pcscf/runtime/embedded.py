@@ -76,6 +76,7 @@ def gateway_file(config: Config) -> dict[str, Any]:
 class EmbeddedGateway:
     """`content`: the gateway's file. `folder`: where file and record are kept; by default the runtime folder of this user.
 
+    mid, http: its name on Iq, and where it serves its status ("ADDRESS:PORT", "" for nowhere).
     arguments: what else `pcscf gateway` is told when it is started; one that is taken over keeps what it was told.
     on_death: called in the moment in which it is found dead.
     """
@@ -89,6 +90,9 @@ class EmbeddedGateway:
         folder: Path | None = None,
         on_death: Callable[[], None] = lambda: None,
     ) -> None:
+        self.mid = str(content["mid"])
+        http = content.get("http") or {"port": 0}
+        self.http = str(Endpoint(http["address"], http["port"])) if http["port"] else ""
         self._text = json.dumps(content, indent=1)
         self._restart = restart
         self._leave = float(content.get("timers", {}).get("graceful_stop", 1.0)) + PATIENCE
@@ -104,7 +108,7 @@ class EmbeddedGateway:
     @property
     def pid(self) -> int | None:
         """The process that runs now."""
-        return self._process.pid if self._process is not None else None
+        return self._process.pid if self._process is not None and self._process.is_alive() else None
 
     def signal(self, number: signal.Signals) -> None:
         """To the process that runs now, if one does."""

@@ -15,7 +15,7 @@ import structlog
 
 from pcscf.errors import GatewayUnavailable, SipError
 from pcscf.h248.mid import mid_of_address
-from pcscf.h248.transaction import H248Timers, MessageError, StrangerRefused, SyntaxRefused
+from pcscf.h248.transaction import H248Timers, MessageError, StrangerRefused, SyntaxRefused, TransactionCounts
 from pcscf.iq.association import Admits, Heartbeat, Peer, Traits
 from pcscf.iq.controller import Controller
 from pcscf.iq.media import Media
@@ -24,7 +24,7 @@ from pcscf.iq.operations import Done, Established, Failed, Limits, Released, Sto
 from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms
 from pcscf.iq.states import AssociationEvent, GatewayState, Lost, Restarted
-from pcscf.iq.status import GatewayStatus, status_of
+from pcscf.iq.status import GatewayStatus
 from pcscf.iq.supervision import Supervision
 from pcscf.mediasec.model import MediaPlan
 from pcscf.transport.ends import open_controller
@@ -182,6 +182,10 @@ class Gateways:
         operation = self._running().configure(media, settled, self._clock())
         return _media(await self._end_of(operation))
 
+    async def begin_tcp(self, media: Media, plan: MediaPlan, connected: Connected) -> Media:
+        """The connection that waited for this one, if any. Raises as `configure`."""
+        return _media(await self._end_of(self._running().begin_tcp(media, plan, connected, self._clock())))
+
     async def begin_tls(self, gateway: str, connected: Connected) -> None:
         """TLS on a connection that is up, with the gateway as client. Raises GatewayUnavailable or InternalFailure."""
         await self._end_of(self._running().begin_tls(gateway, connected, self._clock()))
@@ -210,7 +214,12 @@ class Gateways:
 
     def status(self) -> list[GatewayStatus]:
         """How the gateways are now."""
-        return status_of(self._controller.association, self._clock()) if self._controller is not None else []
+        return self._controller.status(self._clock()) if self._controller is not None else []
+
+    @property
+    def counts(self) -> TransactionCounts:
+        """Of all H.248 transactions since the start."""
+        return self._controller.counts if self._controller is not None else TransactionCounts(0, 0, 0, 0, 0)
 
     def died(self, mid: str) -> None:
         """The process of that gateway has ended."""

@@ -76,6 +76,7 @@ class Net:
         self._to_hop: dict[tuple[str, str, int], _Outgoing] = {}
         self._per_address: Counter[str] = Counter()
         self._next_connection = 1
+        self.turned_away = 0   # connections beyond a limit, since the start
 
     async def open(self, socket: Socket) -> Socket:
         """Open a listener; the socket that comes back has the port that was bound. Raises OSError."""
@@ -117,6 +118,10 @@ class Net:
 
     def is_alive(self, flow: Flow) -> bool:
         return flow.connection == 0 or flow.connection in self._connections
+
+    def connections(self) -> Counter[str]:
+        """How many connections are open, by listener."""
+        return Counter(each.flow.listener for each in self._connections.values())
 
     def close_idle(self, is_wanted: Callable[[Flow], bool]) -> None:
         """Close connections on which no message was received for long, unless `is_wanted`."""
@@ -164,6 +169,7 @@ class Net:
     def admit(self, connection: _Connection, address: str) -> int:
         """A number for a new connection, or 0 where a limit is reached."""
         if len(self._connections) >= self.limits.connections or self._per_address[address] >= self.limits.connections_per_address:
+            self.turned_away += 1
             return 0
         number = self._next_connection
         self._next_connection += 1

@@ -12,7 +12,6 @@ from pcscf.config.policy import MediaPolicy
 from pcscf.config.resolve import resolve
 from pcscf.config.values import Endpoint, NextHop
 from pcscf.config.workers import as_written, workers_of
-from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat, Traits
 from pcscf.iq.operations import Limits as IqLimits
 from pcscf.iq.supervision import Supervision
@@ -20,6 +19,8 @@ from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reaction
 from pcscf.runtime.embedded import EmbeddedGateway, RestartPolicy, gateway_file, reachable
 from pcscf.runtime.iq import IqConfig
 from pcscf.runtime.net import NetLimits, Socket
+from pcscf.runtime.reload import Policies
+from pcscf.runtime.timers import h248_timers
 from pcscf.runtime.tls import iq_files, server_context
 from pcscf.sip.flow import Destination, Flow
 from pcscf.sip.transaction import Timers
@@ -43,15 +44,15 @@ def net_limits(config: Config) -> NetLimits:
         idle=timers.idle_connection)
 
 
-def site(config: Config, bound: Mapping[str, Socket]) -> Site:
-    """Our place in the network, with the ports that were really bound."""
+def site(config: Config, bound: Mapping[str, Socket], policies: Policies) -> Site:
+    """Our place in the network, with the ports that were really bound, and the policies that hold whenever they are asked for."""
     interfaces = {name: _interface(config, socket) for name, socket in bound.items()}
     return Site(
         name=config.name, network=config.visited_network, interfaces=interfaces,
-        core_realm=config.core_name, core_hop=hop_uri(config.core.next_hop), policy=_policy(config),
+        core_realm=config.core_name, core_hop=hop_uri(config.core.next_hop), policy=_policy(config, policies),
         deadlines=Deadlines(
             challenge=config.registration.challenge, ack=config.timers.ack, session=config.timers.session,
-            tombstone=config.timers.tombstone),
+            tombstone=config.timers.tombstone, connection=config.gateways.supervision.tcp_wait),
         expiry=Expiry(config.registration.min_expiry, config.registration.max_expiry, config.registration.grace),
         limits=Limits(
             bindings=config.limits.registrations, sessions=config.limits.sessions,
@@ -84,13 +85,11 @@ def timers_for(config: Config) -> Callable[[Destination], Timers]:
 def iq(config: Config) -> IqConfig:
     """Our end of Iq."""
     gateways = config.gateways
-    timers, beat = gateways.timers, gateways.heartbeat
+    beat = gateways.heartbeat
     return IqConfig(
         bind=(gateways.iq.address, gateways.iq.port), admits=gateways.admits, mid=gateways.iq.mid or "",
         kinds=gateways.iq.transport, tls=iq_files(gateways.iq.tls), datagrams_from=gateways.datagrams_from,
-        timers=H248Timers(
-            repeat=timers.retransmit, repeat_max=timers.retransmit_max, t_max=timers.t_max, long_timer=timers.long,
-            provisional=timers.execution),
+        timers=h248_timers(gateways.timers),
         heartbeat=Heartbeat(beat.interval, beat.lost_after, gateways.supervision.compare, beat.silence),
         limits=IqLimits(
             deadline=config.timers.iq_reply, attempt=gateways.attempt, patience=gateways.patience,
@@ -99,7 +98,7 @@ def iq(config: Config) -> IqConfig:
         traits={each.mid.lower(): _traits(each) for each in gateways.known},
         supervision=Supervision(
             gateways.supervision.hanging, tuple(sorted(gateways.supervision.media_inactivity.items())),
-            begins_tls=gateways.supervision.tls_start == "controller"))
+            begins_tls=gateways.supervision.tls_start == "controller", tcp_start=gateways.supervision.tcp_start))
 
 
 def _traits(known: KnownGateway) -> Traits:
@@ -128,9 +127,9 @@ def _interface(config: Config, socket: Socket) -> Interface:
     return Interface(socket.name, Side(realm.side), socket.realm, socket.transport, socket.host, socket.port, tuple(announced))
 
 
-def _policy(config: Config) -> Callable[[Interface, str, str], MediaPolicy]:
+def _policy(config: Config, policies: Policies) -> Callable[[Interface, str, str], MediaPolicy]:
     def policy(interface: Interface, identity: str, user_agent: str) -> MediaPolicy:
         access = config.listeners[interface.name].transport
-        return resolve(config.policies, realm=interface.realm, access=access, identities=(identity,), user_agent=user_agent)
+        return resolve(policies.rules, realm=interface.realm, access=access, identities=(identity,), user_agent=user_agent)
 
     return policy

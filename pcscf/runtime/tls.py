@@ -43,6 +43,18 @@ def server_context(certificate: Path | Literal["lab"], key: Path | None, host: s
     return context
 
 
+def renew_context(context: ssl.SSLContext, certificate: Path, key: Path | None, host: str) -> None:
+    """A server's context gets what the files hold now; connections that stand keep theirs.
+
+    Tried elsewhere first: a context that half of a pair was put into serves nobody. Raises ConfigError, and nothing changed.
+    """
+    server_context(certificate, key, host)
+    try:
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ssl.SSLError) as error:   # they changed in that moment
+        raise ConfigError(f"the certificate cannot be used: {error}", file=str(certificate), hint="send SIGHUP again") from error
+
+
 def iq_files(tls: IqTls | None) -> TlsFiles | None:
     """What a configuration says about TLS on Iq."""
     return TlsFiles(tls.ca, tls.certificate, tls.key, tls.peers) if tls is not None else None

@@ -32,11 +32,11 @@ list_element: Final = re.compile(rf'(?>(?:[^,"<]++|{QUOTED}|<[^>]*+>|["<])*)', r
 # generic-param, wider than the ABNF: values seen in practice hold "=", "/", ":" and "@" outside quotes.
 _VALUE: Final = rf'{QUOTED}|[^;,"<> \t]++'
 # The third group takes what is no parameter, to its end.
-generic_param: Final = re.compile(rf";{LWS}({TCHAR}++){LWS}(?:={LWS}({_VALUE}){LWS})?|(.++)", re.DOTALL)
+generic_param: Final = re.compile(rf";{LWS}({TCHAR}++){LWS}(?>(?:={LWS}({_VALUE}){LWS})?)|(.++)", re.DOTALL)
 
 via_parm: Final = re.compile(
     rf"{LWS}SIP{LWS}/{LWS}2\.0{LWS}/{LWS}({TCHAR}++)[ \t]++"
-    rf"({HOST}){LWS}(?::{LWS}([0-9]{{1,5}})(?![0-9]){LWS})?(;.*+)?",
+    rf"({HOST}){LWS}(?>(?::{LWS}([0-9]{{1,5}})(?![0-9]){LWS})?)(;.*+)?",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -47,10 +47,10 @@ _BRACKETED_URI: Final = r'[A-Za-z][A-Za-z0-9+.\-]*+:[^\x00-\x20<>"]++'
 _BARE_URI: Final = r'[A-Za-z][A-Za-z0-9+.\-]*+:[^\x00-\x20<>",;?]++'
 name_addr: Final = re.compile(rf"{LWS}(?:({QUOTED})|({_PLAIN_DISPLAY})){LWS}<({_BRACKETED_URI})>{LWS}(;.*+)?", re.DOTALL)
 addr_spec: Final = re.compile(rf"{LWS}({_BARE_URI}){LWS}(;.*+)?", re.DOTALL)
-# From and To as a whole; the group is the tag. A parameter can be read in one way only, or a wrong end would cost 2^n of them.
+# From and To as a whole; the group is the tag.
 from_spec: Final = re.compile(
     rf"{LWS}(?:(?:{QUOTED}|{_PLAIN_DISPLAY}){LWS}<{_BRACKETED_URI}>|{_BARE_URI}){LWS}"
-    rf"(?:;{LWS}(?:[tT][aA][gG]{LWS}={LWS}({_VALUE})|(?![tT][aA][gG]{LWS}={LWS}[^; \t]){TCHAR}++{LWS}(?>(?:={LWS}(?:{_VALUE}))?)){LWS})*",
+    rf"(?>(?:;{LWS}(?:[tT][aA][gG]{LWS}={LWS}({_VALUE})|{TCHAR}++{LWS}(?>(?:={LWS}(?:{_VALUE}))?)){LWS})*)",
     re.DOTALL,
 )
 

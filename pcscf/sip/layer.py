@@ -8,17 +8,27 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from hashlib import blake2b
 from math import inf
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from pcscf.errors import MalformedMessage
+from pcscf.sip.counts import OTHER, SipCounts
+from pcscf.sip.events import (
+    Ack,
+    Cancelled,
+    Event,
+    NewRequest,
+    ResponseReceived,
+    ResponseUndeliverable,
+    Terminated,
+    TimedOut,
+    TransportFailed,
+    Unacknowledged,
+)
 from pcscf.sip.flow import Destination, Flow
-from pcscf.sip.headers import is_unique, split_values
+from pcscf.sip.matching import acknowledges, answered_tag, hop_by_hop, own_tag, server_key
 from pcscf.sip.message import Message, Request, Response, response_to
-from pcscf.sip.parse import parse_datagram_untrusted
 from pcscf.sip.transaction import (
     INITIAL,
     TRANSITIONS,
@@ -34,8 +44,6 @@ from pcscf.sip.transaction import (
     Transaction,
 )
 
-MAX_FORWARDS: Final = "70"
-
 # Looking up a member in its Enum costs as much as a function: what every call needs is looked up once.
 _TERMINATED: Final = State.TERMINATED
 _INVITE_SERVER: Final = Kind.INVITE_SERVER
@@ -44,83 +52,6 @@ _RECEIVE_ACK: Final = Input.RECEIVE_ACK
 # By the first digit of a status above 100.
 _RECEIVED: Final = (Input.RECEIVE_100, Input.RECEIVE_1XX, Input.RECEIVE_2XX, *[Input.RECEIVE_FAILURE] * 4)
 _SENT: Final = (Input.SEND_100, Input.SEND_1XX, Input.SEND_2XX, *[Input.SEND_FAILURE] * 4)
-
-
-@dataclass(slots=True)
-class NewRequest:
-    """A request that no transaction has seen. Never an ACK or a CANCEL."""
-
-    server: ServerTransaction
-
-
-@dataclass(slots=True)
-class Ack:
-    """The ACK to a 2xx: it belongs to no transaction, the transaction user forwards it (RFC 3261 §16.11)."""
-
-    request: Request
-    source: Flow
-
-
-@dataclass(slots=True)
-class Cancelled:
-    """A CANCEL (`request`) met an INVITE still without final response. The CANCEL has been answered 200 already."""
-
-    server: ServerTransaction
-    request: Request
-
-
-@dataclass(slots=True)
-class ResponseReceived:
-    """Every provisional response, one failure, or every 2xx of an INVITE with its retransmissions (RFC 6026 §7.2)."""
-
-    client: ClientTransaction
-    response: Response
-
-
-@dataclass(slots=True)
-class TimedOut:
-    """Timer B or F, or 64*T1 after a CANCEL that ended nothing (RFC 3261 §9.1). Terminated follows."""
-
-    client: ClientTransaction
-
-
-@dataclass(slots=True)
-class TransportFailed:
-    """The request could not be delivered or its connection broke. Terminated follows."""
-
-    client: ClientTransaction
-
-
-@dataclass(slots=True)
-class ResponseUndeliverable:
-    """The way back of a request is gone. An INVITE stays to absorb retransmissions (RFC 6026 §7.1)."""
-
-    server: ServerTransaction
-
-
-@dataclass(slots=True)
-class Unacknowledged:
-    """Timer H: nobody acknowledged the failure of an INVITE. Terminated follows."""
-
-    server: ServerTransaction
-
-
-@dataclass(slots=True)
-class Terminated:
-    transaction: Transaction
-
-
-Event: TypeAlias = (
-    NewRequest
-    | Ack
-    | Cancelled
-    | ResponseReceived
-    | TimedOut
-    | TransportFailed
-    | ResponseUndeliverable
-    | Unacknowledged
-    | Terminated
-)
 
 
 Act: TypeAlias = Callable[[Any, Any, float], None]
@@ -141,6 +72,7 @@ class TransactionLayer:
         self._crowded = 64   # from how many timers on it is worth looking for those that have been stopped
         self.output: list[tuple[bytes, Destination]] = []
         self.events: list[Event] = []
+        self.counts = SipCounts()
         clocks: dict[Action, Act] = {
             **{action: self._deadline(*entry) for action, entry in _DEADLINES.items()},
             **{action: self._repeat(*entry) for action, entry in _REPEATS.items()},
@@ -186,29 +118,37 @@ class TransactionLayer:
             else:
                 self._receive_request(message, source, now)
         except MalformedMessage as error:
+            self.counts.malformed += 1
             if isinstance(message, Request) and message.method != "ACK":
-                answer = response_to(message, error.status, error.reason, to_tag=_own_tag(message))
+                answer = response_to(message, error.status, error.reason, to_tag=own_tag(message))
                 self.output.append((answer.to_bytes(), source))
 
     def _receive_response(self, response: Response, now: float) -> None:
         client = self._clients.get((response.top_via.branch, response.cseq[1]))
+        status, counts = response.status, self.counts
+        counts.responses_received[status // 100] += 1
         if client is not None:
-            self._step(client, _received(response.status), response, now)
+            self._step(client, _received(status), response, now)
+        else:
+            counts.stray += 1
 
     def _receive_ack(self, request: Request, source: Flow, now: float) -> None:
-        server = self._servers.get(_server_key(request, "INVITE"))
-        if server is not None and (request.top_via.has_magic_cookie or _acknowledges(request, server)):
+        self.counts.requests_received["ACK"] += 1
+        server = self._servers.get(server_key(request, "INVITE"))
+        if server is not None and (request.top_via.has_magic_cookie or acknowledges(request, server)):
             server.flow = source
             self._step(server, _RECEIVE_ACK, request, now)
         else:
             self.events.append(Ack(request, source))
 
     def _receive_request(self, request: Request, source: Flow, now: float) -> None:
-        key = _server_key(request, request.method)
+        key = server_key(request, request.method)
         server = self._servers.get(key)
         if server is not None:
+            self.counts.repeats_received += 1
             self._step(server, _RECEIVE_REQUEST, request, now)
             return
+        _count(self.counts.requests_received, request.method)
         server = ServerTransaction(key, request, source, self._timers_for(source), now)
         self._servers[key] = server
         for act in self._begin[server.kind]:
@@ -219,12 +159,12 @@ class TransactionLayer:
             self.events.append(NewRequest(server))
 
     def _answer_cancel(self, cancel: ServerTransaction, now: float) -> None:
-        invite = self._servers.get(_server_key(cancel.request, "INVITE"))
-        tag = _own_tag(cancel.request)
+        invite = self._servers.get(server_key(cancel.request, "INVITE"))
+        tag = own_tag(cancel.request)
         if invite is None:
             self.respond(cancel, response_to(cancel.request, 481, to_tag=tag), now)
             return
-        self.respond(cancel, response_to(cancel.request, 200, to_tag=_answered_tag(invite) or tag), now)
+        self.respond(cancel, response_to(cancel.request, 200, to_tag=answered_tag(invite) or tag), now)
         self._step(invite, Input.RECEIVE_CANCEL, cancel.request, now)
 
     # --- from the transaction user
@@ -236,6 +176,7 @@ class TransactionLayer:
             raise ValueError(f"branch is in use: {key}")
         client = ClientTransaction(key, request, destination, self._timers_for(destination))
         self._clients[key] = client
+        _count(self.counts.requests_sent, request.method)
         for act in self._begin[client.kind]:
             act(client, request, now)
         return client
@@ -293,6 +234,8 @@ class TransactionLayer:
         while heap and heap[0][0] <= now:
             entry = heapq.heappop(heap)
             if _is_armed(entry):
+                if entry[3] in _CLIENT_REPEATS:
+                    self.counts.repeats_sent += 1
                 self._step(entry[2], entry[3], None, now)
         soonest = self.next_timer()
         self.earliest = inf if soonest is None else soonest
@@ -314,6 +257,11 @@ class TransactionLayer:
 
     def __len__(self) -> int:
         return len(self._clients) + len(self._servers)
+
+    @property
+    def clients(self) -> int:
+        """How many transactions are under way that we began."""
+        return len(self._clients)
 
     # --- running the tables
 
@@ -374,11 +322,12 @@ class TransactionLayer:
 
     def _send_ack(self, client: ClientTransaction, response: Message | None, _: float) -> None:
         if response is not None and not client.ack:
-            client.ack = _hop_by_hop("ACK", client.request, to=response).to_bytes()
+            client.ack = hop_by_hop("ACK", client.request, to=response).to_bytes()
+            self.counts.requests_sent["ACK"] += 1
         self.output.append((client.ack, client.destination))
 
     def _send_cancel(self, client: ClientTransaction, _: Message | None, now: float) -> None:
-        cancel = _hop_by_hop("CANCEL", client.request, to=client.request)
+        cancel = hop_by_hop("CANCEL", client.request, to=client.request)
         if client.reason:
             cancel.add("Reason", client.reason)
         self.request(cancel, client.destination, now)
@@ -388,21 +337,25 @@ class TransactionLayer:
             self.events.append(ResponseReceived(client, response))
 
     def _time_out(self, client: ClientTransaction, _: Message | None, __: float) -> None:
+        self.counts.timed_out += 1
         if client.request.method != "CANCEL":
             self.events.append(TimedOut(client))
 
     def _fail_client(self, client: ClientTransaction, _: Message | None, __: float) -> None:
+        self.counts.unreachable += 1
         if client.request.method != "CANCEL":
             self.events.append(TransportFailed(client))
 
     # --- actions of servers
 
     def _send_response(self, server: ServerTransaction, response: Response, _: float) -> None:
+        self.counts.responses_sent[response.status // 100] += 1
         server.response = response.to_bytes()
         self.output.append((server.response, server.source))
 
     def _retransmit(self, server: ServerTransaction, _: Message | None, __: float) -> None:
         if server.response:
+            self.counts.repeats_sent += 1
             self.output.append((server.response, server.source))
 
     def _send_trying(self, server: ServerTransaction, _: Message | None, now: float) -> None:
@@ -415,9 +368,11 @@ class TransactionLayer:
         self.events.append(Cancelled(server, request))
 
     def _unacknowledged(self, server: ServerTransaction, _: Message | None, __: float) -> None:
+        self.counts.unacknowledged += 1
         self.events.append(Unacknowledged(server))
 
     def _fail_server(self, server: ServerTransaction, _: Message | None, __: float) -> None:
+        self.counts.undeliverable += 1
         if server.request.method != "CANCEL":
             self.events.append(ResponseUndeliverable(server))
 
@@ -432,6 +387,8 @@ _REPEATS: Final[dict[Action, tuple[Input, Callable[[Timers, float], float]]]] = 
     Action.START_G: (Input.TIMER_G, lambda timers, _: timers.t1),
     Action.DOUBLE_G: (Input.TIMER_G, lambda timers, interval: min(2 * interval, timers.t2)),
 }
+
+_CLIENT_REPEATS: Final = frozenset({Input.TIMER_A, Input.TIMER_E})   # what a server repeats is counted where it does
 
 # The timer that ends a state; one at a time. Third: zero on a reliable transport.
 _DEADLINES: Final[dict[Action, tuple[Input, Callable[[Timers], float], bool]]] = {
@@ -454,6 +411,10 @@ def _acts(known: dict[Action, Act], actions: tuple[Action, ...]) -> tuple[Act, .
     return tuple([known[action] for action in actions])
 
 
+def _count(counts: dict[str, int], method: str) -> None:
+    counts[method if method in counts else OTHER] += 1
+
+
 def _is_armed(entry: TimerEntry) -> bool:
     """Whether a heap entry is still the timer of its transaction, not one that was stopped or started anew."""
     transaction = entry[2]
@@ -468,48 +429,3 @@ def _sent(status: int, *, is_invite: bool) -> Input:
     if status == 100:
         return Input.SEND_100
     return Input.SEND_408 if status == 408 and not is_invite else _SENT[status // 100]
-
-
-def _server_key(request: Request, method: str) -> Key:
-    """What a request and its retransmissions share (RFC 3261 §17.2.3).
-
-    method: INVITE to find what an ACK or CANCEL is for. Without the magic cookie the key is made of the fields that
-    RFC 2543 compares; for an INVITE the To tag is not among them: its ACK has the one of our response.
-    Raises MalformedMessage.
-    """
-    via = request.top_via
-    branch = via.branch
-    if is_unique(branch):
-        return branch, via.host, via.port, method
-    to_tag = "" if method == "INVITE" else request.to_tag
-    number = request.cseq[0]
-    sent_by = (via.transport, via.host, via.port, branch)
-    return request.uri, to_tag, request.from_tag, request.call_id, number, sent_by, method
-
-
-def _acknowledges(ack: Request, server: ServerTransaction) -> bool:
-    """RFC 2543 matching: the To tag of an ACK is that of the response (RFC 3261 §17.2.3)."""
-    return bool(server.response) and _answered_tag(server) == ack.to_tag
-
-
-def _answered_tag(server: ServerTransaction) -> str:
-    """The To tag of the last response, "" while there is none. Raises MalformedMessage."""
-    return parse_datagram_untrusted(server.response).to_tag if server.response else ""
-
-
-def _own_tag(request: Request) -> str:
-    """The same To tag for every response that the layer makes to one request, without keeping it (RFC 3261 §8.2.7)."""
-    material = f"{request.call_id} {request.get('Via')}".encode("utf-8", "surrogateescape")
-    return blake2b(material, digest_size=8).hexdigest()
-
-
-def _hop_by_hop(method: str, invite: Request, *, to: Message) -> Request:
-    """The ACK to a failure (RFC 3261 §17.1.1.3) or the CANCEL (§9.1) of an INVITE of ours: one Via, the same branch."""
-    request = Request(method, invite.uri, [("Via", split_values(invite.get("Via") or "")[0])])
-    request.copy_lines(invite, "Route", "From")
-    request.copy_lines(to, "To")
-    request.copy_lines(invite, "Call-ID")
-    request.add("CSeq", f"{invite.cseq[0]} {method}")
-    request.add("Max-Forwards", MAX_FORWARDS)
-    request.add("Content-Length", "0")
-    return request

@@ -7,8 +7,11 @@ from typing import Final
 
 from pcscf.errors import ConfigError
 from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.transport.certificates import client_context, server_context
+from pcscf.transport.connections import Carrier, Dialler, Listener
 from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
-from pcscf.transport.tcp import Dialler, Listener
+from pcscf.transport.sctp import Sctp
+from pcscf.transport.tcp import Tcp
 from pcscf.transport.udp import open_datagrams
 
 CONTROLLER_BUFFER: Final = 4 * 1024 * 1024
@@ -49,15 +52,17 @@ async def open_controller(
 
     Raises OSError, and ConfigError for TLS files that cannot be used.
     """
-    if {"tcp", "tls"} <= set(kinds):
-        raise ConfigError("Iq cannot be TCP and TLS on one port", hint="choose one of them; udp may stand beside it")
-    connections = Listener(upward, _files("tls" in kinds, tls)) if set(kinds) - {"udp"} else None
-    if connections is not None and "udp" not in kinds:
+    connected = set(kinds) - {"udp"}
+    if len(connected) > 1:
+        named = " and ".join(kind.upper() for kind in sorted(connected))
+        raise ConfigError(f"Iq cannot be {named} on one port", hint="choose one of them; udp may stand beside it")
+    if not connected:
+        return await open_datagrams(bind, upward, only=datagrams_from, receive_buffer=CONTROLLER_BUFFER)
+    connections = _listener(connected.pop(), upward, tls)
+    if "udp" not in kinds:
         connections.listen(bind)
         return connections
     datagrams = await open_datagrams(bind, upward, only=datagrams_from, receive_buffer=CONTROLLER_BUFFER)
-    if connections is None:
-        return datagrams
     try:
         connections.listen((bind[0], datagrams.address[1]))
     except BaseException:
@@ -67,17 +72,32 @@ async def open_controller(
 
 
 async def open_gateway(kind: Kind, bind: tuple[str, int], upward: Upward, tls: TlsFiles | None = None) -> Transport:
-    """Over TCP and TLS the port of `bind` is not used: each connection has one of its own.
+    """Where connections are made, the port of `bind` is not used: each has one of its own.
 
     Raises OSError, and ConfigError for TLS files that cannot be used.
     """
     if kind == "udp":
         return await open_datagrams(bind, upward)
-    return Dialler(upward, bind[0], _files(kind == "tls", tls))
+    if kind == "tls":
+        files = _needed(tls)
+        return Dialler(upward, bind[0], Tcp(client_context(files)), files.pins)
+    return Dialler(upward, bind[0], _open_to_all(kind), {})
 
 
-def _files(is_tls: bool, files: TlsFiles | None) -> TlsFiles | None:
+def _listener(kind: Kind, upward: Upward, tls: TlsFiles | None) -> Listener:
+    if kind == "tls":
+        files = _needed(tls)
+        return Listener(upward, Tcp(server_context(files)), files.pins)
+    return Listener(upward, _open_to_all(kind), {})
+
+
+def _open_to_all(kind: Kind) -> Carrier:
+    """Without certificates."""
+    return Sctp() if kind == "sctp" else Tcp(None)
+
+
+def _needed(files: TlsFiles | None) -> TlsFiles:
     """Never TCP where TLS was meant."""
-    if is_tls and files is None:
+    if files is None:
         raise ConfigError("Iq over TLS needs certificates", hint="name iq.tls.ca and iq.tls.certificate")
-    return files if is_tls else None
+    return files

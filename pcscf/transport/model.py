@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from pcscf.h248.peer import Peer
 
-Kind: TypeAlias = Literal["udp", "tcp", "tls"]
+Kind: TypeAlias = Literal["udp", "tcp", "tls", "sctp"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 
 from pcscf.sip.message import Request, response_to
 from tests.support.audit import run
-from tests.support.ladder import Ladder
+from tests.support.ladder import BEGINS, ENDS, Ladder
 from tests.support.parties import UE_FINGERPRINT, crlf
 from tests.support.plays import Play
 
@@ -30,8 +30,6 @@ WISHING = PLAIN.replace("a=accept-types", "a=3ge2ae:requested\r\na=accept-types"
     "a=setup", "a=3GE2AE: Applied\r\na=setup").replace("t=0 0", "t=0 0\r\na=3ge2ae:requested").replace(
     "a=x-last", "a=acap:7 3ge2ae:requested\r\na=x-last")
 MIXED = "Content-Type: multipart/mixed;boundary=edge"
-BEGINS = "caller: INVITE (offer)\ncallee: 200 (answer)\ncaller: ACK\n"
-ENDS = "caller: BYE\ncallee: 200\n"
 
 
 def _multipart(*sdps: str, boundary: str = "edge") -> str:

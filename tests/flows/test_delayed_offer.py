@@ -4,21 +4,19 @@ RFC 3262 §5, RFC 6337 §2.2). Who sent the INVITE does not matter: the directio
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.support.audit import run
 from tests.support.ends import End
 from tests.support.flowbed import Bed
-from tests.support.ladder import Body, Ladder
+from tests.support.ladder import ENDS, Body, Ladder
+from tests.support.ladder import climbs as ladder_climbs
 from tests.support.plays import Play
 
 ALL = ("from-ue", "to-ue", "between-ues")
 UE_ANSWERS = ("from-ue", "between-ues")   # here the caller answers
-
-HANG_UP = """
-    caller: BYE
-    callee: 200
-    """
 
 
 def plain(end: End) -> str:
@@ -42,11 +40,7 @@ BODIES: dict[str, Body] = {
 }
 
 
-def climbs(place: str, text: str, **settings: object) -> None:
-    async def story(play: Play) -> None:
-        await Ladder(play, BODIES).climb(text)
-
-    run(story, place, **settings)
+climbs = partial(ladder_climbs, BODIES)
 
 
 def contexts(bed: Bed) -> int:
@@ -83,7 +77,7 @@ def test_the_2xx_offers_and_the_ack_answers(place: str) -> None:
         assert all(
             stream.remote is not None for context in play.bed.gateway.table.contexts.values()
             for termination in context.terminations.values() for stream in termination.streams.values())
-        await ladder.climb(HANG_UP)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -109,7 +103,7 @@ def test_a_reliable_183_offers_and_the_prack_answers(place: str) -> None:
         assert ladder.description("caller", "200") == offer
         assert len(play.bed.gateway.asked) == asked
         assert contexts(play.bed) == len(play.served)
-        await ladder.climb(HANG_UP)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -225,7 +219,7 @@ def test_either_side_asks_for_an_offer_in_the_session(place: str) -> None:
             caller: ACK (answer)
             """)
         assert contexts(play.bed) == len(play.served)
-        await ladder.climb(HANG_UP)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -250,7 +244,7 @@ def test_what_a_reliable_183_changed_in_a_re_invite_is_undone_by_its_refusal(pla
             callee: 488 INVITE
             """)
         assert [dict(each.standing) for each in play.bed.store.sessions()] == before
-        await ladder.climb(HANG_UP)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -343,7 +337,7 @@ def test_a_description_in_an_ack_that_nobody_asked_for_goes_no_further(place: st
             """)
         assert not ladder.heard["callee", "ACK"].body
         assert ladder.heard["callee", "ACK"].get("Content-Type") is None
-        await ladder.climb(HANG_UP)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -379,6 +373,6 @@ def test_a_session_that_had_no_media_has_none_again_after_a_refusal(place: str) 
         await play.bed.settle(1)
         assert contexts(play.bed) == 0
         assert all(not each.standing for each in play.bed.store.sessions())
-        await ladder.climb(HANG_UP)
+        await ladder.climb(ENDS)
 
     run(story, place)

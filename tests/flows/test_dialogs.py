@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from pcscf.mediasec.model import Direction
 from tests.support.audit import run
 from tests.support.flowbed import Bed
-from tests.support.ladder import Body, Ladder
+from tests.support.ladder import BEGINS, ENDS, Body, Ladder
+from tests.support.ladder import climbs as ladder_climbs
 from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER, UE_FINGERPRINT, crlf
 from tests.support.plays import Play
 
@@ -31,24 +34,8 @@ BODIES: dict[str, Body] = {
     "offer there": PLAIN_OFFER.replace("40100", "40200"),
     "plain": lambda end: end.answer.replace("TCP/TLS/MSRP", "TCP/MSRP"),
 }
-BEGINS = """
-    caller: INVITE (offer)
-    callee: 200 (answer)
-    caller: ACK
-    """
-ENDS = """
-    caller: BYE
-    callee: 200
-    """
 
-
-def climbs(place: str, *texts: str) -> None:
-    async def story(play: Play) -> None:
-        ladder = Ladder(play, BODIES)
-        for text in texts:
-            await ladder.climb(text)
-
-    run(story, place)
+climbs = partial(ladder_climbs, BODIES)
 
 
 def core_peer(bed: Bed) -> tuple[str, int]:

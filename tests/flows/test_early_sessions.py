@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.audit import run
 from tests.support.ends import End
-from tests.support.ladder import Body, Ladder
+from tests.support.ladder import ENDS, Body, Ladder
 from tests.support.plays import Play
 
 ALL = ("from-ue", "to-ue", "between-ues")
@@ -36,7 +36,6 @@ BODIES: dict[str, Body] = {
     "with an early one": _offer(""), "with an optional one": _offer(";handling=optional"), "answer and early offer": _answer,
     "early": RINGBACK,
 }
-ENDS = "caller: BYE\ncallee: 200\n"
 
 
 @pytest.mark.parametrize("place", ALL)

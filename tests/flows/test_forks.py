@@ -7,7 +7,7 @@ import pytest
 from pcscf.config.policy import MediaPolicy
 from tests.support.audit import run
 from tests.support.flowbed import Bed
-from tests.support.ladder import Body, Ladder
+from tests.support.ladder import ENDS, Body, Ladder
 from tests.support.parties import PLAIN_ANSWER, PLAIN_OFFER
 from tests.support.plays import Play
 
@@ -22,10 +22,6 @@ BODIES: dict[str, Body] = {
     "offer here": PLAIN_OFFER,
     "offer there": PLAIN_OFFER.replace("40100", "40200"),
 }
-ENDS = """
-    caller: BYE
-    callee: 200
-    """
 
 
 def served(bed: Bed) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import pytest
 
 from pcscf.mediasec.model import Mode
 from tests.support.audit import run
-from tests.support.ladder import Body, Ladder
+from tests.support.ladder import BEGINS, ENDS, Body, Ladder
+from tests.support.ladder import climbs as ladder_climbs
 from tests.support.parties import crlf
 from tests.support.plays import Play
 
@@ -56,24 +58,7 @@ BODIES: dict[str, Body] = {
     "fax and answer": lambda end: end.answer + FAX,
 }
 
-SESSION_BEGINS = """
-    caller: INVITE (offer)
-    callee: 200 (answer)
-    caller: ACK
-    """
-SESSION_ENDS = """
-    callee: BYE
-    caller: 200
-    """
-
-
-def climbs(place: str, *texts: str) -> None:
-    async def story(play: Play) -> None:
-        ladder = Ladder(play, BODIES)
-        for text in texts:
-            await ladder.climb(text)
-
-    run(story, place)
+climbs = partial(ladder_climbs, BODIES)
 
 
 def at_the_machine(description: str) -> str:
@@ -103,7 +88,7 @@ def test_hold_and_resume(place: str, method: str, who: str) -> None:
 
     async def story(play: Play) -> None:
         ladder = Ladder(play, BODIES)
-        await ladder.climb(SESSION_BEGINS)
+        await ladder.climb(BEGINS)
         told = play.bed.gateway.asked.count(("Modify", "Modify"))
         await ladder.climb(f"""
             {who}: {method} (hold)
@@ -122,7 +107,7 @@ def test_hold_and_resume(place: str, method: str, who: str) -> None:
             """)
         assert "a=sendonly" not in ladder.description(other, method)
         assert play.bed.gateway.asked.count(("Modify", "Modify")) == held
-        await ladder.climb(SESSION_ENDS)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -133,7 +118,7 @@ def test_a_line_is_added_removed_and_its_slot_used_again(place: str) -> None:
 
     async def story(play: Play) -> None:
         ladder = Ladder(play, BODIES)
-        await ladder.climb(SESSION_BEGINS)
+        await ladder.climb(BEGINS)
         contexts = play.contexts
         for offer, answer, live in (("two", "both", 2), ("one left", "only one", 1), ("two", "both", 2)):
             await ladder.climb(f"""
@@ -144,24 +129,24 @@ def test_a_line_is_added_removed_and_its_slot_used_again(place: str) -> None:
             assert play.contexts == contexts   # the same context, whatever becomes of its streams
             for standing in modes(play):
                 assert sum(mode in {Mode.TERMINATE, Mode.PROTECT} for mode in standing) == live
-        await ladder.climb(SESSION_ENDS)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
 
 @pytest.mark.parametrize("place", ALL)
 def test_an_added_line_that_is_declined_leaves_the_other(place: str) -> None:
-    climbs(place, SESSION_BEGINS, """
+    climbs(place, BEGINS, """
         callee: UPDATE (two)
         caller: 200 (only one)
-        """, SESSION_ENDS)
+        """, ENDS)
 
 
 @pytest.mark.parametrize("place", ALL)
 def test_the_last_line_goes_and_the_context_with_it_and_one_comes_again(place: str) -> None:
     async def story(play: Play) -> None:
         ladder = Ladder(play, BODIES)
-        await ladder.climb(SESSION_BEGINS)
+        await ladder.climb(BEGINS)
         await ladder.climb("""
             caller: INVITE (none)
             callee: 200 (none either)
@@ -175,7 +160,7 @@ def test_the_last_line_goes_and_the_context_with_it_and_one_comes_again(place: s
             callee: ACK
             """)
         assert len(play.contexts) == len(play.served)
-        await ladder.climb(SESSION_ENDS)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -205,7 +190,7 @@ def test_audio_becomes_fax_in_its_slot_and_audio_again(place: str, who: str) -> 
         seen_by_callee = offer if other == "callee" else ladder.description("callee", "200")
         assert ports == [line for line in seen_by_callee.splitlines() if line.startswith("m=")]
         assert len(play.contexts) == len(play.served)
-        await ladder.climb(SESSION_ENDS)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -230,7 +215,7 @@ def test_fax_that_is_refused_leaves_audio(place: str, who: str, refusal: str) ->
         before = modes(play)
         await ladder.climb(refusal.format(who=who, other=other))
         assert modes(play) == before
-        await ladder.climb(SESSION_ENDS)
+        await ladder.climb(ENDS)
 
     run(story, place)
 
@@ -245,7 +230,7 @@ def test_fax_in_a_slot_of_its_own_with_audio_closed(place: str) -> None:
         callee: INVITE (audio gives way)
         caller: 200 (audio gives way)
         callee: ACK
-        """, SESSION_ENDS)
+        """, ENDS)
 
 
 @pytest.mark.parametrize("place", ALL)
@@ -266,6 +251,6 @@ def test_audio_beside_messages_becomes_fax_and_the_messages_stay(place: str) -> 
         offer = ladder.description("callee", "INVITE")
         assert "m=image 20002 udptl t38" in at_the_machine(offer)
         assert (play.contexts, message_line(offer)) == (contexts, line)
-        await ladder.climb(SESSION_ENDS)
+        await ladder.climb(ENDS)
 
     run(story, place)

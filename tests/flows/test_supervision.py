@@ -12,7 +12,7 @@ from pcscf.iq.overload import Urgency
 from pcscf.iq.supervision import Supervision
 from pcscf.procedures.site import Limits, Reactions, Side
 from pcscf.procedures.urgency import urgency_of
-from pcscf.procedures.watch import outcome
+from pcscf.procedures.watch import outcome, release_unconnected
 from pcscf.sip.message import Request
 from tests.support.audit import run
 from tests.support.plays import Play
@@ -128,6 +128,66 @@ def test_tls_begins_at_our_signal_once_tcp_is_up(refused: bool) -> None:
         await play.hang_up(play.caller, near)
 
     run(story, "to-ue", supervision=Supervision(begins_tls=True))
+
+
+UP = "tlsbsc/BNCChange"
+
+
+@pytest.mark.parametrize("what", ["granted", "refused", "crossed by BYE"])
+def test_the_core_is_dialled_at_our_signal_once_the_ue_is_verified(what: str) -> None:
+    """The UE opens to the gateway, which opens to the core when it is told to."""
+
+    async def story(play: Play) -> None:
+        gateway = play.bed.gateway
+        near, _ = await play.establish()
+        (context,) = play.contexts
+        assert core_stream(play, context).remote is None
+        gateway.notify(context, "tcpbcc/BNCChange", Stream="1", Type="Est")   # TCP alone shows nobody
+        gateway.notify(context, UP, Stream="2", Type="Est")
+        await play.bed.settle(0.5)
+        assert core_stream(play, context).remote is None
+        if what == "refused":
+            gateway.answer = lambda commands: ErrorDescriptor(501, "no") if commands == ("Modify",) else None
+        gateway.notify(context, UP, Stream="1", Type="Est")
+        if what == "refused":
+            for end in play.ends:
+                assert "cause=500" in ((await end.answer_bye()).get("Reason") or "")
+            return
+        if what == "granted":
+            await play.bed.settle(0.5)
+            stream = core_stream(play, context)
+            assert (stream.remote is not None, stream.triggers) == (True, 1)
+            (session,) = play.bed.store.sessions()
+            assert session.media is not None
+            assert session.media.held == frozenset()
+        await play.hang_up(play.caller, near)
+
+    run(story, "from-ue", supervision=Supervision(tcp_start="interlinked"))
+
+
+def core_stream(play: Play, context: int) -> Any:
+    terminations = play.bed.gateway.table.contexts[context].terminations.values()
+    return next(each for each in terminations if each.realm == "core").streams[1]
+
+
+@pytest.mark.parametrize("comes", [False, True])
+def test_an_end_that_does_not_come_ends_the_session(comes: bool) -> None:
+    async def story(play: Play) -> None:
+        near, _ = await play.establish()
+        (context,) = play.contexts
+        if comes:
+            play.bed.gateway.notify(context, UP, Stream="1", Type="Est")
+        release_unconnected(play.bed.calls)
+        await play.bed.settle(61.0)
+        assert len(play.contexts) == 1
+        release_unconnected(play.bed.calls)
+        if comes:
+            await play.hang_up(play.caller, near)
+            return
+        for end in play.ends:
+            assert "the peer made no TCP connection" in ((await end.answer_bye()).get("Reason") or "")
+
+    run(story, "from-ue", supervision=Supervision(tcp_start="interlinked"))
 
 
 def test_a_gateway_without_a_session_changes_nothing() -> None:

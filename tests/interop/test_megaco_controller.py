@@ -29,6 +29,7 @@ from pcscf.h248.message import (
 from pcscf.lab import tls
 from tests.support.gatewaybed import add, local_of, modify, sdp
 from tests.support.kamailio import free_port
+from tests.support.megaco import OVER_SCTP, transport_of
 from tests.support.peers import require_peer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,8 +44,8 @@ PRINT = " ".join(IDENTITY.fingerprint())
 def beams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     require_peer("erl", "erlc", "megaco")
     folder = tmp_path_factory.mktemp("beams")
-    source = Path(__file__).parent / "erlang" / "megaco_controller.erl"
-    subprocess.run(["erlc", "-Werror", "-o", folder, source], check=True)
+    sources = [Path(__file__).parent / "erlang" / f"megaco_{each}.erl" for each in ("controller", "sctp")]
+    subprocess.run(["erlc", "-Werror", "-o", folder, *sources], check=True)
     return folder
 
 
@@ -140,14 +141,10 @@ class Controller:
                 await process.wait()
 
 
-@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP"])
+@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP", *OVER_SCTP])
 def encoding(request: pytest.FixtureRequest) -> str:
     """How Erlang writes, and over UDP unless it is said; our gateway writes compact."""
     return str(request.param)
-
-
-def transport_of(encoding: str) -> str:
-    return "tcp" if "TCP" in encoding else "udp"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -218,6 +215,37 @@ async def test_a_notification(erlang: Controller, encoding: str) -> None:
         causes = {one.name.lower(): one.value.text for event in observed.events for one in event.parameters}
         assert "fingerprint mismatch" in causes["failurecause"].lower()
         writer.transport.abort()
+
+
+@pytest.mark.interop("megaco", "as controller of our gateway: told that TCP is up, begins TLS (EstBNC); {encoding}")
+async def test_tls_begins_at_its_signal(erlang: Controller, encoding: str) -> None:
+    far: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    server = await asyncio.start_server(
+        lambda reader, writer: far.put_nowait((reader, writer)), "127.0.0.1", 0, ssl=tls.server_context(IDENTITY))
+    try:
+        near = add("access", ours="active", theirs="passive", peer=server.sockets[0].getsockname()[:2], fingerprints=[PRINT],
+                   secure=True, signals="tcpbcc/EstBNC{Stream=1}", events="tcpbcc/BNCChange,tlsbsc/BNCChange")
+        reply = await erlang.call(f"Context=${{{near},{add('core', ours='passive', theirs='active')}}}")
+        [action] = reply.actions
+        ours = action.commands[0].termination
+        assert [await up(erlang, ours), far.qsize()] == ["tcpbcc/bncchange", 0]
+        await erlang.call(f"Context={action.context}{{{modify(ours, signals='tlsbsc/EstBNC{Stream=1}')}}}")
+        assert await up(erlang, ours) == "tlsbsc/bncchange"
+        _, writer = await asyncio.wait_for(far.get(), PATIENCE)
+        writer.transport.abort()
+        await erlang.call(f"Context={action.context}{{W-Subtract=*{{Audit{{}}}}}}")
+    finally:
+        server.close()
+
+
+async def up(erlang: Controller, termination: str) -> str:
+    """What is up, as the gateway tells it."""
+    command = await erlang.requested(CommandName.NOTIFY)
+    assert same_name(command.termination, termination)
+    [observed] = [each for each in command.descriptors if isinstance(each, ObservedEvents)]
+    [event] = observed.events
+    assert {one.name.lower(): one.value.text.lower() for one in event.parameters} == {"stream": "1", "type": "est"}
+    return event.name.lower()
 
 
 @pytest.mark.interop("megaco", "as controller of our gateway: what cannot be is refused (411, 412, 430, 449); {encoding}")

@@ -25,7 +25,7 @@ from pcscf.iq.notifications import BearerReleased
 from pcscf.mediasec.model import Agreed, Direction, Origin
 from pcscf.mediasec.plan import decide, settle
 from pcscf.runtime.iq import Gateways, IqConfig
-from pcscf.transport.model import Kind
+from tests.support.megaco import OVER_SCTP, transport_of
 from tests.support.peers import require_peer
 from tests.unit.iq.plans import BFCP_TLS, answered_by_core, answered_by_ue, from_core, from_ue, protection, sdp
 
@@ -39,8 +39,8 @@ PATIENCE = 20.0
 def beams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     require_peer("erl", "erlc", "megaco")
     folder = tmp_path_factory.mktemp("beams")
-    source = Path(__file__).parent / "erlang" / "megaco_gateway.erl"
-    subprocess.run(["erlc", "-Werror", "-o", folder, source], check=True)
+    sources = [Path(__file__).parent / "erlang" / f"megaco_{each}.erl" for each in ("gateway", "sctp")]
+    subprocess.run(["erlc", "-Werror", "-o", folder, *sources], check=True)
     return folder
 
 
@@ -49,7 +49,7 @@ class Peer:
 
     def __init__(self, encoding: str) -> None:
         self.encoding = encoding
-        self.transport: Kind = "tcp" if "TCP" in encoding else "udp"
+        self.transport = transport_of(encoding)
         self.heard: list[bytes] = []
         self.broken: asyncio.Queue[tuple[str, int, BearerReleased]] = asyncio.Queue()
         self.lost: list[str] = []
@@ -110,7 +110,7 @@ async def peer(beams: Path, encoding: str = "compact") -> AsyncIterator[Peer]:
         await made.close()
 
 
-@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP"])
+@pytest.fixture(scope="module", params=["compact", "pretty", "compact over TCP", "pretty over TCP", *OVER_SCTP])
 def encoding(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

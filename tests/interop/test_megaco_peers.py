@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from pcscf.errors import GatewayUnavailable
 from pcscf.iq.association import Heartbeat
-from pcscf.iq.media import Media
+from pcscf.iq.media import Media, TcpStart
 from pcscf.iq.notifications import BearerReleased, Connected
 from pcscf.iq.operations import Limits
 from pcscf.iq.overload import Urgency
@@ -73,7 +73,7 @@ class Erlang:
 
 
 class Controller:
-    def __init__(self) -> None:
+    def __init__(self, supervision: Supervision) -> None:
         self.sent: list[bytes] = []
         self.connected: asyncio.Queue[Connected] = asyncio.Queue()
         self.lost: list[tuple[str, tuple[int, ...]]] = []
@@ -81,7 +81,7 @@ class Controller:
         self.gateways = Gateways(
             IqConfig(
                 ("127.0.0.1", 0), lambda mid, _: mid in (ONE, TWO), heartbeat=Heartbeat(0.5, 3, compare=1.0),
-                limits=Limits(deadline=2.0, attempt=0.5), supervision=Supervision(begins_tls=True)),
+                limits=Limits(deadline=2.0, attempt=0.5), supervision=supervision),
             random=Random(7), clock=asyncio.get_running_loop().time,
             on_bearer_released=lambda *told: self.broken.append(told),
             on_connected=lambda _mid, what: self.connected.put_nowait(what),
@@ -123,14 +123,20 @@ async def erlang(beams: Path, controller: Controller, mid: str, *packages: str) 
         await made.close()
 
 
-@pytest_asyncio.fixture
-async def controller() -> AsyncIterator[Controller]:
-    made = Controller()
+@asynccontextmanager
+async def controlling(supervision: Supervision) -> AsyncIterator[Controller]:
+    made = Controller(supervision)
     await made.gateways.start()
     try:
         yield made
     finally:
         await made.gateways.stop()
+
+
+@pytest_asyncio.fixture
+async def controller() -> AsyncIterator[Controller]:
+    async with controlling(Supervision(begins_tls=True)) as made:
+        yield made
 
 
 @pytest.mark.interop("megaco", "two gateways of our controller: packages audited, sessions go to the one that has them")
@@ -197,6 +203,36 @@ async def test_tls_begins_at_our_signal(beams: Path, controller: Controller) -> 
         await controller.gateways.begin_tls(ONE, what)
         await one.says(f"modify {media.context}")
         assert sum(b"tlsbsc/EstBNC" in each for each in controller.sent) == 1
+        await controller.release([media])
+
+
+@pytest.mark.interop("megaco", "as gateway of our controller: told to open TCP (EstBNC), at once or after its report")
+@pytest.mark.parametrize("start", ["interlinked", "answer"])
+async def test_tcp_begins_at_our_signal(beams: Path, start: TcpStart) -> None:
+    async with (
+        controlling(Supervision(begins_tls=True, tcp_start=start)) as controller,
+        erlang(beams, controller, ONE, "tcpbcc", "tlsbsc") as one,
+    ):
+        plan = from_core("active")
+        settled = answered_by_ue(plan, "passive")
+        media = await controller.gateways.reserve(plan)
+        assert not any(b"EstBNC" in each for each in controller.sent)
+        media = await controller.gateways.configure(media, settled)
+        peer = b"m=message 7654"
+        if start == "interlinked":
+            assert not any(b"EstBNC" in each or peer in each for each in controller.sent), "it could open"
+            await one.does("connected", "acknowledged")   # the core's side, which was modified last
+            what = await asyncio.wait_for(controller.connected.get(), PATIENCE)
+            assert what.termination.lower() == media.core_termination.lower()
+            one.lines.clear()
+            media = await controller.gateways.begin_tcp(media, settled, what)
+            await one.says(f"modify {media.context}")
+        [ordered] = [each for each in controller.sent if b"tcpbcc/EstBNC" in each]
+        assert peer in ordered
+        assert b"a=setup:passive" in ordered
+        assert media.held == frozenset()
+        assert media.tls_clients == {0}
+        assert not any(b"tlsbsc/EstBNC" in each for each in controller.sent), "not before TCP is up"
         await controller.release([media])
 
 

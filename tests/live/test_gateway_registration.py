@@ -207,6 +207,17 @@ async def test_hand_off() -> None:
         assert gateway.controller == other.address
 
 
+async def test_another_controller_that_starts_does_not_take_it() -> None:
+    async with controllers(2) as [iq, other], running(config(iq, other)) as gateway:
+        await registered(gateway)
+        for method, reason in (("Restart", "901 Cold Boot"), ("Forced", "905 Out of service"), ("HandOff", "903 MGC Directed")):
+            services = f'Services{{Method={method},Reason="{reason}",MgcIdToTry={other.mid}}}'
+            reply = await other.ask(f"Context=-{{ServiceChange=ROOT{{{services}}}}}", to=gateway.address)
+            assert reply.error is not None
+            assert reply.error.code == 402
+        assert gateway.controller == iq.address
+
+
 async def test_a_restarted_controller_adopts_the_gateway_with_its_contexts() -> None:
     async with controllers(1) as [iq], running(config(iq)) as gateway:
         await registered(gateway)

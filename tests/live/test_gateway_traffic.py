@@ -49,6 +49,23 @@ async def test_datagrams_beyond_the_rate_are_dropped_and_counted() -> None:
         assert len(await arrived(core.sockets[0])) == 20
 
 
+@pytest.mark.parametrize(("variation", "least", "most"), [(0, 1, 3), (5_000_000, 10, 13)])
+async def test_the_delay_variation_of_the_peak_rate(variation: int, least: int, most: int) -> None:
+    """20 datagrams of 1000 octets at once, where the peak is 20,000 a second: half a second of it, or none (tman/dvt)."""
+    async with bench() as gateway, ends(1, 1) as (ue, core):
+        control = f",tman/pol=ON,tman/pdr=20000,tman/dvt={variation}"
+        near, _ = await gateway.open(
+            add_datagrams("access", peer=ue.address, control=control), add_datagrams("core", peer=core.address))
+        for _ in range(20):
+            ue.send(b"x" * 1000, near)
+        assert least <= len(await arrived(core.sockets[0])) <= most
+        body = f"Modify={near.termination}{{Media{{Stream=1{{LocalControl{{tman/dvt=soon}}}}}}}}"
+        reply = await gateway.ask(f"Context={near.context}{{{body}}}")
+        error = reply.actions[0].commands[0].error
+        assert error is not None
+        assert (error.code, error.text) == (449, "Unsupported or Unknown Parameter or Property Value: tman/dvt=soon")
+
+
 @on_both_loops
 async def test_a_tcp_peer_beyond_the_rate_is_slowed_down_and_loses_nothing() -> None:
     rate, size = 200_000, 140_000

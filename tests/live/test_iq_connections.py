@@ -1,4 +1,4 @@
-"""Our controller and our gateway over TCP and TLS: one association, whatever becomes of its connections."""
+"""Our controller and our gateway over TCP, TLS and SCTP: one association, whatever becomes of its connections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pcscf.gateway.config import GatewayConfig, Realm
 from pcscf.gateway.server import Gateway
 from pcscf.h248.codec import decode_untrusted
 from pcscf.h248.message import CommandName, Services, TransactionReply, TransactionRequest
-from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
 from pcscf.h248.tpkt import PacketReader, packet
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat
@@ -30,6 +30,8 @@ HERE = "127.0.0.1"
 MID = "[127.0.0.1]:2945"
 PATIENCE = 5.0
 TIMERS = H248Timers(t_max=2.0)
+SCTP = pytest.param("sctp", marks=pytest.mark.sctp)
+over_connections = pytest.mark.parametrize("kind", ["tcp", SCTP])
 
 
 @dataclass
@@ -86,13 +88,17 @@ async def gateway(kind: Kind, address: tuple[str, int], tls: TlsFiles | None = N
         await asyncio.sleep(0.01)
 
 
+def peer_of(kind: Kind, host: str, port: int) -> ConnectionPeer:
+    return AssociationPeer(host, port) if kind == "sctp" else ConnectionPeer(host, port)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("kind", ["udp", "tcp", "tls"])
+@pytest.mark.parametrize("kind", ["udp", "tcp", "tls", SCTP])
 @on_both_loops
 async def test_a_session(kind: Kind, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
@@ -111,17 +117,19 @@ async def test_a_session(kind: Kind, tmp_path: Path) -> None:
     assert site.methods() == ["Restart", "Forced"]
 
 
+@over_connections
 @on_both_loops
-async def test_gateways_of_both_kinds_at_one_controller() -> None:
-    async with controller(("udp", "tcp")) as site, gateway("tcp", site.gateways.address):
+async def test_gateways_of_both_kinds_at_one_controller(kind: Kind) -> None:
+    async with controller(("udp", kind)) as site, gateway(kind, site.gateways.address):
         await site.gateways.wait_registered(PATIENCE)
         media = await site.gateways.reserve(from_ue())
         await site.gateways.release(media)
 
 
+@over_connections
 @on_both_loops
-async def test_a_broken_connection_is_made_again_and_the_session_stays() -> None:
-    async with controller(("tcp",)) as site, gateway("tcp", site.gateways.address) as agw:
+async def test_a_broken_connection_is_made_again_and_the_session_stays(kind: Kind) -> None:
+    async with controller((kind,)) as site, gateway(kind, site.gateways.address) as agw:
         await site.gateways.wait_registered(PATIENCE)
         plan = from_ue()
         media = await site.gateways.reserve(plan)
@@ -136,29 +144,31 @@ async def test_a_broken_connection_is_made_again_and_the_session_stays() -> None
         await site.gateways.release(media)
 
 
+@over_connections
 @on_both_loops
-async def test_a_controller_that_comes_back_is_found_again() -> None:
-    async with controller(("tcp",)) as site, gateway("tcp", site.gateways.address) as agw:
+async def test_a_controller_that_comes_back_is_found_again(kind: Kind) -> None:
+    async with controller((kind,)) as site, gateway(kind, site.gateways.address) as agw:
         await site.gateways.wait_registered(PATIENCE)
         port = site.gateways.address[1]
         await site.gateways.stop()
         await until(lambda: not agw.registered.is_set())
         await asyncio.sleep(0.3)
-        async with controller(("tcp",), port=port) as again:
+        async with controller((kind,), port=port) as again:
             await again.gateways.wait_registered(PATIENCE)
             media = await again.gateways.reserve(from_ue())
             await again.gateways.release(media)
         assert set(again.methods()) <= {"Disconnected", "Failover", "Restart", "Forced"}
 
 
+@over_connections
 @on_both_loops
-async def test_handed_over_a_gateway_ends_the_connection_that_it_left() -> None:
-    async with controller(("tcp",)) as one, controller(("tcp",)) as two, gateway("tcp", one.gateways.address) as agw:
+async def test_handed_over_a_gateway_ends_the_connection_that_it_left(kind: Kind) -> None:
+    async with controller((kind,)) as one, controller((kind,)) as two, gateway(kind, one.gateways.address) as agw:
         await one.gateways.wait_registered(PATIENCE)
         host, port = two.gateways.address
         await one.gateways.hand_off(MID, f"[{host}]:{port}")
         await two.gateways.wait_registered(PATIENCE)
-        await until(lambda: agw.controller == ConnectionPeer(host, port))
+        await until(lambda: agw.controller == peer_of(kind, host, port))
         assert two.methods() == ["HandOff"]
         assert one.gateways._transport is not None
         await until(lambda: one.gateways._transport._connections == {})  # type: ignore[union-attr]

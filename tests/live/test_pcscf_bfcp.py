@@ -56,9 +56,11 @@ class Call(NamedTuple):
         return ue, await self.server_far.open(server_setup, media_port(self.to_server))
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    async with stage() as around, pcscf(tmp_path_factory.mktemp("bfcp"), around.core.address, *SETTINGS) as running:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["gateway", "interlinked"])
+async def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """TCP that the gateway opens is begun by itself, or by the controller: the ends cannot tell."""
+    start = f"gateways.supervision.tcp_start={request.param}", "gateways.supervision.tcp_wait=2"
+    async with stage() as around, pcscf(tmp_path_factory.mktemp("bfcp"), around.core.address, *SETTINGS, *start) as running:
         yield Site(running, around)
 
 

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -144,11 +145,10 @@ async def test_a_stop_hands_the_gateways_to_another_controller(tmp_path: Path, a
     async with own_gateways(tmp_path, ["one"], (HERE, here), (HERE, there)) as (one,):
         common = (NO_CHILD, known(one.known()))
         first = (*common, f"gateways.iq.port={here}", f"gateways.successor='{HERE}:{there}'")
-        async with (
-            pcscf(tmp_path / "there", around.core.address, *common, f"gateways.iq.port={there}") as other,
-            pcscf(tmp_path / "here", around.core.address, *first) as running,
-        ):
+        async with pcscf(tmp_path / "here", around.core.address, *first) as running, AsyncExitStack() as later:
             await registered(running, one)
+            other = await later.enter_async_context(
+                pcscf(tmp_path / "there", around.core.address, *common, f"gateways.iq.port={there}"))
             party = await around.new_party(Manners(reply=REPLY))
             ue = await around.new_ue(running.listeners["gm-tls"])
             call = await converse(ue, party, "before")

@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
 
+from pcscf.sip.events import Ack, Cancelled, NewRequest, ResponseReceived, Terminated
 from pcscf.sip.flow import Destination, Flow, Hop
-from pcscf.sip.layer import Ack, Cancelled, NewRequest, ResponseReceived, Terminated, TransactionLayer
+from pcscf.sip.layer import TransactionLayer
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import parse_datagram_untrusted
 from pcscf.sip.transaction import ClientTransaction, Kind, ServerTransaction, State, Timers

@@ -223,6 +223,7 @@ class Bed:
         """What the process does every few seconds."""
         watch.expire(self.calls)
         watch.release_silent(self.calls)
+        watch.release_unconnected(self.calls)
 
     async def start(self) -> None:
         """Open Iq and wait for the gateway."""

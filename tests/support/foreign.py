@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-LIBRE, SPANDSP = "libre.so.0", "libspandsp.so.2"
+LIBRE, SPANDSP, SCTP = "libre.so.0", "libspandsp.so.2", "libsctp.so.1"
 
 
 def find_library(name: str) -> bool:

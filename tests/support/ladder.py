@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from pcscf.lab.call import Dialog
 from pcscf.sip.message import Message, Request, Response, response_to
+from tests.support.audit import run
 from tests.support.ends import End
 from tests.support.plays import Play
 
@@ -29,6 +30,10 @@ _RUNG = re.compile(
     r"(?: \((?P<body>[^)]+)\))?(?: \{(?P<fields>[^}]*)\})?(?P<stays> !)?")
 
 Body = str | Callable[[End], str]
+
+BEGINS = "caller: INVITE (offer)\ncallee: 200 (answer)\ncaller: ACK\n"
+"""A session in three messages, with the ends' own descriptions."""
+ENDS = "caller: BYE\ncallee: 200\n"
 
 
 class Rung(NamedTuple):
@@ -40,6 +45,17 @@ class Rung(NamedTuple):
     body: str | None
     fields: str | None
     stays: str | None
+
+
+def climbs(bodies: Mapping[str, Body], place: str, *texts: str, **settings: object) -> None:
+    """A whole call, told as text. `settings` are those of the bed."""
+
+    async def story(play: Play) -> None:
+        ladder = Ladder(play, bodies)
+        for text in texts:
+            await ladder.climb(text)
+
+    run(story, place, **settings)
 
 
 class Ladder:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.foreign import LIBRE, SPANDSP, find_library
+from tests.support.foreign import LIBRE, SCTP, SPANDSP, find_library
 
 _MEGACO = ("megaco-*/ebin/megaco.app", "megaco-*/include/megaco.hrl")   # the second one comes in a package of its own
-_LIBRARIES = {"libre": LIBRE, "spandsp": SPANDSP}
+_LIBRARIES = {"libre": LIBRE, "spandsp": SPANDSP, "libsctp": SCTP}
 _ERLANG_LIBRARIES = ("/usr/lib/erlang/lib", "/usr/local/lib/erlang/lib", "/usr/lib64/erlang/lib")
 
 
@@ -29,7 +29,7 @@ def _is_present(program: str) -> bool:
 
 
 def require_peer(*programs: str) -> None:
-    """Skip the test unless all `programs` are installed; "megaco" is a library of Erlang, "libre" and "spandsp" are shared ones.
+    """Skip the test unless all `programs` are installed; "megaco" is a library of Erlang, those of _LIBRARIES are shared ones.
 
     With CI set in the environment a missing peer fails the test. PEERS=skip leaves the peers out, but not there.
     """

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Brings the independent peers that the tests speak with: Kamailio and SIPp (SIP), Erlang's megaco (H.248), tshark, openssl,
-# and two libraries with codecs: libre (BFCP) and spandsp (T.38). iproute2 and nftables make a NAT for media to pass.
+# and two libraries with codecs: libre (BFCP) and spandsp (T.38). iproute2 and nftables make a NAT for media to pass. Where the
+# kernel has no SCTP, User Mode Linux lends it; Erlang needs libsctp for it.
 #
 # As root on Debian or Ubuntu what is missing is installed from the distribution; no daemon is started. Elsewhere the
 # missing ones are named and counted, and the tests that need them are skipped and counted by pytest.
@@ -21,6 +22,9 @@ libre:libre0
 spandsp:libspandsp2
 ip:iproute2
 nft:nftables
+libsctp:libsctp1
+linux.uml:user-mode-linux
+modprobe:kmod
 "
 if [ $# -gt 0 ]; then PEERS_WANTED="$*"; fi   # another list, of the same form
 
@@ -47,6 +51,8 @@ present() {
     megaco-headers) in_erlang 'megaco-*/include/megaco.hrl' ;;
     libre) is_library libre.so.0 ;;
     spandsp) is_library libspandsp.so.2 ;;
+    libsctp) is_library libsctp.so.1 ;;
+    linux.uml) [ -d /proc/sys/net/sctp ] || command -v linux.uml >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] ;;   # where daemons are, and not always on the search path
     esac
 }

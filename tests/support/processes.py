@@ -43,7 +43,7 @@ LISTENERS = ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")
 SECRET = re.compile(
     r"(?i)authorization[^\n]*digest|\bnonce=|\bresponse=|" + PASSWORD +
     r"|\bv=0(?:\\[rn]|[\r\n])|\bo=\S+ \d+ \d+ IN\b|\bm=message \d|a=(?:path|fingerprint|setup|crypto):"
-    r"|MSRP [0-9a-z]{4,} SEND|PRIVATE KEY|inline:[a-z0-9+/]"
+    r"|MSRP [0-9a-z]{4,} SEND|PRIVATE KEY-----|inline:[a-z0-9+/]"
 )
 
 
@@ -215,10 +215,12 @@ class Pcscf:
 
 
 @asynccontextmanager
-async def pcscf(folder: Path, core: Address, *settings: str, options: tuple[str, ...] = ()) -> AsyncIterator[Pcscf]:
+async def pcscf(
+    folder: Path, core: Address, *settings: str, options: tuple[str, ...] = (), file: Path = POLICIES / "lab.yaml",
+) -> AsyncIterator[Pcscf]:
     """Run the lab's policy with `settings` over it, at debug level, towards `core`. It must end well, unless the test ends it.
 
-    options: further ones of `pcscf run`.
+    options: further ones of `pcscf run`. file: another configuration with the lab's listeners and realms.
     """
     (folder / "run").mkdir(parents=True, exist_ok=True)
     given = [
@@ -227,7 +229,7 @@ async def pcscf(folder: Path, core: Address, *settings: str, options: tuple[str,
     ]
     with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pcscf", "run", str(POLICIES / "lab.yaml"), "--trace", str(folder / "trace.jsonl")),
+            *(sys.executable, "-m", "pcscf", "run", str(file), "--trace", str(folder / "trace.jsonl")),
             *(word for value in given for word in ("--set", value)), *options,
             env={**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "RUNTIME_DIRECTORY": ""},
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log, start_new_session=True,
@@ -311,11 +313,14 @@ class Stage:
 
     async def new_ue(
         self, proxy: Target, *, name: str = "alice", kind: type[Ue] = Ue, announced: tls.Identity | None = None,
-        tap: Tap | None = None,
+        tap: Tap | None = None, secure: bool = True,
     ) -> Ue:
-        """A UE that is registered at `proxy`. announced: the certificate that its SDP names, when not its own."""
+        """A UE that is registered at `proxy`. announced: the certificate that its SDP names, when not its own. secure: it offers
+        protected media.
+        """
         habits = Habits(
-            secure=True, choice="active", identity=tls.self_signed(name), announced=announced, e2ae="requested")
+            secure=secure, choice="active", identity=tls.self_signed(name), announced=announced,
+            e2ae="requested" if secure else "")
         context = tls.client_context() if proxy.transport == "tls" else None
         made = kind(Account(name, PASSWORD, DOMAIN, proxy), habits, tap or NoTap(), tls=context, host=proxy.host)
         self._agents.append(made)

@@ -12,10 +12,13 @@ from typing import NamedTuple
 from tests.support.processes import PATIENCE
 
 _FIELDS = (
-    "frame.number", "frame.protocols", "tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport", "sip.Method",
-    "sip.Status-Code", "msrp.method", "tls.handshake.type", "_ws.expert.message",
+    "frame.number", "frame.protocols", "tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport", "sctp.srcport",
+    "sctp.dstport", "sip.Method", "sip.Status-Code", "msrp.method", "tls.handshake.type", "sctp.data_payload_proto_id",
+    "_ws.expert.message",
 )
-_CHECKED = [word for name in ("ip", "tcp", "udp") for word in ("-o", f"{name}.check_checksum:TRUE")]
+_CHECKED = [
+    *(word for name in ("ip", "tcp", "udp") for word in ("-o", f"{name}.check_checksum:TRUE")), "-o", "sctp.checksum:CRC 32c",
+]
 
 
 class Frame(NamedTuple):
@@ -27,6 +30,7 @@ class Frame(NamedTuple):
     sip: str      # method or status of a SIP message
     msrp: str     # method of an MSRP request
     tls: tuple[str, ...]   # types of handshake messages
+    payloads: tuple[str, ...]   # payload protocol identifiers of SCTP's DATA chunks
     notes: str    # what tshark remarks
 
 
@@ -41,11 +45,11 @@ def dissect(capture: Path, decode_as: Iterable[str] = (), *, checksums: bool = T
 
 
 def _frame(cells: list[str]) -> Frame:
-    number, layers, *ports = cells[:6]
-    method, status, msrp, tls, notes = cells[6:]
+    number, layers, *ports = cells[:8]
+    method, status, msrp, tls, payloads, notes = cells[8:]
     return Frame(
         int(number), tuple(layers.split(":")), frozenset(int(port) for port in ports if port), method or status, msrp,
-        tuple(tls.split(",")) if tls else (), notes,
+        tuple(tls.split(",")) if tls else (), tuple(payloads.split(",")) if payloads else (), notes,
     )
 
 
@@ -60,7 +64,7 @@ def malformed(frames: Iterable[Frame]) -> Iterator[str]:
 async def loopback(capture: Path) -> AsyncIterator[None]:
     """Capture the loopback device meanwhile. Raises PermissionError where this user may not."""
     process = await asyncio.create_subprocess_exec(
-        "dumpcap", "-i", "lo", "-f", "tcp or udp", "-B", "16", "-w", capture,
+        "dumpcap", "-i", "lo", "-f", "tcp or udp or sctp", "-B", "16", "-w", capture,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None

@@ -1,7 +1,7 @@
 %% A controller on the megaco application of Erlang/OTP: what it asks of our gateway goes through its codec and its
 %% transactions, and so does what our gateway tells.
 %%
-%%   erl -noshell -run megaco_controller main Port pretty|compact udp|tcp
+%%   erl -noshell -run megaco_controller main Port pretty|compact udp|tcp|sctp
 %%
 %% Commands come one per line from standard input, whose end stops the controller. H.248 text travels in Base64.
 %%   call TEXT   decodes a message with requests, sends them in one message, and tells "reply TEXT" or "failed REASON" for each
@@ -9,18 +9,11 @@
 %% What the gateway asks for is told as "request TEXT", and granted; "confirmed" tells that it confirmed the reply to a request
 %% that was held. Every reply asks for a confirmation at once.
 -module(megaco_controller).
--behaviour(megaco_user).
 -export([main/1]).
--export([
-    handle_connect/2, handle_connect/3, handle_disconnect/3, handle_syntax_error/3, handle_syntax_error/4,
-    handle_message_error/3, handle_message_error/4, handle_trans_request/3, handle_trans_request/4,
-    handle_trans_long_request/3, handle_trans_long_request/4, handle_trans_reply/4, handle_trans_reply/5,
-    handle_trans_ack/4, handle_trans_ack/5, handle_unexpected_trans/3, handle_unexpected_trans/4,
-    handle_trans_request_abort/4, handle_trans_request_abort/5, handle_segment_reply/5, handle_segment_reply/6
-]).
 
 -include_lib("megaco/include/megaco.hrl").
 -include_lib("megaco/include/megaco_message_v2.hrl").
+-include("megaco_user.hrl").
 
 -define(VERSION, 2).
 
@@ -43,10 +36,13 @@ open("udp", Port, Receiver) ->
     {ok, _, _} = megaco_udp:open(Transport, [{port, Port}, {receive_handle, Receiver}, {udp_options, [{ip, {127, 0, 0, 1}}]}]);
 open("tcp", Port, Receiver) ->
     {ok, Transport} = megaco_tcp:start_transport(),
-    ok = megaco_tcp:listen(Transport, [{port, Port}, {receive_handle, Receiver}, {tcp_options, [{ip, {127, 0, 0, 1}}]}]).
+    ok = megaco_tcp:listen(Transport, [{port, Port}, {receive_handle, Receiver}, {tcp_options, [{ip, {127, 0, 0, 1}}]}]);
+open("sctp", Port, Receiver) ->
+    {ok, _, _} = megaco_sctp:listen(Port, Receiver).
 
 sender("udp") -> megaco_udp;
-sender("tcp") -> megaco_tcp.
+sender("tcp") -> megaco_tcp;
+sender("sctp") -> megaco_sctp.
 
 encoder("pretty") -> megaco_pretty_text_encoder;
 encoder("compact") -> megaco_compact_text_encoder.
@@ -122,23 +118,5 @@ tell(Format, Arguments) ->
 
 %% --- what else megaco calls
 
-handle_connect(_, _) -> ok.
-handle_connect(_, _, _) -> ok.
-handle_disconnect(_, _, _) -> ok.
-handle_syntax_error(_, _, Error) -> tell("syntax ~0p", [Error]), reply.
-handle_syntax_error(A, B, C, _) -> handle_syntax_error(A, B, C).
-handle_message_error(_, _, Error) -> tell("refused ~0p", [Error]), no_reply.
-handle_message_error(A, B, C, _) -> handle_message_error(A, B, C).
-handle_trans_request(A, B, C, _) -> handle_trans_request(A, B, C).
-handle_trans_long_request(A, B, C, _) -> handle_trans_long_request(A, B, C).
-handle_trans_reply(_, _, _, _) -> ok.
-handle_trans_reply(_, _, _, _, _) -> ok.
 handle_trans_ack(_, _, _, held) -> tell("confirmed", []), ok;
 handle_trans_ack(_, _, _, _) -> ok.
-handle_trans_ack(A, B, C, D, _) -> handle_trans_ack(A, B, C, D).
-handle_unexpected_trans(_, _, _) -> ok.
-handle_unexpected_trans(_, _, _, _) -> ok.
-handle_trans_request_abort(_, _, _, _) -> ok.
-handle_trans_request_abort(_, _, _, _, _) -> ok.
-handle_segment_reply(_, _, _, _, _) -> ok.
-handle_segment_reply(_, _, _, _, _, _) -> ok.

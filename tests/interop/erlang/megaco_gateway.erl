@@ -1,7 +1,7 @@
 %% A media gateway on the megaco application of Erlang/OTP: what our controller says is read and answered by a stack
 %% that is not ours.
 %%
-%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact udp|tcp [Number Package,Package…]
+%%   erl -noshell -run megaco_gateway main ControllerPort pretty|compact udp|tcp|sctp [Number Package,Package…]
 %%
 %% Its mId is [127.0.0.1]:Number, 2945 by default; the packages are what it lists when it is asked, none by default.
 %% It registers at 127.0.0.1:ControllerPort and takes commands, one per line, from standard input; its end stops the gateway.
@@ -15,18 +15,11 @@
 %% What happens goes out as lines: "registered", "add C", "modify C", "subtract C", "audit C", "acknowledged", "left",
 %% "packages" (they were audited), "handoff" and "forced" (its controller said so; after a hand-off it registers anew).
 -module(megaco_gateway).
--behaviour(megaco_user).
 -export([main/1]).
--export([
-    handle_connect/2, handle_connect/3, handle_disconnect/3, handle_syntax_error/3, handle_syntax_error/4,
-    handle_message_error/3, handle_message_error/4, handle_trans_request/3, handle_trans_request/4,
-    handle_trans_long_request/3, handle_trans_long_request/4, handle_trans_reply/4, handle_trans_reply/5,
-    handle_trans_ack/4, handle_trans_ack/5, handle_unexpected_trans/3, handle_unexpected_trans/4,
-    handle_trans_request_abort/4, handle_trans_request_abort/5, handle_segment_reply/5, handle_segment_reply/6
-]).
 
 -include_lib("megaco/include/megaco.hrl").
 -include_lib("megaco/include/megaco_message_v2.hrl").
+-include("megaco_user.hrl").
 
 -define(FINGERPRINT, "12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0:12:34:56:78:9A:BC:DE:F0").
 
@@ -56,10 +49,13 @@ open("udp", Port, Receiver) ->
     {ok, megaco_udp:create_send_handle(Socket, {127, 0, 0, 1}, Port), Pid};
 open("tcp", Port, Receiver) ->
     {ok, Transport} = megaco_tcp:start_transport(),
-    megaco_tcp:connect(Transport, [{host, {127, 0, 0, 1}}, {port, Port}, {receive_handle, Receiver}]).
+    megaco_tcp:connect(Transport, [{host, {127, 0, 0, 1}}, {port, Port}, {receive_handle, Receiver}]);
+open("sctp", Port, Receiver) ->
+    megaco_sctp:connect(Port, Receiver).
 
 sender("udp") -> megaco_udp;
-sender("tcp") -> megaco_tcp.
+sender("tcp") -> megaco_tcp;
+sender("sctp") -> megaco_sctp.
 
 encoder("pretty") -> megaco_pretty_text_encoder;
 encoder("compact") -> megaco_compact_text_encoder.
@@ -313,22 +309,4 @@ tell(Format, Arguments) ->
 
 %% --- what else megaco calls
 
-handle_connect(_, _) -> ok.
-handle_connect(_, _, _) -> ok.
-handle_disconnect(_, _, _) -> ok.
-handle_syntax_error(_, _, Error) -> tell("syntax ~0p", [Error]), reply.
-handle_syntax_error(A, B, C, _) -> handle_syntax_error(A, B, C).
-handle_message_error(_, _, Error) -> tell("message error ~0p", [Error]), no_reply.
-handle_message_error(A, B, C, _) -> handle_message_error(A, B, C).
-handle_trans_request(A, B, C, _) -> handle_trans_request(A, B, C).
-handle_trans_long_request(A, B, C, _) -> handle_trans_long_request(A, B, C).
-handle_trans_reply(_, _, _, _) -> ok.
-handle_trans_reply(_, _, _, _, _) -> ok.
 handle_trans_ack(_, _, _, _) -> ok.
-handle_trans_ack(_, _, _, _, _) -> ok.
-handle_unexpected_trans(_, _, _) -> ok.
-handle_unexpected_trans(_, _, _, _) -> ok.
-handle_trans_request_abort(_, _, _, _) -> ok.
-handle_trans_request_abort(_, _, _, _, _) -> ok.
-handle_segment_reply(_, _, _, _, _) -> ok.
-handle_segment_reply(_, _, _, _, _, _) -> ok.

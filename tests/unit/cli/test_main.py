@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,7 +40,8 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Config, TapFiles]]:
     """Stands for the runtime: remembers what it was asked to run."""
     asked: list[tuple[Config, TapFiles]] = []
 
-    async def run(config: Config, files: TapFiles) -> None:
+    async def run(config: Config, reread: Callable[[], Config], files: TapFiles) -> None:
+        assert reread() == config
         asked.append((config, files))
 
     module = ModuleType("pcscf.runtime.app")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pcscf.config import findings
 from pcscf.config.load import ConfigErrors, load_config, load_gateway
 from pcscf.runtime import settings
 from pcscf.runtime.embedded import gateway_file
@@ -44,9 +45,15 @@ def test_udp_unless_it_is_said(file: Path) -> None:
 
 @pytest.mark.parametrize(
     ("written", "offered", "embedded"),
-    [("tcp", ("tcp",), "tcp"), ("[udp, tcp]", ("udp", "tcp"), "udp"), (f"[udp, tls], tls: {TLS}", ("udp", "tls"), "udp")],
-)
-def test_what_is_offered(file: Path, written: str, offered: tuple[str, ...], embedded: str) -> None:
+    [
+        ("tcp", ("tcp",), "tcp"), ("[udp, tcp]", ("udp", "tcp"), "udp"), (f"[udp, tls], tls: {TLS}", ("udp", "tls"), "udp"),
+        ("sctp", ("sctp",), "sctp"), ("[sctp, udp]", ("sctp", "udp"), "udp"),
+    ],
+)  # fmt: skip
+def test_what_is_offered(
+    file: Path, written: str, offered: tuple[str, ...], embedded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "kernel_has_sctp", lambda: True)
     file.write_text(SITE.replace("IQ", f"{{transport: {written}}}").replace("embedded: false", "embedded: true"))
     config = load_config(file)
     assert settings.iq(config).kinds == offered
@@ -66,14 +73,17 @@ def test_the_certificates_of_both_ends(file: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "what", "hint"),
     [
-        ("{transport: sctp}", "Iq over sctp is not offered", "write udp, tcp or tls"),
-        ("{transport: ws}", "cannot be 'ws'", "write udp, tcp or tls"),
+        ("{transport: sctp}", "the kernel of this machine has no SCTP", "`modprobe sctp`), or write udp, tcp or tls"),
+        ("{transport: ws}", "cannot be 'ws'", "write udp, tcp, tls or sctp"),
         ("{transport: tls}", "Iq over tls needs certificates", "add `tls: {ca: FILE"),
         (f"{{transport: tls, tls: {TLS.replace('CD', 'C')}}}", "no SHA-256 fingerprint", "openssl x509"),
     ],
 )
 @pytest.mark.parametrize("text", [SITE, GATEWAY], ids=["controller", "gateway"])
-def test_what_cannot_be_is_told_with_its_remedy(file: Path, text: str, written: str, what: str, hint: str) -> None:
+def test_what_cannot_be_is_told_with_its_remedy(
+    file: Path, text: str, written: str, what: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "kernel_has_sctp", lambda: False)
     file.write_text(text.replace("IQ", written))
     with pytest.raises(ConfigErrors) as caught:
         (load_config if text is SITE else load_gateway)(file)
@@ -87,6 +97,7 @@ def test_what_cannot_be_is_told_with_its_remedy(file: Path, text: str, written: 
     ("written", "what"),
     [
         (f"{{transport: [tcp, tls], tls: {TLS}}}", "one port cannot carry both tcp and tls"),
+        ("{transport: [udp, tcp, sctp]}", "one port cannot carry both tcp and sctp"),
         ("{transport: []}", "must not be empty"),
         (f"{{transport: [udp, tls], tls: {TLS}}}", "udp beside tls is for the embedded gateway alone"),
     ],

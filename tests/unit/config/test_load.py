@@ -158,6 +158,9 @@ def test_a_missing_key_is_told_at_its_block_with_its_meaning(write: Write) -> No
         ("192.0.2.9:5060", "core.example", 7, "not an IP address"),
         ("embedded: true", "embedded: false", 8, "no gateway could ever register"),
         ("port: 5070", "port: 5060", 4, "already taken by listener gm"),
+        ("gateways: {embedded: true}", "gateways: {embedded: {http: {port: 9293}, workers: 2}}\nhttp: {port: 9294}", 9,
+         "already taken by an embedded gateway"),
+        ("gateways: {embedded: true}", "gateways: {embedded: true}\nhttp: {address: everywhere}", 9, "everywhere"),
         ("embedded: true", "known: [{mid: gw1, address: '[2001:db8::7]:2945'}]", 8, "cannot be reached from Iq"),
         ("embedded: true", KNOWN.replace("core]", "kore]"), 8, "no realm 'kore'"),
         ("embedded: true", KNOWN.replace("[{", "[{mid: GW1, address: '127.0.0.8'}, {"), 8, "gw1 is gateways.known.0 already"),
@@ -169,7 +172,7 @@ def test_a_missing_key_is_told_at_its_block_with_its_meaning(write: Write) -> No
         ("embedded: true", "embedded: true, successor: '127.0.0.1:2944'", 8, "our own Iq address"),
         ("embedded: true", "embedded: true, supervision: {media_inactivity: {video: 3}}", 8, "video"),
         ("embedded: true", "embedded: true, supervision: {on_close: drop}", 8, "cannot be 'drop'"),
-        ("embedded: true", "embedded: true, supervision: {tls_start: controller}", 8, "begins TLS by itself"),
+        ("embedded: true", "embedded: true, supervision: {tls_start: later}", 8, "cannot be 'later'"),
         (
             "transport: udp, address: 192.0.2.1, port: 5060",
             "transport: tls, address: 192.0.2.1, port: 5061",

@@ -22,6 +22,18 @@ def test_the_peak_rate_limits_what_the_burst_would_allow() -> None:
     assert policer.admits(1000, 0.05)
 
 
+def test_the_delay_variation_says_how_much_of_the_peak_rate_may_come_at_once() -> None:
+    policer = Policer(Contract(None, 0, 20_000, 0.25), 0.0)
+    assert [policer.admits(1000, 0.0) for _ in range(6)] == [True] * 5 + [False]
+    assert policer.admits(1000, 0.05)
+    assert not policer.admits(1000, 0.05)
+
+
+def test_without_any_tolerance_packets_come_one_by_one() -> None:
+    policer = Policer(Contract(None, 0, 20_000, 0.0), 0.0)
+    assert [policer.admits(1500, now) for now in (0.0, 0.0, 0.074, 0.075)] == [True, False, False, True]
+
+
 def test_what_was_refused_costs_nothing() -> None:
     policer = Policer(Contract(1000, 2000, None), 0.0)
     assert not policer.admits(2001, 0.0)

@@ -203,6 +203,23 @@ async def test_broken_bearers_and_lost_gateways_are_told() -> None:
         assert made.gateways.registered == ()
 
 
+@pytest.mark.parametrize("code", [402, 504])
+async def test_a_gateway_that_obeys_another_controller_is_lost(code: int) -> None:
+    """What it says to anything that it is asked; the sessions that it had cannot be reached any more."""
+    async with bench() as (made, far):
+        await made.gateways.reserve(from_ue())
+        far.script.script = lambda _request: ErrorDescriptor(code, "Unauthorized")
+        with pytest.raises(GatewayUnavailable, match=f"refused to reserve: {code}"):
+            await made.gateways.reserve(from_ue())
+        assert made.lost == [far.script.mid]
+        assert made.gateways.registered == ()
+        with pytest.raises(GatewayUnavailable, match="no gateway is registered"):
+            await made.gateways.reserve(from_ue())
+        far.script.script = None
+        far.say(far.script.service_change("HandOff", "903 MGC Directed Change"))
+        await made.gateways.wait_registered(5.0)   # it may come back
+
+
 async def test_a_restart_tells_of_lost_sessions_only_where_there_were_some() -> None:
     async with bench() as (made, far):
         far.say(far.script.service_change())

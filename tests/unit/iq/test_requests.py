@@ -16,7 +16,7 @@ from pcscf.h248.message import (
     TransactionRequest,
 )
 from pcscf.iq.association import Association, Gateway, Heartbeat
-from pcscf.iq.notifications import MAX_CAUSE, BearerReleased, Connected, MediaStopped
+from pcscf.iq.notifications import MAX_CAUSE, BearerReleased, Connected, Layer, MediaStopped
 from pcscf.iq.requests import UNKNOWN_CONTEXT, Answer, answer_untrusted
 
 MID = "[192.0.2.1]:2945"
@@ -79,7 +79,6 @@ def test_release_and_cause_become_one_event(association: Association) -> None:
         ("dtlsbsc/BNCChange { Stream = 2, Type = Cut }", [(2, "dtls", "")]),
         ("tcpbcc/BNCChange { Type = Rel }", [(None, "tcp", "")]),
         ("tcpbcc/BNCChange { Type = Est }", []),
-        ("tlsbsc/BNCChange { Stream = 1, Type = Est }", []),
         ("g/cause { Stream = 1, Generalcause = NR }", [(1, "", "NR")]),
         ("nosuch/thing { a = b }", []),
         ("hangterm/thb", []),
@@ -93,8 +92,14 @@ def test_events_by_name(association: Association, event: str, expected: list[tup
     assert replied(answer)[0].error is None
 
 
-def test_a_connection_that_is_up(association: Association) -> None:
-    assert asked(association, observed("tcp/connchg { Stream = 2, Type = est }")).released == [Connected(77, ACCESS, 2)]
+@pytest.mark.parametrize(
+    ("event", "layer"),
+    [("tcp/connchg", "tcp"), ("tcpbcc/BNCChange", "tcp"), ("tlsbsc/BNCChange", "tls"), ("DTLS/sesschg", "dtls")],
+)
+def test_a_connection_that_is_up(association: Association, event: str, layer: Layer) -> None:
+    (up,) = asked(association, observed(f"{event} {{ Stream = 2, Type = est }}")).released
+    assert up == Connected(77, ACCESS, 2, layer)
+    assert up.place == 1
 
 
 def test_media_that_stopped(association: Association) -> None:

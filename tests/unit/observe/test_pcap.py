@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from pcscf.errors import ConfigError
+from pcscf.h248.peer import AssociationPeer
 from pcscf.observe import pcap
 from pcscf.observe.pcap import SEGMENT, PcapWriter
 from pcscf.sip.flow import Flow
@@ -108,6 +109,32 @@ def test_an_address_of_ours_that_cannot_stand_there_is_unspecified(ours: str, fi
     writer.datagram("out", b"", (ours, 5060), PEER)
     writer.close()
     assert packets(file)[0].source == bytes(4)
+
+
+def test_messages_on_an_association_are_chunks_that_count(file: Path) -> None:
+    """RFC 9260 §3.3.1: flags, TSN, stream 0 with its sequence numbers, payload protocol 7, and padding."""
+    peer = AssociationPeer("192.0.2.2", 40000)
+    writer = PcapWriter(file)
+    writer.tap_iq("in", b"!/2 a PN=1{}x", US, peer)
+    writer.tap_iq("out", b"!/2 b PN=1{}", US, peer)
+    writer.tap_iq("in", b"y" * (SEGMENT + 1), US, peer)
+    writer.close()
+    found = packets(file)
+    assert [packet.protocol for packet in found] == [132] * 4
+    assert [packet.ports[0] for packet in found] == [40000, 5060, 40000, 40000]
+    # What is behind ports and tag, which the common reader takes for those of UDP: checksum, then the chunk.
+    chunks = [struct.unpack_from("!BBHIHHI", packet.data, 4) for packet in found]
+    assert chunks == [
+        (0, 3, 16 + 13, 1, 0, 0, 7), (0, 3, 16 + 12, 1, 0, 0, 7), (0, 2, 16 + SEGMENT, 2, 0, 1, 7), (0, 1, 16 + 1, 3, 0, 1, 7),
+    ]
+    assert [packet.data[20:] for packet in found] == [
+        b"!/2 a PN=1{}x\0\0\0", b"!/2 b PN=1{}", b"y" * SEGMENT, b"y\0\0\0",
+    ]
+
+
+def test_the_checksum_of_sctp() -> None:
+    assert pcap._crc32c(b"123456789") == 0xE3069283
+    assert pcap._crc32c(bytes(32)) == 0x8A9136AA   # RFC 3720 §B.4
 
 
 def test_what_no_datagram_holds_is_no_packet(file: Path) -> None:

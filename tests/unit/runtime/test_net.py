@@ -261,6 +261,7 @@ async def test_there_may_only_be_so_many_connections() -> None:
             await bench.only_flow()
             async with connected(address) as (reader, _):
                 assert await has_ended(reader)
+            assert bench.net.turned_away == 1
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])

@@ -13,6 +13,7 @@ from pcscf.iq.operations import Limits as IqLimits
 from pcscf.iq.supervision import Supervision
 from pcscf.procedures.site import Deadlines, Expiry, Interface, Limits, Reactions, Side, Site
 from pcscf.runtime import settings
+from pcscf.runtime.reload import Policies
 from pcscf.sip.flow import Flow, Hop
 from pcscf.sip.transaction import Timers
 
@@ -54,7 +55,7 @@ def dual(tmp_path: Path) -> Config:
 
 
 def site_of(config: Config) -> Site:
-    return settings.site(config, {each.name: each for each in settings.sockets(config)})
+    return settings.site(config, {each.name: each for each in settings.sockets(config)}, Policies(config.policies))
 
 
 def test_the_shipped_files_make_a_site(shipped: Config) -> None:
@@ -102,7 +103,7 @@ def test_only_tls_listeners_have_a_context() -> None:
 
 def test_ports_that_were_bound_stand_in_the_site(dual: Config) -> None:
     bound = {each.name: replace(each, port=40_000 + index) for index, each in enumerate(settings.sockets(dual))}
-    site = settings.site(dual, bound)
+    site = settings.site(dual, bound, Policies(dual.policies))
     assert site.interfaces["gm"].port == 40_000
     assert site.addresses == {("2001:db8::a", 40_000), ("127.0.0.1", 40_001), ("::1", 40_002)}
 

@@ -6,8 +6,7 @@ from typing import TypeVar
 
 import pytest
 
-from pcscf.sip.flow import Destination, Flow, Hop
-from pcscf.sip.layer import (
+from pcscf.sip.events import (
     Ack,
     Cancelled,
     Event,
@@ -16,10 +15,11 @@ from pcscf.sip.layer import (
     ResponseUndeliverable,
     Terminated,
     TimedOut,
-    TransactionLayer,
     TransportFailed,
     Unacknowledged,
 )
+from pcscf.sip.flow import Destination, Flow, Hop
+from pcscf.sip.layer import TransactionLayer
 from pcscf.sip.message import Request, Response, response_to
 from pcscf.sip.parse import parse_datagram_untrusted
 from pcscf.sip.transaction import ClientTransaction, ServerTransaction, State, Timers

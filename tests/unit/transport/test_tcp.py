@@ -17,7 +17,7 @@ import pytest
 from pcscf.errors import ConfigError
 from pcscf.h248.peer import ConnectionPeer, Peer
 from pcscf.h248.tpkt import packet
-from pcscf.transport import connection, tcp
+from pcscf.transport import connections, tcp
 from pcscf.transport.certificates import client_context
 from pcscf.transport.ends import open_controller, open_gateway
 from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
@@ -143,7 +143,7 @@ async def test_a_connection_is_of_one_entity() -> None:
 
 @on_both_loops
 async def test_silent_ones_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "FIRST_MESSAGE", 0.2)
+    monkeypatch.setattr(connections, "FIRST_MESSAGE", 0.2)
     async with controller() as there, gateway() as here:
         here.transport.send(pending(1), here.transport.peer(*there.transport.address))
         await there.message()
@@ -158,7 +158,7 @@ async def test_silent_ones_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("limit", ["MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_HOST"])
 @on_both_loops
 async def test_there_are_only_so_many(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, limit, 2)
+    monkeypatch.setattr(connections, limit, 2)
     async with controller() as there:
         opened = [await asyncio.open_connection(*there.transport.address) for _ in range(3)]
         for _, writer in opened[:2]:
@@ -171,7 +171,7 @@ async def test_there_are_only_so_many(limit: str, monkeypatch: pytest.MonkeyPatc
 
 @on_both_loops
 async def test_handshakes_that_never_end_count_and_end(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tcp, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
     monkeypatch.setattr(tcp, "HANDSHAKE", 0.5)
     async with controller(authority.issue(HERE)) as there, gateway(authority.issue(HERE)) as here:
         opened = [await asyncio.open_connection(*there.transport.address) for _ in range(3)]
@@ -188,7 +188,7 @@ async def test_handshakes_that_never_end_count_and_end(authority: Authority, mon
 
 @on_both_loops
 async def test_who_does_not_read_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "WRITE_BUFFER", 65536)
+    monkeypatch.setattr(tcp, "WRITE_BUFFER", 65536)
     async with controller() as there:
         slow = socket.create_connection(there.transport.address)
         slow.sendall(packet(pending(1)))
