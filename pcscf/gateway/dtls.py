@@ -175,6 +175,7 @@ class DtlsEndpoint(Authenticated):
     def discard(self) -> None:
         """OpenSSL's connection and this object name each other: without this, its memory waits for the cyclic collector."""
         self._context = self._connection = self._protection = None
+        self._early.clear()
         self._network.clear()
         self._plain.clear()
 
@@ -242,6 +243,7 @@ class DtlsEndpoint(Authenticated):
         """The handshake is complete: its keys are ours from here on, and OpenSSL's part ends."""
         before = len(self._network)
         self._drain(connection)
+        flight = b"".join(self._network[before:])
         try:
             protection = self._protection = Protection(
                 connection.get_cipher_name() or "", connection.master_key() or b"", connection.client_random() or b"",
@@ -256,7 +258,7 @@ class DtlsEndpoint(Authenticated):
         for datagram in early:   # OpenSSL has seen them; what it made of them is gone with it
             self._open(protection, datagram)
         if self._role is TlsRole.SERVER:
-            self._last_flight = b"".join(self._network[before:])
+            self._last_flight = flight
 
     def _fail(self, connection: SSL.Connection, cause: Cause) -> None:
         self._drain(connection)
@@ -265,6 +267,7 @@ class DtlsEndpoint(Authenticated):
     def _end(self, cause: Cause) -> None:
         self.events.append(Failed(cause, self._alert))
         self._connection = self._protection = None
+        self._early.clear()
         self._plain.clear()
 
     def _drain(self, connection: SSL.Connection) -> None:
