@@ -5,7 +5,6 @@ Authentication on the media plane is by fingerprint: certificates are self-signe
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,9 +46,12 @@ class Fingerprint(NamedTuple):
 
     def is_of(self, certificate: bytes) -> bool:
         """Whether it is that of a certificate in DER. False for a hash that cannot be verified."""
-        if self.hash not in _DIGESTS:
+        algorithm = _DIGESTS.get(self.hash)
+        if algorithm is None:
             return False
-        return hashlib.new(self.hash.replace("-", ""), certificate).hexdigest() == self.value.replace(":", "").lower()
+        digest = hashes.Hash(algorithm)
+        digest.update(certificate)
+        return digest.finalize().hex(":").upper() == self.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,7 +209,8 @@ class Connection(asyncio.BufferedProtocol):
                     return
                 else:
                     self._peer_done = True
-        self._forward()
+        if self._endpoint.established:   # before that there is nothing to hand on, and no reason not to read
+            self._forward()
 
     def _forward(self) -> None:
         """Hands what our peer sent to the partner, and then its end, as far as gates and the partner's peer allow."""

@@ -24,6 +24,7 @@ from pcscf.gateway.certificate import Fingerprint, Identity
 from pcscf.gateway.endpoint import (
     CLOSE_NOTIFY,
     FATAL,
+    NO_RENEGOTIATION,
     TLS12_SUITES,
     WARNING,
     Authenticated,
@@ -38,6 +39,7 @@ from pcscf.gateway.records import (
     APPLICATION_DATA,
     DTLS1_2,
     HANDSHAKE,
+    PROTECTED,
     RECORD_HEADER,
     RECORD_OVERHEAD,
     Exhausted,
@@ -53,6 +55,7 @@ EARLY: Final = 16
 """Datagrams that came before the end of the handshake, protected with what it has not agreed on yet."""
 
 _GROUP: Final = Path(__file__).with_name("ffdhe2048.dh")
+_BEGINNINGS: Final = (b"\0", b"\1")   # HelloRequest, ClientHello
 _FINISHED: Final = b"\x14"
 _NETWORK_CHUNK: Final = 65536
 _COOKIE: Final = 16
@@ -146,7 +149,7 @@ class DtlsEndpoint(Authenticated):
             if self._protection is not None:
                 self._open(self._protection, datagram)
             elif self._connection is not None:
-                if any(record.is_protected for record in records_untrusted(datagram)):
+                if any(number >= PROTECTED for _, _, number, _, _ in records_untrusted(datagram)):
                     self._early.append(bytes(datagram))
                 self._connection.bio_write(datagram)
                 self._advance(self._connection)
@@ -172,6 +175,7 @@ class DtlsEndpoint(Authenticated):
     def discard(self) -> None:
         """OpenSSL's connection and this object name each other: without this, its memory waits for the cyclic collector."""
         self._context = self._connection = self._protection = None
+        self._early.clear()
         self._network.clear()
         self._plain.clear()
 
@@ -239,6 +243,7 @@ class DtlsEndpoint(Authenticated):
         """The handshake is complete: its keys are ours from here on, and OpenSSL's part ends."""
         before = len(self._network)
         self._drain(connection)
+        flight = b"".join(self._network[before:])
         try:
             protection = self._protection = Protection(
                 connection.get_cipher_name() or "", connection.master_key() or b"", connection.client_random() or b"",
@@ -253,7 +258,7 @@ class DtlsEndpoint(Authenticated):
         for datagram in early:   # OpenSSL has seen them; what it made of them is gone with it
             self._open(protection, datagram)
         if self._role is TlsRole.SERVER:
-            self._last_flight = b"".join(self._network[before:])
+            self._last_flight = flight
 
     def _fail(self, connection: SSL.Connection, cause: Cause) -> None:
         self._drain(connection)
@@ -262,6 +267,7 @@ class DtlsEndpoint(Authenticated):
     def _end(self, cause: Cause) -> None:
         self.events.append(Failed(cause, self._alert))
         self._connection = self._protection = None
+        self._early.clear()
         self._plain.clear()
 
     def _drain(self, connection: SSL.Connection) -> None:
@@ -288,10 +294,16 @@ class DtlsEndpoint(Authenticated):
                     self._plain.append(content)
             elif kind == ALERT:
                 self._heed(content)
-            elif kind == HANDSHAKE and content[:1] == _FINISHED and self._last_flight:
-                # Our last flight was lost: the client asks for it with its own, and again while it does not come.
-                self._repeats += 1
-                self._protect_again(protection)
+            elif kind == HANDSHAKE:
+                self._shake_hands_no_more(protection, content[:1])
+
+    def _shake_hands_no_more(self, protection: Protection, message: bytes) -> None:
+        if message == _FINISHED and self._last_flight:
+            # Our last flight was lost: the client asks for it with its own, and again while it does not come.
+            self._repeats += 1
+            self._protect_again(protection)
+        elif message in _BEGINNINGS:
+            self._protect(protection, ALERT, bytes((WARNING, NO_RENEGOTIATION)))   # RFC 5246 §7.2.2
 
     def _heed(self, alert: bytes) -> None:
         """Warnings other than the end mean nothing to us (RFC 5246 §7.2)."""
@@ -322,14 +334,14 @@ class DtlsEndpoint(Authenticated):
 def datagrams(octets: bytes, mtu: int) -> list[bytes]:
     """Whole records of a handshake, as many of them in a datagram as `mtu` octets hold."""
     found: list[bytes] = []
-    start = end = 0
-    for record in records_untrusted(octets):
-        if record.start > start and record.end - start > mtu:
-            found.append(octets[start:record.start])
-            start = record.start
-        end = record.end
-    if start < end:
-        found.append(octets[start:end])
+    first = last = 0
+    for _, _, _, start, end in records_untrusted(octets):
+        if start > first and end - first > mtu:
+            found.append(octets[first:start])
+            first = start
+        last = end
+    if first < last:
+        found.append(octets[first:last])
     return found
 
 

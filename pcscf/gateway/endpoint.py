@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
 from OpenSSL import SSL, crypto
+from OpenSSL._util import ffi, lib
 
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Fingerprint, Identity
@@ -50,6 +51,7 @@ _ALERTS: Final = {
 WARNING: Final = 1
 FATAL: Final = 2
 CLOSE_NOTIFY: Final = 0
+NO_RENEGOTIATION: Final = 100
 _NO_COMMON_ALERTS: Final = frozenset({"protocol_version", "insufficient_security", "handshake_failure"})
 
 
@@ -165,7 +167,7 @@ def authenticated_context(method: int, suites: bytes, identities: Sequence[Ident
     assert store is not None  # noqa: S101 - a fresh context always has one
     store.set_time(_BEFORE_EVERY_CERTIFICATE)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
-    context.set_info_callback(_note_alert)
+    lib.SSL_CTX_set_info_callback(context._context, _NOTE_ALERT)
     return context
 
 
@@ -367,11 +369,16 @@ def alert_name(description: int) -> str:
     return _ALERTS.get(description, f"alert {description}")
 
 
-def _note_alert(connection: SSL.Connection, where: int, value: int) -> None:
+def _note_alert(ssl: object, where: int, value: int) -> None:
     if where & SSL.SSL_CB_ALERT and value >> 8 == FATAL:
-        endpoint: Authenticated = connection.get_app_data()
+        endpoint: Authenticated = SSL.Connection._reverse_mapping[ssl].get_app_data()
         direction = "sent" if where & SSL.SSL_CB_WRITE else "received"
         endpoint.note_alert(f"{direction} {alert_name(value & 0xFF)}")
+
+
+# OpenSSL calls it for each of the two dozen steps of a handshake. Context.set_info_callback would look the Connection up at every
+# one of them; only an alert is worth it.
+_NOTE_ALERT: Final = ffi.callback("void (*)(const SSL *, int, int)", _note_alert)
 
 
 def _drain(connection: SSL.Connection) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -32,25 +32,16 @@ RECORD_OVERHEAD: Final = RECORD_HEADER + _EXPLICIT_NONCE + _TAG
 _HEADER: Final = struct.Struct("!BHQH")       # type, version, epoch and sequence number, length
 _ADDITIONAL: Final = struct.Struct("!QBHH")   # the same, as AES-GCM authenticates it, with the length of the plaintext
 _SALT: Final = 4
-_EPOCH: Final = 1 << 48   # the one that a handshake ends with; without renegotiation there is no other
-_LAST: Final = 2 * _EPOCH - 1
+PROTECTED: Final = 1 << 48
+"""The first number of the epoch that a handshake ends with. Without renegotiation there is no other."""
+_LAST: Final = 2 * PROTECTED - 1
 _WINDOW: Final = 64
 _WINDOW_MASK: Final = (1 << _WINDOW) - 1
 _KEY_OCTETS: Final = {"AES128": 16, "AES256": 32}
 
 
-class Record(NamedTuple):
-    """Where a record stands among others. `number`: epoch and sequence number; start, end: of the whole, header included."""
-
-    kind: int
-    version: int
-    number: int
-    start: int
-    end: int
-
-    @property
-    def is_protected(self) -> bool:
-        return self.number >= _EPOCH
+Record: TypeAlias = tuple[int, int, int, int, int]
+"""Type, version, number (epoch and sequence number), and where it starts and ends among others, header included."""
 
 
 class Exhausted(Exception):
@@ -65,7 +56,7 @@ def records_untrusted(octets: bytes | memoryview) -> Iterator[Record]:
         end = at + RECORD_HEADER + length
         if end > len(octets):
             return
-        yield Record(kind, version, number, at, end)
+        yield kind, version, number, at, end
         at = end
 
 
@@ -79,10 +70,10 @@ class Sent:
 
     def note(self, octets: bytes) -> None:
         """Records as they left, in their order."""
-        for record in records_untrusted(octets):
-            if record.is_protected:
-                at = record.start + RECORD_HEADER
-                self._number = record.number
+        for _, _, number, start, _ in records_untrusted(octets):
+            if number >= PROTECTED:
+                at = start + RECORD_HEADER
+                self._number = number
                 self._nonce = int.from_bytes(octets[at:at + _EXPLICIT_NONCE])
 
     @property
@@ -118,7 +109,7 @@ class Protection:
         self._own, self._peer = AESGCM(keys[0]), AESGCM(keys[1])
         self._own_salt, self._peer_salt = salts
         self._number, self._nonce = sent.next
-        self._newest = _EPOCH - 1
+        self._newest = PROTECTED - 1
         self._seen = 0
 
     def protect(self, kind: int, plain: bytes | memoryview) -> bytes:
@@ -138,7 +129,7 @@ class Protection:
         """
         made = b""
         for kind, version, number, start, end in records_untrusted(flight):
-            if number < _EPOCH:
+            if number < PROTECTED:
                 body = flight[start + RECORD_HEADER:end]
                 made += _HEADER.pack(kind, version, number + times, len(body)) + body
             else:
@@ -159,7 +150,7 @@ class Protection:
 
     def _is_new(self, number: int) -> bool:
         behind = self._newest - number
-        return _EPOCH <= number <= _LAST and (behind < 0 or (behind < _WINDOW and not self._seen >> behind & 1))
+        return PROTECTED <= number <= _LAST and (behind < 0 or (behind < _WINDOW and not self._seen >> behind & 1))
 
     def _note(self, number: int) -> None:
         """Only what was genuine moves the window."""

@@ -14,6 +14,7 @@ from OpenSSL import SSL
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Fingerprint, Identity
 from pcscf.gateway.config import GatewayLimits
+from pcscf.gateway.connection import READ_SIZE
 from pcscf.gateway.endpoint import Endpoint, PeerClosed, PlainEndpoint, TlsContext, TlsEndpoint, TlsRole
 from tests.support.gatewaybed import (
     FAST,
@@ -479,7 +480,7 @@ async def test_nothing_is_read_ahead_while_the_other_side_is_not_up() -> None:
         await asyncio.sleep(0.3)
         [leg] = [leg for leg in gateway.gateway.relay.legs if leg.connection is not None]
         assert leg.connection is not None
-        assert 0 < sum(map(len, leg.connection._endpoint._plain)) <= 65_536
+        assert 0 < sum(map(len, leg.connection._endpoint._plain)) <= READ_SIZE
         assert near.writer.transport.get_write_buffer_size() > 5_000_000
         near.writer.transport.abort()
 

@@ -17,7 +17,16 @@ from pcscf.gateway.cause import Cause
 from pcscf.gateway.certificate import Fingerprint, Identity, self_signed, self_signed_rsa
 from pcscf.gateway.dtls import DtlsContext, DtlsEndpoint, datagrams
 from pcscf.gateway.endpoint import Established, Failed, PeerClosed, TlsContext, TlsEndpoint, TlsRole
-from pcscf.gateway.records import DTLS1_2, RECORD_HEADER, RECORD_OVERHEAD, records_untrusted
+from pcscf.gateway.records import (
+    ALERT,
+    APPLICATION_DATA,
+    DTLS1_2,
+    HANDSHAKE,
+    PROTECTED,
+    RECORD_HEADER,
+    RECORD_OVERHEAD,
+    records_untrusted,
+)
 
 NOW = datetime.now(UTC)
 GATEWAY = (self_signed(NOW), self_signed_rsa(NOW))
@@ -225,12 +234,40 @@ def assert_no_number_or_nonce_twice(pair: Pair) -> None:
     for end in (pair.client, pair.server):
         numbers, nonces = set(), []
         for datagram in pair.left[id(end)]:
-            for record in records_untrusted(datagram):
-                if record.is_protected:
-                    numbers.add(record.number)
-                    nonces.append(datagram[record.start + RECORD_HEADER:record.start + RECORD_HEADER + 8])
+            for _, _, number, start, _ in records_untrusted(datagram):
+                if number >= PROTECTED:
+                    numbers.add(number)
+                    nonces.append(datagram[start + RECORD_HEADER:start + RECORD_HEADER + 8])
         assert len(numbers) == len(set(nonces)) == len(nonces) > 1
         assert sorted(numbers) == list(range(min(numbers), min(numbers) + len(numbers)))
+
+
+def test_what_is_not_the_end_of_a_handshake_is_no_reason_to_begin_one() -> None:
+    """A peer may ask for another handshake; what it gets is a warning (RFC 5246 §7.2.2)."""
+    pair = Pair().settle()
+    protection = pair.client._protection
+    assert protection is not None
+    for message, answers in ((b"\1hello", 1), (b"\0", 1), (b"\2", 0), (b"", 0)):
+        pair.server.receive(protection.protect(HANDSHAKE, message), HERE)
+        sent = pair.server.take_network()
+        assert len(sent) == answers
+        for datagram in sent:
+            assert list(protection.open_untrusted(datagram)) == [(ALERT, b"\1\x64")]
+    pair.assert_carries_datagrams()
+
+
+@pytest.mark.parametrize(("alert", "events"), [
+    (b"\2\x14", [Failed(Cause.PEER_ALERT, "received bad_record_mac")]), (b"\1\0", [PeerClosed()]), (b"\1\x5a", []), (b"\2", []),
+])
+def test_alerts_after_the_handshake(alert: bytes, events: list[object]) -> None:
+    pair = Pair().settle()
+    pair.server.events.clear()
+    protection = pair.client._protection
+    assert protection is not None
+    pair.server.receive(protection.protect(ALERT, alert) + protection.protect(APPLICATION_DATA, b"after"), HERE)
+    assert pair.server.events == events
+    assert pair.server.take_plain() == ([] if events else [b"after"])
+    assert pair.server.established == (Failed not in map(type, events))
 
 
 def test_openssl_is_gone_when_the_handshake_is_over() -> None:
