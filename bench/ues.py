@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from statistics import median
@@ -19,6 +20,7 @@ QUICK_COUNTS = (100, 1_000, 5_000)
 RATE = 100
 SETTLED = 35.0        # seconds after which nothing of a registration is left but the binding: 64 × T1 of the core side, and some
 SESSIONS = 1_000
+PATIENT = "gateways.embedded.timers.tcp_accept=600"   # nobody connects to these sessions: they would be released
 RAMP = 100            # sessions per second
 OLD_AFTER = 140.0     # seconds after which the transactions that set a session up are gone (64 × T1 on the access side, and some)
 
@@ -57,7 +59,7 @@ def _register(first: int, newcomers: list[tuple[str, int]], proxy: int, core: in
 def memory(run: Run) -> list[Table]:
     """Growth of both processes by sessions that stand."""
     rows: list[tuple[Cell, ...]] = []
-    with pcscf_bed(run) as bed:
+    with pcscf_bed(replace(run, settings=(*run.settings, PATIENT))) as bed:
         bed.run("call", 50, 100)
         pids = {part: processes[0] for part, processes in bed.subject.parts.items()}
         before = {part: pss_mib(pid) for part, pid in pids.items()}
