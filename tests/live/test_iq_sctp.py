@@ -6,28 +6,23 @@ import asyncio
 import errno
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
+from pcscf.h248.peer import AssociationPeer, ConnectionPeer
 from pcscf.transport import connections, sctp
 from pcscf.transport.ends import open_controller, open_gateway
-from pcscf.transport.model import Kind, Transport, Upward
+from pcscf.transport.model import Kind
 from tests.support.gatewaybed import on_both_loops
+from tests.support.iqends import GATEWAY, HERE, End, opened, pending
 
 pytestmark = pytest.mark.sctp
 
-HERE = "127.0.0.1"
-GATEWAY = "[127.0.0.1]:2945"
 SCTP_SNDINFO = 2
 SCTP_NODELAY, SCTP_MAXSEG, SCTP_PARTIAL_DELIVERY_POINT = 3, 13, 19
-
-
-def pending(number: int, mid: str = GATEWAY) -> bytes:
-    return f"!/2 {mid}\nPN={number}{{}}".encode()
 
 
 def long(number: int, octets: int) -> bytes:
@@ -37,46 +32,14 @@ def long(number: int, octets: int) -> bytes:
     return pending(number) + comment[: octets - len(pending(number)) - 1] + b"\n"
 
 
-class End:
-    """One end, with what it was told: messages with their peers, and connections that ended, with the reason."""
-
-    def __init__(self) -> None:
-        self.messages: asyncio.Queue[tuple[bytes, Peer]] = asyncio.Queue()
-        self.lost: asyncio.Queue[tuple[Peer, str]] = asyncio.Queue()
-        self.upward = Upward(
-            lambda message, peer: self.messages.put_nowait((message, peer)), lambda peer, why: self.lost.put_nowait((peer, why))
-        )
-        self.transport: Transport
-
-    async def message(self) -> tuple[bytes, Peer]:
-        async with asyncio.timeout(10):
-            return await self.messages.get()
-
-    async def why_lost(self) -> str:
-        async with asyncio.timeout(10):
-            return (await self.lost.get())[1]
-
-
-@asynccontextmanager
-async def controller(*kinds: Kind, host: str = HERE, port: int = 0) -> AsyncIterator[End]:
+def controller(*kinds: Kind, host: str = HERE, port: int = 0) -> AbstractAsyncContextManager[End]:
     end = End()
-    end.transport = await open_controller(kinds or ("sctp",), (host, port), end.upward)
-    try:
-        yield end
-    finally:
-        end.transport.close()
-        await asyncio.sleep(0.02)
+    return opened(end, open_controller(kinds or ("sctp",), (host, port), end.upward))
 
 
-@asynccontextmanager
-async def gateway(kind: Kind = "sctp", host: str = HERE) -> AsyncIterator[End]:
+def gateway(kind: Kind = "sctp", host: str = HERE) -> AbstractAsyncContextManager[End]:
     end = End()
-    end.transport = await open_gateway(kind, (host, 0), end.upward)
-    try:
-        yield end
-    finally:
-        end.transport.close()
-        await asyncio.sleep(0.02)
+    return opened(end, open_gateway(kind, (host, 0), end.upward))
 
 
 @contextmanager

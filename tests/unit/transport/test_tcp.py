@@ -7,7 +7,7 @@ import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,63 +15,25 @@ from pathlib import Path
 import pytest
 
 from pcscf.errors import ConfigError
-from pcscf.h248.peer import ConnectionPeer, Peer
+from pcscf.h248.peer import ConnectionPeer
 from pcscf.h248.tpkt import packet
 from pcscf.transport import connections, tcp
 from pcscf.transport.certificates import client_context
 from pcscf.transport.ends import open_controller, open_gateway
-from pcscf.transport.model import Kind, TlsFiles, Transport, Upward
+from pcscf.transport.model import Kind, TlsFiles
 from tests.support.gatewaybed import on_both_loops
 from tests.support.iqcertificates import Authority, fingerprint
-
-HERE = "127.0.0.1"
-GATEWAY = "[127.0.0.1]:2945"
+from tests.support.iqends import GATEWAY, HERE, End, opened, pending
 
 
-def pending(number: int, mid: str = GATEWAY) -> bytes:
-    return f"!/2 {mid}\nPN={number}{{}}".encode()
-
-
-class End:
-    """One end, with what it was told: messages with their peers, and connections that ended, with the reason."""
-
-    def __init__(self) -> None:
-        self.messages: asyncio.Queue[tuple[bytes, Peer]] = asyncio.Queue()
-        self.lost: asyncio.Queue[tuple[Peer, str]] = asyncio.Queue()
-        self.upward = Upward(
-            lambda message, peer: self.messages.put_nowait((message, peer)), lambda peer, why: self.lost.put_nowait((peer, why))
-        )
-        self.transport: Transport
-
-    async def message(self) -> tuple[bytes, Peer]:
-        async with asyncio.timeout(5):
-            return await self.messages.get()
-
-    async def why_lost(self) -> str:
-        async with asyncio.timeout(5):
-            return (await self.lost.get())[1]
-
-
-@asynccontextmanager
-async def controller(tls: TlsFiles | None = None, *, port: int = 0) -> AsyncIterator[End]:
+def controller(tls: TlsFiles | None = None, *, port: int = 0) -> AbstractAsyncContextManager[End]:
     end = End()
-    end.transport = await open_controller(("tls",) if tls else ("tcp",), (HERE, port), end.upward, tls)
-    try:
-        yield end
-    finally:
-        end.transport.close()
-        await asyncio.sleep(0.02)
+    return opened(end, open_controller(("tls",) if tls else ("tcp",), (HERE, port), end.upward, tls))
 
 
-@asynccontextmanager
-async def gateway(tls: TlsFiles | None = None) -> AsyncIterator[End]:
+def gateway(tls: TlsFiles | None = None) -> AbstractAsyncContextManager[End]:
     end = End()
-    end.transport = await open_gateway("tls" if tls else "tcp", (HERE, 0), end.upward, tls)
-    try:
-        yield end
-    finally:
-        end.transport.close()
-        await asyncio.sleep(0.02)
+    return opened(end, open_gateway("tls" if tls else "tcp", (HERE, 0), end.upward, tls))
 
 
 @on_both_loops
