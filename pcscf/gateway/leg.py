@@ -20,7 +20,6 @@ from pcscf.gateway.admission import RETRY, Handshake
 from pcscf.gateway.capture import CapturedEndpoint
 from pcscf.gateway.cause import Cause
 from pcscf.gateway.connection import Connection
-from pcscf.gateway.dialling import connect
 from pcscf.gateway.endpoint import Endpoint, Established, PlainEndpoint, TlsEndpoint, TlsRole
 from pcscf.gateway.frames import FrameReader, Paths
 from pcscf.gateway.model import Address, Layer, LegKey, LegPlan, TcpRole
@@ -29,6 +28,7 @@ from pcscf.gateway.ports import mark, tcp_socket
 from pcscf.gateway.statistics import Count
 from pcscf.gateway.trace import TraceKind, spell
 from pcscf.gateway.yielding import YieldingEndpoint
+from pcscf.transport.dialling import connect
 
 if TYPE_CHECKING:
     from pcscf.gateway.relay import Relay
@@ -256,9 +256,10 @@ class Leg:
             dialled = tcp_socket(plan.local)
             dialled.bind(plan.local)
             self._prepare(dialled)
-            deadline = loop.time() + self._relay.config.timers.tcp_connect
-            await self._admission(deadline)
-            await self._connect(dialled, plan.remote, deadline)
+            async with asyncio.timeout(self._relay.config.timers.tcp_connect):
+                while not self._may_shake_hands():  # noqa: ASYNC110 - room is also made by time alone
+                    await asyncio.sleep(RETRY)
+                await self._connect(dialled, plan.remote)
         except _LeadsBackError:
             cause = Cause.LEADS_BACK
         except TimeoutError:
@@ -285,19 +286,11 @@ class Leg:
         self._note("tcp-failed", f"{cause.text}: {spell(plan.remote)}", cause=cause.name)
         self._give_up(cause)
 
-    async def _connect(self, dialled: socket.socket, remote: Address, deadline: float) -> None:
-        """Raises OSError, TimeoutError, and _LeadsBackError where the peer would be the gateway itself."""
+    async def _connect(self, dialled: socket.socket, remote: Address) -> None:
+        """Raises OSError, and _LeadsBackError where the peer would be the gateway itself."""
         if self._leads_back(remote):
             raise _LeadsBackError
-        loop = self._relay.loop
-        await connect(loop, dialled, remote, deadline - loop.time())
-
-    async def _admission(self, deadline: float) -> None:
-        """Raises TimeoutError."""
-        while not self._may_shake_hands():   # room is also made by time alone
-            if self._relay.loop.time() > deadline:
-                raise TimeoutError
-            await asyncio.sleep(RETRY)
+        await connect(dialled, remote)
 
     # --- the connection ----------------------------------------------------------------------------------------------
 

@@ -7,16 +7,15 @@ left to the kernel: ours are those that the socket is bound to.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections import deque
-from contextlib import suppress
 from typing import Final
 
 from pcscf.h248.agenda import MAX_PACKET
 from pcscf.h248.peer import AssociationPeer
 from pcscf.transport.connection import CLOSED_HERE, CLOSED_THERE, NOT_READ, WRITE_BUFFER, Connection, Owner
+from pcscf.transport.dialling import connect
 
 IPPROTO_SCTP: Final = 132
 H248: Final = 7
@@ -72,7 +71,7 @@ class Sctp:
         own = _new_socket(here)
         try:
             own.bind((here, 0))
-            await _connect(own, there)
+            await connect(own, there)
         except BaseException:
             own.close()
             raise
@@ -97,28 +96,6 @@ def _new_socket(host: str) -> socket.socket:
         made.close()
         raise
     return made
-
-
-async def _connect(own: socket.socket, there: tuple[str, int]) -> None:
-    """As `loop.sock_connect`, which would look up the address for TCP. Raises OSError."""
-    loop = asyncio.get_running_loop()
-    with suppress(BlockingIOError):
-        own.connect(there)
-        return
-    settled: asyncio.Future[None] = loop.create_future()
-    loop.add_writer(own, _settle, settled)
-    try:
-        await settled
-    finally:
-        loop.remove_writer(own)
-    error = own.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, os.strerror(error))
-
-
-def _settle(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 class Association(Connection):

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from pcscf.gateway.dialling import connect
+from pcscf.transport.dialling import connect
 from tests.support.gatewaybed import on_both_loops
 
 
@@ -40,7 +40,7 @@ async def test_a_connection(family: int, address: str) -> None:
     loop = asyncio.get_running_loop()
     with socket.create_server((address, 0), family=family) as listener, dialled(family) as one:
         port = listener.getsockname()[1]
-        await connect(loop, one, (address, port), 5)
+        await connect(one, (address, port))
         accepted, source = listener.accept()
         with accepted:
             assert source[:2] == one.getsockname()[:2]
@@ -52,7 +52,7 @@ async def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     with dialled() as one, pytest.raises(ConnectionRefusedError):
-        await connect(asyncio.get_running_loop(), one, address, 5)
+        await connect(one, address)
 
 
 @on_both_loops
@@ -60,7 +60,8 @@ async def test_nobody_answers() -> None:
     loop = asyncio.get_running_loop()
     with silent() as address, dialled() as one:
         with pytest.raises(TimeoutError):
-            await connect(loop, one, address, 0.05)
+            async with asyncio.timeout(0.05):
+                await connect(one, address)
         assert not is_watched(loop, one)
 
 
@@ -68,7 +69,7 @@ async def test_nobody_answers() -> None:
 async def test_it_is_given_up() -> None:
     loop = asyncio.get_running_loop()
     with silent() as address, dialled() as one:
-        task = asyncio.ensure_future(connect(loop, one, address, 60))
+        task = asyncio.ensure_future(connect(one, address))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -78,4 +79,4 @@ async def test_it_is_given_up() -> None:
 
 async def test_an_address_of_another_family() -> None:
     with dialled() as one, pytest.raises(socket.gaierror):
-        await connect(asyncio.get_running_loop(), one, ("::1", 9), 5)
+        await connect(one, ("::1", 9))
