@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,6 @@ from typing import Any
 import structlog
 import typer
 import typer.core
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 from pcscf.cli.gateway_status import status
 from pcscf.cli.options import ConfigFile, LogLevel, Overrides, PcapFile, TraceFile
@@ -26,7 +24,7 @@ from pcscf.errors import ConfigError
 from pcscf.gateway.config import EMBEDDED_PARENT, CertificateSettings, GatewayConfig, GatewayLimits, GatewayTimers, Realm
 from pcscf.gateway.server import Gateway, run_gateway
 from pcscf.gateway.status import exposition, status_of
-from pcscf.observe.http import HttpServer, Page, Pages
+from pcscf.observe.http import HttpServer, Page, Pages, json_page, metrics_page
 from pcscf.observe.log import set_up
 from pcscf.observe.pcap import PcapWriter
 from pcscf.observe.trace import GATEWAY, TraceWriter
@@ -127,10 +125,10 @@ def status_pages(gateway: Gateway) -> Pages:
     """What is served of a gateway over HTTP."""
 
     async def as_json() -> Page:
-        return Page("application/json", json.dumps(status_of(gateway).plain(), indent=1).encode() + b"\n")
+        return json_page(status_of(gateway).plain())
 
     async def as_metrics() -> Page:
-        return Page(CONTENT_TYPE, exposition(status_of(gateway)))
+        return metrics_page(exposition(status_of(gateway)))
 
     return {"/status": as_json, "/metrics": as_metrics}
 

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from pcscf.families import by_name, counter, gauge
 from pcscf.gateway.statistics import KINDS, Count, Kind
 
 if TYPE_CHECKING:
@@ -101,55 +102,39 @@ class _Snapshot(Collector):
 
     def collect(self) -> Iterator[Metric]:
         now = self._status
-        yield _gauge("registered", "Whether a controller has taken the registration.", {(): bool(now.controller)})
-        yield _gauge("start_time_seconds", "When the gateway was started, since the epoch.", {(): now.started})
-        yield _gauge("contexts", "Contexts that stand.", {(): now.contexts})
-        yield _gauge("contexts_limit", "Contexts that may stand at the same time.", {(): now.contexts_limit})
-        yield _gauge("terminations", "Terminations that stand.", {(): now.terminations})
-        yield _gauge("streams", "Streams of terminations.", _by(now.streams), "transport")
-        yield _gauge("connected", "Streams that are up with a verified peer.", _by(now.connected), "transport")
-        yield _gauge("half_open", "Handshakes that are under way.", {(): now.half_open})
-        yield _counter("handshakes_waited", "Handshakes that were not admitted at once.", {(): now.handshakes_waited})
-        yield _gauge("ports", "Media ports of a realm.", {
+        yield gauge("pcscf_gateway_registered", "Whether a controller has taken the registration.", {(): bool(now.controller)})
+        yield gauge("pcscf_gateway_start_time_seconds", "When the gateway was started, since the epoch.", {(): now.started})
+        yield gauge("pcscf_gateway_contexts", "Contexts that stand.", {(): now.contexts})
+        yield gauge("pcscf_gateway_contexts_limit", "Contexts that may stand at the same time.", {(): now.contexts_limit})
+        yield gauge("pcscf_gateway_terminations", "Terminations that stand.", {(): now.terminations})
+        yield gauge("pcscf_gateway_streams", "Streams of terminations.", by_name(now.streams), "transport")
+        yield gauge("pcscf_gateway_connected", "Streams that are up with a verified peer.", by_name(now.connected), "transport")
+        yield gauge("pcscf_gateway_half_open", "Handshakes that are under way.", {(): now.half_open})
+        yield counter("pcscf_gateway_handshakes_waited", "Handshakes that were not admitted at once.",
+                      {(): now.handshakes_waited})  # fmt: skip
+        yield gauge("pcscf_gateway_ports", "Media ports of a realm.", {
             (realm, state): number for realm, (taken, total) in now.ports.items()
             for state, number in (("taken", taken), ("free", total - taken))}, "realm", "state")
-        yield _gauge("certificate_expiry_timestamp_seconds", "When what new streams show expires, since the epoch.",
-                     _by(now.certificates), "key")  # fmt: skip
-        yield _counter("contexts_opened", "Contexts opened.", {(): now.contexts_opened})
-        yield _counter("connections", "Connections and associations that came up.", _by(now.connections), "transport")
-        yield _counter("handshakes", "TLS and DTLS handshakes completed.", _by(now.handshakes), "version")
-        yield _counter("failures", "Connections that failed.", _by(now.failures), "cause")
+        yield gauge("pcscf_gateway_certificate_expiry_timestamp_seconds", "When what new streams show expires, since the epoch.",
+                     by_name(now.certificates), "key")  # fmt: skip
+        yield counter("pcscf_gateway_contexts_opened", "Contexts opened.", {(): now.contexts_opened})
+        yield counter("pcscf_gateway_connections", "Connections and associations that came up.",
+                      by_name(now.connections), "transport")  # fmt: skip
+        yield counter("pcscf_gateway_handshakes", "TLS and DTLS handshakes completed.", by_name(now.handshakes), "version")
+        yield counter("pcscf_gateway_failures", "Connections that failed.", by_name(now.failures), "cause")
         passed = now.passed.items()
-        yield _counter("octets", "Octets of applications.", {
+        yield counter("pcscf_gateway_octets", "Octets of applications.", {
             (kind, direction): number for kind, count in passed
             for direction, number in (("received", count.received), ("sent", count.sent))}, "transport", "direction")
-        yield _counter("datagrams", "Datagrams.", {
+        yield counter("pcscf_gateway_datagrams", "Datagrams.", {
             (kind, direction): number for kind, count in passed if kind in ("udp", "dtls")
             for direction, number in (("received", count.datagrams_received), ("sent", count.datagrams_sent))},
             "transport", "direction")  # fmt: skip
-        yield _counter("dropped", "Datagrams that did not go on.", {
+        yield counter("pcscf_gateway_dropped", "Datagrams that did not go on.", {
             (kind,): count.dropped for kind, count in passed if kind in ("udp", "dtls")}, "transport")
-        yield _counter("policed", "Datagrams beyond the agreed rate; on TCP, how often reading waited.", {
+        yield counter("pcscf_gateway_policed", "Datagrams beyond the agreed rate; on TCP, how often reading waited.", {
             (kind,): count.policed for kind, count in passed}, "transport")
 
 
 def _of_all(found: Mapping[Kind, int]) -> dict[Kind, int]:
     return {kind: found.get(kind, 0) for kind in KINDS}
-
-
-def _by(numbers: Mapping[Any, float]) -> dict[tuple[str, ...], float]:
-    return {(str(name),): number for name, number in numbers.items()}
-
-
-def _gauge(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
-    return _filled(GaugeMetricFamily(f"pcscf_gateway_{name}", text, labels=labels), values)
-
-
-def _counter(name: str, text: str, values: Mapping[tuple[str, ...], float], *labels: str) -> Metric:
-    return _filled(CounterMetricFamily(f"pcscf_gateway_{name}", text, labels=labels), values)
-
-
-def _filled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[tuple[str, ...], float]) -> Metric:
-    for labels, value in values.items():
-        family.add_metric(labels, value)
-    return family

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from pcscf.families import Values, counter, gauge
 from pcscf.iq.status import GatewayStatus
 
 STATES = ("absent", "registered", "leaving", "lost")
@@ -21,17 +22,11 @@ class GatewayMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         gateways = self._look()
-        state = GaugeMetricFamily(
-            "pcscf_iq_gateway_state", "1 for the state that the gateway is in.", labels=("gateway", "state"))
-        outcomes = CounterMetricFamily(
-            "pcscf_iq_outcomes", "What became of reservations, and what the gateway reported.", labels=("gateway", "outcome"))
-        for each in gateways:
-            for name in STATES:
-                state.add_metric((each.mid, name), float(each.state == name))
-            for outcome, number in each.counts.items():
-                outcomes.add_metric((each.mid, outcome), number)
-        yield state
-        yield outcomes
+        states: Values = {(each.mid, name): each.state == name for each in gateways for name in STATES}
+        yield gauge("pcscf_iq_gateway_state", "1 for the state that the gateway is in.", states, "gateway", "state")
+        outcomes: Values = {(each.mid, outcome): number for each in gateways for outcome, number in each.counts.items()}
+        yield counter("pcscf_iq_outcomes", "What became of reservations, and what the gateway reported.",
+                      outcomes, "gateway", "outcome")  # fmt: skip
         yield _gauge("sessions", "Sessions with a context there.", gateways, lambda each: each.sessions)
         yield _gauge("reserving", "Reservations under way.", gateways, lambda each: each.reserving)
         yield _gauge("releasing", "Contexts whose release is under way.", gateways, lambda each: each.releasing)
@@ -51,8 +46,5 @@ def exposition(look: Callable[[], Sequence[GatewayStatus]]) -> str:
 
 def _gauge(
     name: str, text: str, gateways: Sequence[GatewayStatus], value: Callable[[GatewayStatus], float]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"pcscf_iq_gateway_{name}", text, labels=("gateway",))
-    for each in gateways:
-        family.add_metric((each.mid,), value(each))
-    return family
+) -> Metric:
+    return gauge(f"pcscf_iq_gateway_{name}", text, {(each.mid,): value(each) for each in gateways}, "gateway")

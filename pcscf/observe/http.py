@@ -6,9 +6,12 @@ Not for strangers: it listens where the configuration says, on the loopback by d
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
 MAX_REQUEST: Final = 8192
 """Octets of request line and headers."""
@@ -22,6 +25,16 @@ MAX_CLIENTS: Final = 16
 class Page:
     content_type: str
     body: bytes
+
+
+def json_page(told: Mapping[str, Any]) -> Page:
+    """What programs read."""
+    return Page("application/json", json.dumps(told, indent=1).encode() + b"\n")
+
+
+def metrics_page(exposition: bytes) -> Page:
+    """What Prometheus reads."""
+    return Page(CONTENT_TYPE, exposition)
 
 
 Pages = Mapping[str, Callable[[], Awaitable[Page]]]

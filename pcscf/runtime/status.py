@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
-
 from pcscf.config.model import Config
+from pcscf.mediasec.associations import DTLS
 from pcscf.mediasec.model import LIVE, PROTECTED, LinePlan, Mode
-from pcscf.observe.http import Page, Pages
+from pcscf.observe.http import Page, Pages, json_page, metrics_page
 from pcscf.observe.metrics import exposition, resources
 from pcscf.observe.status import Child, Lines, PcscfStatus, as_text
 from pcscf.procedures.binding import Binding
@@ -42,10 +40,10 @@ def pages(look: Callable[[], Awaitable[PcscfStatus]]) -> Pages:
         return Page("text/plain; charset=utf-8", text.encode())
 
     async def as_json() -> Page:
-        return Page("application/json", json.dumps((await look()).plain(), indent=1).encode() + b"\n")
+        return json_page((await look()).plain())
 
     async def as_metrics() -> Page:
-        return Page(CONTENT_TYPE, exposition(await look()))
+        return metrics_page(exposition(await look()))
 
     return {"/": for_people, "/status": as_json, "/metrics": as_metrics}
 
@@ -156,7 +154,7 @@ async def batched(everything: Sequence[T]) -> AsyncIterator[Sequence[T]]:
 def protection(line: LinePlan) -> str:
     """What protects the media of an open line between UE and us: "tls" or "dtls" to the edge, "end-to-end", or "none"."""
     if line.mode in PROTECTED:
-        return "dtls" if line.access is not None and line.access.transport.startswith("UDP") else "tls"
+        return "dtls" if line.access is not None and line.access.transport == DTLS else "tls"
     return "end-to-end" if line.mode is Mode.PASS else "none"
 
 
