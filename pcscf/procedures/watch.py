@@ -13,7 +13,8 @@ from pcscf.iq.start import is_waiting
 from pcscf.procedures.calls import Calls
 from pcscf.procedures.register import forget
 from pcscf.procedures.release import release
-from pcscf.procedures.session import State
+from pcscf.procedures.session import Session, State
+from pcscf.procedures.site import Deadlines
 from pcscf.procedures.timer import has_expired
 
 MANY: Final = 256
@@ -123,26 +124,26 @@ def expire(calls: Calls) -> None:
             forget(calls, binding)
 
 
-def release_unconnected(calls: Calls) -> None:
-    """End sessions in which a connection waits for one that an end was to open, and did not (`tcp_start: interlinked`)."""
-    ports = calls.ports
-    oldest = ports.now() - ports.site.deadlines.connection
-    for session in ports.store.sessions():
-        media, told = session.media, session.told
-        if (session.state is State.CONFIRMED and session.heard < oldest and media is not None and media.held
-                and told is not None and is_waiting(media, told)):  # fmt: skip
-            calls.start(release(calls, session.token, GatewayUnavailable("media failure: the peer made no TCP connection")))
-
-
-def release_silent(calls: Calls) -> None:
-    """End confirmed sessions whose timer ran out (RFC 4028 §10), and those in which nothing was signalled for too long."""
+def release_overdue(calls: Calls) -> None:
+    """End confirmed sessions in which something did not come in time."""
     ports = calls.ports
     now = ports.now()
-    oldest = now - ports.site.deadlines.session
     for session in ports.store.sessions():
-        if session.state is not State.CONFIRMED:
-            continue
-        if has_expired(session, now):
-            calls.start(release(calls, session.token, RequestTimeout("nobody refreshed the session before it expired")))
-        elif session.heard < oldest:
-            calls.start(release(calls, session.token, RequestTimeout("nothing was signalled in this session for too long")))
+        error = _overdue(session, now, ports.site.deadlines) if session.state is State.CONFIRMED else None
+        if error is not None:
+            calls.start(release(calls, session.token, error))
+
+
+def _overdue(session: Session, now: float, deadlines: Deadlines) -> SipError | None:
+    """The refresh that its timer demands (RFC 4028 §10), anything signalled at all, or a connection that another waits for
+    (`tcp_start: interlinked`).
+    """
+    if has_expired(session, now):
+        return RequestTimeout("nobody refreshed the session before it expired")
+    if session.heard < now - deadlines.session:
+        return RequestTimeout("nothing was signalled in this session for too long")
+    media, told = session.media, session.told
+    if (session.heard < now - deadlines.connection and media is not None and media.held
+            and told is not None and is_waiting(media, told)):  # fmt: skip
+        return GatewayUnavailable("media failure: the peer made no TCP connection")
+    return None

@@ -144,8 +144,7 @@ class Pcscf:
             await asyncio.sleep(SWEEP)
             if self._calls is not None:
                 watch.expire(self._calls)
-                watch.release_silent(self._calls)
-                watch.release_unconnected(self._calls)
+                watch.release_overdue(self._calls)
                 self._net.close_idle(lambda flow: bool(self._store.bindings_on(flow)))
             if not len(self._layer):
                 gc.collect()   # whatever errors have left; while there is work it would take too long

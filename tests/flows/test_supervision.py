@@ -12,7 +12,7 @@ from pcscf.iq.overload import Urgency
 from pcscf.iq.supervision import Supervision
 from pcscf.procedures.site import Limits, Reactions, Side
 from pcscf.procedures.urgency import urgency_of
-from pcscf.procedures.watch import outcome, release_unconnected
+from pcscf.procedures.watch import outcome, release_overdue
 from pcscf.sip.message import Request
 from tests.support.audit import run
 from tests.support.plays import Play
@@ -177,10 +177,10 @@ def test_an_end_that_does_not_come_ends_the_session(comes: bool) -> None:
         (context,) = play.contexts
         if comes:
             play.bed.gateway.notify(context, UP, Stream="1", Type="Est")
-        release_unconnected(play.bed.calls)
+        release_overdue(play.bed.calls)
         await play.bed.settle(61.0)
         assert len(play.contexts) == 1
-        release_unconnected(play.bed.calls)
+        release_overdue(play.bed.calls)
         if comes:
             await play.hang_up(play.caller, near)
             return

@@ -222,8 +222,7 @@ class Bed:
     def watch(self) -> None:
         """What the process does every few seconds."""
         watch.expire(self.calls)
-        watch.release_silent(self.calls)
-        watch.release_unconnected(self.calls)
+        watch.release_overdue(self.calls)
 
     async def start(self) -> None:
         """Open Iq and wait for the gateway."""
