@@ -131,9 +131,8 @@ class Controller:
     def configure(self, media: Media, plan: MediaPlan, now: float) -> int:
         """What offer and answer settled. After Failed the context still stands: release it."""
         operation = self._asking.begin()
-        gateway = self.association.gateway(media.gateway)
-        if gateway is None or media.context not in gateway.contexts:
-            self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
+        gateway = self._gateway_with(media, operation)
+        if gateway is None:
             return operation
         actions, hoped = self._requests.configure(media, plan)
         if actions:
@@ -142,16 +141,21 @@ class Controller:
             self._asking.done(Done(operation, media))
         return operation
 
+    def _gateway_with(self, media: Media, operation: int) -> Gateway | None:
+        """The gateway that has this context; None: it no longer does, and the operation has failed."""
+        gateway = self.association.gateway(media.gateway)
+        if gateway is not None and media.context in gateway.contexts:
+            return gateway
+        self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
+        return None
+
     def begin_tcp(self, media: Media, plan: MediaPlan, up: Connected, now: float) -> int:
         """A connection is up: the gateway shall make the one that waited for it, if any. Done carries the Media after it."""
         ordered = following(media, plan, up)
-        gateway = self.association.gateway(media.gateway)
         operation = self._asking.begin()
         if ordered is None:
             self._asking.done(Done(operation, media))
-        elif gateway is None or media.context not in gateway.contexts:
-            self._asking.fail(operation, GatewayUnavailable(f"gateway {media.gateway} no longer has context {media.context}"))
-        else:
+        elif (gateway := self._gateway_with(media, operation)) is not None:
             actions = procedures.begin_tcp(media, plan, ordered, self._supervision)
             self._asking.ask(gateway, actions, Configure(media, plan, ordered), operation, now)
         return operation

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from pcscf.h248.codec import write_actions, write_reply_actions
 from pcscf.h248.message import Action
 from pcscf.iq import procedures
-from pcscf.iq.media import Kind, Latched, Media, is_fresh, kind_of
+from pcscf.iq.media import Kind, Latched, Media, is_fresh, kind_of, legs
 from pcscf.iq.overload import Urgency
 from pcscf.iq.procedures import Realms, family_of
 from pcscf.iq.replies import hoped_reply
@@ -140,13 +140,10 @@ def _exactly(actions: tuple[Action, ...]) -> Written:
 def _lines(plan: MediaPlan, values: Values) -> tuple[Shape, ...]:
     """Of each line that uses the gateway; () where one of them has no shape."""
     shapes: list[Shape] = []
-    for each in plan.lines:
-        line = each.standing or each
-        access, core = line.access, line.core
-        if line.gateway and access is not None and core is not None:
-            if line.path_mode == "aware":
-                return ()
-            shapes.append((line.index, line.medium, line.kind, _leg(access, values), _leg(core, values)))
+    for line, access, core in legs(plan):
+        if line.path_mode == "aware":
+            return ()
+        shapes.append((line.index, line.medium, line.kind, _leg(access, values), _leg(core, values)))
     return tuple(shapes)
 
 
@@ -185,11 +182,8 @@ def _session(media: Media, plan: MediaPlan, values: Values) -> Shape:
     """What an answer usually finds at the gateway: the streams of its plan, as they were reserved. (): anything else."""
     kinds = media.kinds
     shape: list[Any] = [plan.settled, media.held]
-    for each in plan.lines:
-        line = each.standing or each
-        index, access, core = line.index, line.access, line.core
-        if not line.gateway or access is None or core is None:
-            continue
+    for line, access, core in legs(plan):
+        index = line.index
         if (
             line.path_mode == "aware" or kinds.get(index) != kind_of(access.transport)
             or is_fresh(index, access, media.access) or is_fresh(index, core, media.core)

@@ -24,6 +24,7 @@ from pcscf.errors import ConfigError
 from pcscf.h248.peer import AssociationPeer, ConnectionPeer, Peer
 from pcscf.h248.tpkt import packet
 from pcscf.sip.flow import Flow
+from pcscf.transport.sctp import H248, IPPROTO_SCTP
 
 Direction = Literal["in", "out"]
 Address = tuple[str, int]
@@ -39,13 +40,12 @@ STREAMS: Final = 65536
 
 _LINKTYPE_RAW: Final = 101
 _FILE_HEADER: Final = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, SNAPLEN, _LINKTYPE_RAW)
-_TCP, _UDP, _SCTP = 6, 17, 132
+_TCP, _UDP = 6, 17
 _PUSH_ACK: Final = 0x18
 _WINDOW: Final = 65535
 _FIRST: Final = 1   # sequence number of the first octet, as after a SYN, and of the first chunk
 _TAG: Final = 1   # verification tag of every association
 _DATA, _BEGINNING, _ENDING = 0, 2, 1
-_H248: Final = 7   # payload protocol identifier
 _CASTAGNOLI: Final = 0x82F63B78
 
 
@@ -104,9 +104,9 @@ class PcapWriter:
         for start in range(0, len(data), SEGMENT):
             part = data[start : start + SEGMENT]
             flags = (start == 0) * _BEGINNING | (start + SEGMENT >= len(data)) * _ENDING
-            chunk = struct.pack("!BBHIHHI", _DATA, flags, 16 + len(part), numbers[mine], 0, numbers[2 + mine], _H248) + part
+            chunk = struct.pack("!BBHIHHI", _DATA, flags, 16 + len(part), numbers[mine], 0, numbers[2 + mine], H248) + part
             packet = struct.pack("!HHII", *ports, _TAG, 0) + chunk + bytes(-len(part) % 4)
-            self._record(source, target, _SCTP, packet[:8] + struct.pack("<I", _crc32c(packet)) + packet[12:])
+            self._record(source, target, IPPROTO_SCTP, packet[:8] + struct.pack("<I", _crc32c(packet)) + packet[12:])
             numbers[mine] = (numbers[mine] + 1) & 0xFFFFFFFF
         numbers[2 + mine] = (numbers[2 + mine] + 1) & 0xFFFF
 
