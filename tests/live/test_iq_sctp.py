@@ -17,7 +17,15 @@ from pcscf.transport import connections, sctp
 from pcscf.transport.ends import open_controller, open_gateway
 from pcscf.transport.model import Kind
 from tests.support.gatewaybed import on_both_loops
-from tests.support.iqends import GATEWAY, HERE, End, opened, pending
+from tests.support.iqends import (
+    GATEWAY,
+    HERE,
+    End,
+    carries_messages_both_ways,
+    is_broken_and_made_again,
+    opened,
+    pending,
+)
 
 pytestmark = pytest.mark.sctp
 
@@ -72,16 +80,8 @@ async def ended(bare: socket.socket) -> bool:
 @on_both_loops
 async def test_messages_both_ways_over_one_association(host: str) -> None:
     async with controller(host=host) as there, gateway(host=host) as here:
-        peer = here.transport.peer(*there.transport.address)
-        for number in range(3):
-            here.transport.send(pending(number), peer)
-        came = [await there.message() for _ in range(3)]
-        assert [message for message, _ in came] == [pending(number) for number in range(3)]
-        [back] = {peer for _, peer in came}
-        assert back == AssociationPeer(*here.transport.address)
+        back = await carries_messages_both_ways(there, here, AssociationPeer)
         assert back != ConnectionPeer(*here.transport.address)
-        there.transport.send(b"!/2 [127.0.0.1]:2944\nPN=7{}", back)
-        assert await here.message() == (b"!/2 [127.0.0.1]:2944\nPN=7{}", peer)
 
 
 @on_both_loops
@@ -180,19 +180,7 @@ async def test_an_association_is_of_one_entity() -> None:
 @on_both_loops
 async def test_a_broken_association_is_told_and_the_next_message_makes_another() -> None:
     async with controller() as there, gateway() as here:
-        peer = here.transport.peer(*there.transport.address)
-        here.transport.send(pending(1), peer)
-        _, first = await there.message()
-        there.transport.disconnect(first)
-        assert "the other end closed" in await here.why_lost()
-        assert there.lost.empty(), "who ends it knows"
-        there.transport.send(pending(9), first)
-        here.transport.send(pending(2), peer)
-        message, second = await there.message()
-        assert (message, second != first) == (pending(2), True)
-        here.transport.disconnect(peer)
-        assert "the other end closed" in await there.why_lost()
-        assert here.lost.empty()
+        await is_broken_and_made_again(there, here)
 
 
 @on_both_loops

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 
-from pcscf.h248.peer import Peer
+from pcscf.h248.peer import ConnectionPeer, Peer
 from pcscf.transport.model import Transport, Upward
 
 HERE = "127.0.0.1"
@@ -46,3 +46,34 @@ async def opened(end: End, transport: Awaitable[Transport]) -> AsyncIterator[End
     finally:
         end.transport.close()
         await asyncio.sleep(0.02)
+
+
+async def is_broken_and_made_again(there: End, here: End) -> None:
+    """Each side ends the connection once: the other learns it, and the next message makes another."""
+    peer = here.transport.peer(*there.transport.address)
+    here.transport.send(pending(1), peer)
+    _, first = await there.message()
+    there.transport.disconnect(first)
+    assert "the other end closed" in await here.why_lost()
+    assert there.lost.empty(), "who ends it knows"
+    there.transport.send(pending(9), first)
+    here.transport.send(pending(2), peer)
+    message, second = await there.message()
+    assert (message, second != first) == (pending(2), True)
+    here.transport.disconnect(peer)
+    assert "the other end closed" in await there.why_lost()
+    assert here.lost.empty()
+
+
+async def carries_messages_both_ways(there: End, here: End, kind: type[ConnectionPeer]) -> Peer:
+    """Three messages one way, one the other; the peer by which the gateway is known."""
+    peer = here.transport.peer(*there.transport.address)
+    for number in range(3):
+        here.transport.send(pending(number), peer)
+    came = [await there.message() for _ in range(3)]
+    assert [message for message, _ in came] == [pending(number) for number in range(3)]
+    [back] = {peer for _, peer in came}
+    assert back == kind(*here.transport.address)
+    there.transport.send(b"!/2 [127.0.0.1]:2944\nPN=7{}", back)
+    assert await here.message() == (b"!/2 [127.0.0.1]:2944\nPN=7{}", peer)
+    return back

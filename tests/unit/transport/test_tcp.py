@@ -23,7 +23,15 @@ from pcscf.transport.ends import open_controller, open_gateway
 from pcscf.transport.model import Kind, TlsFiles
 from tests.support.gatewaybed import on_both_loops
 from tests.support.iqcertificates import Authority, fingerprint
-from tests.support.iqends import GATEWAY, HERE, End, opened, pending
+from tests.support.iqends import (
+    GATEWAY,
+    HERE,
+    End,
+    carries_messages_both_ways,
+    is_broken_and_made_again,
+    opened,
+    pending,
+)
 
 
 def controller(tls: TlsFiles | None = None, *, port: int = 0) -> AbstractAsyncContextManager[End]:
@@ -39,33 +47,13 @@ def gateway(tls: TlsFiles | None = None) -> AbstractAsyncContextManager[End]:
 @on_both_loops
 async def test_messages_both_ways_over_one_connection() -> None:
     async with controller() as there, gateway() as here:
-        peer = here.transport.peer(*there.transport.address)
-        for number in range(3):
-            here.transport.send(pending(number), peer)
-        came = [await there.message() for _ in range(3)]
-        assert [message for message, _ in came] == [pending(number) for number in range(3)]
-        [back] = {peer for _, peer in came}
-        assert back == ConnectionPeer(*here.transport.address)
-        there.transport.send(b"!/2 [127.0.0.1]:2944\nPN=7{}", back)
-        assert await here.message() == (b"!/2 [127.0.0.1]:2944\nPN=7{}", peer)
+        await carries_messages_both_ways(there, here, ConnectionPeer)
 
 
 @on_both_loops
 async def test_a_broken_connection_is_told_and_the_next_message_makes_another() -> None:
     async with controller() as there, gateway() as here:
-        peer = here.transport.peer(*there.transport.address)
-        here.transport.send(pending(1), peer)
-        _, first = await there.message()
-        there.transport.disconnect(first)
-        assert "the other end closed" in await here.why_lost()
-        assert there.lost.empty(), "who ends it knows"
-        there.transport.send(pending(9), first)
-        here.transport.send(pending(2), peer)
-        message, second = await there.message()
-        assert (message, second != first) == (pending(2), True)
-        here.transport.disconnect(peer)
-        assert "the other end closed" in await there.why_lost()
-        assert here.lost.empty()
+        await is_broken_and_made_again(there, here)
 
 
 @on_both_loops
