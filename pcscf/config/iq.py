@@ -31,7 +31,7 @@ IPPROTO_SCTP: Final = 132
 
 class IqTls(Block):
     """TLS on Iq, with a certificate on both ends. A peer speaks only for mIds whose address or domain name its certificate
-    carries."""
+    carries. SIGHUP reads the files again, for connections from then on."""
 
     ca: File
     """File with the certificates (PEM) of those who vouch for peers."""

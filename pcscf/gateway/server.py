@@ -116,10 +116,12 @@ class Gateway:
             self._spawn(self._renew_certificates(self.config.certificates.renew_after))
 
     async def renew_certificates(self) -> None:
-        """New certificates, or those that the files hold now, for streams that become protected from now on; running ones keep
-        theirs. Raises ConfigError, and everything stays as it was.
+        """New certificates, or those that the files hold now: for streams that become protected, and connections of Iq that are
+        made, from now on. Raises ConfigError for files that cannot be used: what they are for stays as it was.
         """
         self.certificates.renew(await asyncio.to_thread(self.certificates.made_anew))
+        if self._transport is not None:
+            await asyncio.to_thread(self._transport.renew)
 
     async def stop(self, drain: float = 0.0) -> None:
         """Takes leave of the controller (ServiceChange 905), after at most `drain` seconds in which calls may end (Graceful)."""

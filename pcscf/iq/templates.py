@@ -30,7 +30,9 @@ MAX_TEMPLATES: Final = 256
 """Shapes that are known. A network has a handful."""
 MARKS: Final = [chr(0x1D7CE + number) for number in range(50)]
 """They stand nowhere in a message. Being digits, they pass for IPv4 addresses; with a colon behind, for IPv6."""
-_MARK: Final = re.compile(f"([{MARKS[0]}-{MARKS[-1]}]):?")
+NUMBERS: Final = 98765432000
+"""From here on numbers are marks too: no port and no context is so large."""
+_MARK: Final = re.compile(f"([{MARKS[0]}-{MARKS[-1]}]):?|{NUMBERS // 1000}([0-9]{{3}})")
 
 _RELEASE: Final = ("release",)
 
@@ -47,7 +49,7 @@ class Template:
 
     def __init__(self, text: str) -> None:
         self.text = _MARK.sub("%s", text.replace("%", "%%"))
-        self.numbers = [MARKS.index(mark) for mark in _MARK.findall(text)]
+        self.numbers = [MARKS.index(mark) if mark else int(number) for mark, number in _MARK.findall(text)]
         self.braces = text.count("}")
 
     def filled(self, values: Values) -> str | None:
@@ -100,7 +102,7 @@ class Requests:
         if written is not None:
             return written
         actions = procedures.release(context)
-        self._learn(_RELEASE, procedures.release(MARKS[0]), values, actions)  # type: ignore[arg-type]
+        self._learn(_RELEASE, procedures.release(_number(MARKS[0])), values, actions)
         return _exactly(actions)
 
     def _filled(self, shape: Shape, values: Values) -> Written | None:
@@ -235,7 +237,7 @@ def _specimen_session(shape: Shape, marks: Marks) -> tuple[Media, MediaPlan]:
         connection = 2 if renews else 1
         found.append(LinePlan(index, Mode.PLAIN, "", "", medium, True, access, core, connection=connection, kind=kind))
     media = Media(
-        "", context, access_termination, core_termination,  # type: ignore[arg-type]
+        "", _number(context), access_termination, core_termination,
         access_side.streams, core_side.streams, access_side.setups, core_side.setups, frozenset(access_side.clients), {},
         frozenset(core_side.clients), kinds, latched, held,
     )  # fmt: skip
@@ -280,4 +282,9 @@ def _specimen_leg(shape: Shape, marks: Marks) -> Leg:
 
 def _peer(address_family: str, marks: Marks) -> tuple[str, int]:
     host = next(marks)
-    return f"{host}:" if address_family == "IP6" else host, next(marks)  # type: ignore[return-value]
+    return f"{host}:" if address_family == "IP6" else host, _number(next(marks))
+
+
+def _number(mark: str) -> int:
+    """The mark for the same value where a number stands."""
+    return NUMBERS + MARKS.index(mark)

@@ -31,7 +31,7 @@ from pcscf.runtime.embedded import EmbeddedGateway
 from pcscf.runtime.iq import Gateways
 from pcscf.runtime.net import Message, Net, Socket, Upward
 from pcscf.runtime.records import Records
-from pcscf.runtime.reload import Policies, Reread, reload_policies, renew_listeners
+from pcscf.runtime.reload import Policies, Reread, reload_policies, renew_iq, renew_listeners
 from pcscf.runtime.resolve import Resolver
 from pcscf.runtime.status import Watcher, pages
 from pcscf.runtime.store import MemoryStore
@@ -161,6 +161,7 @@ class Pcscf:
             if await reload_policies(self._config, self._policies, reread):
                 await watch.renew_policies(calls)
             await renew_listeners(self._config, self._net.sockets.values())
+            await renew_iq(self._config, self._gateways)
 
     async def _serve_status(self) -> None:
         """Calls do not wait for those who watch them: an address that is taken is a warning."""

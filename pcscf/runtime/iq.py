@@ -141,6 +141,11 @@ class Gateways:
             self._controller.restore(peer, self._clock())
         self._pump()
 
+    async def renew_certificates(self) -> None:
+        """What the files of TLS hold now, for connections from now on. Raises ConfigError, and nothing changed."""
+        if self._transport is not None:
+            await asyncio.to_thread(self._transport.renew)
+
     async def stop(self) -> None:
         """Close the transports. Whoever waits gets GatewayUnavailable."""
         if self._transport is not None:

@@ -2,6 +2,7 @@
 
     policies                    at once for registrations that stand; a session keeps those with which it began
     certificates of listeners   for connections from now on
+    the files of TLS on Iq      for connections from now on
     everything else             needs a restart, which is told where it differs
 """
 
@@ -18,6 +19,7 @@ from pcscf.config.model import Config
 from pcscf.config.resolve import weakest_hash
 from pcscf.config.rules import PolicyRule
 from pcscf.errors import ConfigError
+from pcscf.runtime.iq import Gateways
 from pcscf.runtime.net import Socket
 from pcscf.runtime.tls import renew_context
 
@@ -67,3 +69,15 @@ async def renew_listeners(running: Config, sockets: Iterable[Socket]) -> None:
             log.warning("certificate not renewed", listener=socket.name, file=error.file, why=error.what, hint=error.hint)
         else:
             log.info("certificate renewed", listener=socket.name)
+
+
+async def renew_iq(running: Config, gateways: Gateways) -> None:
+    """What Iq shows, and whom it believes, as the files have it now; those that cannot be used leave it as it is."""
+    if running.iq.tls is None:
+        return
+    try:
+        await gateways.renew_certificates()
+    except ConfigError as error:
+        log.warning("certificate not renewed", listener="Iq", file=error.file, why=error.what, hint=error.hint)
+    else:
+        log.info("certificate renewed", listener="Iq")

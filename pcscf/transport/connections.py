@@ -31,6 +31,9 @@ ACCEPT_PAUSE: Final = 0.5
 class Carrier(Protocol):
     """Makes connections of one kind, which then tell their owner of themselves."""
 
+    def renew(self) -> None:
+        """See `Transport`."""
+
     def peer(self, host: str, port: int) -> ConnectionPeer:
         """How the other end of a connection is called."""
 
@@ -56,6 +59,9 @@ class _Connections:
         self._pins = pins
         self._connections: dict[Peer, Connection] = {}
         self._is_closed = False
+
+    def renew(self) -> None:
+        self._carrier.renew()
 
     def peer(self, host: str, port: int) -> Peer:
         return self._carrier.peer(host, port)

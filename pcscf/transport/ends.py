@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Final
 
 from pcscf.errors import ConfigError
@@ -28,6 +29,9 @@ class Both:
     @property
     def address(self) -> tuple[str, int]:
         return self._datagrams.address
+
+    def renew(self) -> None:
+        self._connections.renew()
 
     def peer(self, host: str, port: int) -> Peer:
         """Whom we reach out to ourselves: by datagrams, since it is gateways that connect."""
@@ -80,14 +84,14 @@ async def open_gateway(kind: Kind, bind: tuple[str, int], upward: Upward, tls: T
         return await open_datagrams(bind, upward)
     if kind == "tls":
         files = _needed(tls)
-        return Dialler(upward, bind[0], Tcp(client_context(files)), files.pins)
+        return Dialler(upward, bind[0], Tcp(partial(client_context, files)), files.pins)
     return Dialler(upward, bind[0], _open_to_all(kind), {})
 
 
 def _listener(kind: Kind, upward: Upward, tls: TlsFiles | None) -> Listener:
     if kind == "tls":
         files = _needed(tls)
-        return Listener(upward, Tcp(server_context(files)), files.pins)
+        return Listener(upward, Tcp(partial(server_context, files)), files.pins)
     return Listener(upward, _open_to_all(kind), {})
 
 

@@ -38,11 +38,17 @@ class Upward:
 
 
 class Transport(Protocol):
-    """Carries whole messages. Nothing here raises: what cannot be sent is lost, and a connection that ends is told."""
+    """Carries whole messages. What cannot be sent is lost, and a connection that ends is told: only `renew` raises."""
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it is bound."""
+
+    def renew(self) -> None:
+        """Read the files of TLS again, for connections from now on; those that stand keep what they have.
+
+        Raises ConfigError for files that cannot be used, and nothing changed. May be called from a thread: it waits for disks.
+        """
 
     def peer(self, host: str, port: int) -> Peer:
         """How whoever is reached at this address is called here."""

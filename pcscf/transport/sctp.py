@@ -48,6 +48,9 @@ _ABORT: Final = struct.pack("ii", 1, 0)
 class Sctp:
     """Makes associations. A kernel without SCTP shows as OSError (EPROTONOSUPPORT) of whatever would make a socket."""
 
+    def renew(self) -> None:
+        """There are no files."""
+
     def peer(self, host: str, port: int) -> AssociationPeer:
         return AssociationPeer(host, port)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Final, cast
 
 from pcscf.h248.peer import ConnectionPeer
@@ -19,10 +20,15 @@ KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "
 
 
 class Tcp:
-    """Makes streams. context: of TLS, None for TCP alone."""
+    """Makes streams. read: the context of TLS as its files have it now, None for TCP alone. Raises ConfigError as that does."""
 
-    def __init__(self, context: ssl.SSLContext | None) -> None:
-        self._context = context
+    def __init__(self, read: Callable[[], ssl.SSLContext] | None) -> None:
+        self._read = read
+        self._context = read() if read is not None else None
+
+    def renew(self) -> None:
+        if self._read is not None:
+            self._context = self._read()
 
     def peer(self, host: str, port: int) -> ConnectionPeer:
         return ConnectionPeer(host, port)

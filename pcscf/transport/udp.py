@@ -26,6 +26,9 @@ class Datagrams(asyncio.DatagramProtocol):
         host, port = self._open.get_extra_info("sockname")[:2]
         return str(host), int(port)
 
+    def renew(self) -> None:
+        """There are no files."""
+
     def peer(self, host: str, port: int) -> Peer:
         return host, port
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from pcscf.errors import GatewayUnavailable
+from pcscf.errors import ConfigError, GatewayUnavailable
 from pcscf.gateway.config import GatewayConfig, Realm
 from pcscf.gateway.server import Gateway
 from pcscf.h248.codec import decode_untrusted
@@ -21,9 +23,10 @@ from pcscf.h248.tpkt import PacketReader, packet
 from pcscf.h248.transaction import H248Timers
 from pcscf.iq.association import Heartbeat
 from pcscf.runtime.iq import Gateways, IqConfig
+from pcscf.transport.certificates import client_context
 from pcscf.transport.model import Kind, TlsFiles
 from tests.support.gatewaybed import FAST, add, on_both_loops
-from tests.support.iqcertificates import Authority
+from tests.support.iqcertificates import Authority, fingerprint
 from tests.unit.iq.plans import answered_by_core, from_ue
 
 HERE = "127.0.0.1"
@@ -187,6 +190,74 @@ async def test_a_gateway_without_the_right_certificate_serves_nobody(tmp_path: P
                 await site.gateways.reserve(from_ue())
             assert agw.controller is None
         assert site.heard == []
+
+
+async def shown_to(files: TlsFiles, address: tuple[str, int]) -> bytes:
+    """The certificate that the controller shows to whoever has these files. Raises OSError if it turns them away."""
+    reader, writer = await asyncio.open_connection(*address, ssl=client_context(files))
+    try:
+        with suppress(TimeoutError):
+            assert await asyncio.wait_for(reader.read(1), 0.2) == b"", "TLS 1.3 tells only now that it wants no such certificate"
+            raise ConnectionAbortedError
+        shown: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return shown
+    finally:
+        writer.close()
+
+
+def held_by(files: TlsFiles) -> bytes:
+    return x509.load_pem_x509_certificate(files.certificate.read_bytes()).public_bytes(Encoding.DER)
+
+
+@on_both_loops
+async def test_the_files_of_a_controller_are_read_again(tmp_path: Path) -> None:
+    """The association goes on; who connects from then on meets what the files hold now, the authorities included."""
+    old, new = Authority(tmp_path, "old"), Authority(tmp_path, "new")
+    own, first, second = old.issue(HERE), old.issue(HERE), new.issue(HERE)
+    vouching = tmp_path / "vouching.pem"
+    vouching.write_bytes(old.file.read_bytes())
+    async with (
+        controller(("tls",), replace(own, ca=vouching)) as site,
+        gateway("tls", site.gateways.address, old.issue(HERE)),
+    ):
+        address = site.gateways.address
+        await site.gateways.wait_registered(PATIENCE)
+        before = held_by(own)
+        assert await shown_to(first, address) == before
+
+        whole = own.certificate.read_bytes()
+        own.certificate.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ConfigError) as caught:
+            await site.gateways.renew_certificates()
+        assert caught.value.file == str(own.certificate)
+        assert await shown_to(first, address) == before
+
+        own.certificate.write_bytes(second.certificate.read_bytes())
+        vouching.write_bytes(new.file.read_bytes())
+        await site.gateways.renew_certificates()
+        assert await shown_to(second, address) == held_by(second) != before
+        with pytest.raises(OSError):   # reset, or an alert: whichever comes first
+            await shown_to(replace(first, ca=new.file), address)
+        await site.gateways.release(await site.gateways.reserve(from_ue()))
+        assert len(site.peers()) == 1, "the connection that stood before"
+
+
+@on_both_loops
+async def test_the_files_of_a_gateway_are_read_again(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    own, wanted = authority.issue(HERE), authority.issue(HERE)
+    async with (
+        controller(("tls",), replace(authority.issue(HERE), pins={MID: fingerprint(wanted)})) as site,
+        gateway("tls", site.gateways.address, own) as agw,
+    ):
+        with pytest.raises(TimeoutError):
+            await site.gateways.wait_registered(0.5)
+        own.certificate.write_bytes(b"no certificate")
+        with pytest.raises(ConfigError):
+            await agw.renew_certificates()
+        own.certificate.write_bytes(wanted.certificate.read_bytes())
+        await agw.renew_certificates()
+        await site.gateways.wait_registered(PATIENCE)
 
 
 class ScriptedController:

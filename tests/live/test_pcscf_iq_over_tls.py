@@ -1,8 +1,9 @@
-"""Gateways as processes behind a real P-CSCF over TLS: one with its certificate serves, one with another's does not."""
+"""Gateways as processes behind a real P-CSCF over TLS: who shows its certificate serves; SIGHUP reads the files again."""
 
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ def told(files: TlsFiles, **pins: str) -> dict[str, Any]:
 async def test_who_has_its_certificate_serves_and_nobody_else(tmp_path: Path) -> None:
     authority, port = Authority(tmp_path), free_port(socket.SOCK_STREAM)
     one, two, forger = (authority.issue(HERE) for _ in range(3))
-    tls = told(authority.issue(HERE), one=fingerprint(one), two=fingerprint(two))
+    own = authority.issue(HERE)
+    tls = told(own, one=fingerprint(one), two=fingerprint(two))
     iq = {name: {"transport": "tls", "tls": told(files)} for name, files in (("one", one), ("two", forger))}
     async with (
         stage() as around,
@@ -42,5 +44,19 @@ async def test_who_has_its_certificate_serves_and_nobody_else(tmp_path: Path) ->
             await sessions(running, one=0)
             await until(lambda: "for which the certificate does not speak" in running.log, lambda: running.log[-3000:])
             assert (await states(running)).get("two", {}).get("state") != "registered"
+
+            own.certificate.write_bytes(b"no certificate")
+            running.process.send_signal(signal.SIGHUP)
+            await until(lambda: "certificate not renewed" in running.log, lambda: running.log[-3000:])
+            assert str(own.certificate) in running.log
+            own.certificate.write_bytes(authority.issue(HERE).certificate.read_bytes())
+            running.process.send_signal(signal.SIGHUP)
+            await until(lambda: "certificate renewed" in running.log, lambda: running.log[-3000:])
+            forger.certificate.write_bytes(two.certificate.read_bytes())
+            assert wrong.process is not None
+            wrong.process.send_signal(signal.SIGHUP)
+            await registered(running, right, wrong)
+            call = await converse(ue, party, "under renewed certificates")
+            await within(call.hang_up(), "the answer to BYE")
             await right.stop()
             await until(lambda: "gateway left" in running.log, lambda: running.log[-3000:])
