@@ -73,7 +73,7 @@ async def renew_listeners(running: Config, sockets: Iterable[Socket]) -> None:
 
 async def renew_iq(running: Config, gateways: Gateways) -> None:
     """What Iq shows, and whom it believes, as the files have it now; those that cannot be used leave it as it is."""
-    if running.iq.tls is None:
+    if "tls" not in running.iq.transport:
         return
     try:
         await gateways.renew_certificates()
