@@ -9,11 +9,12 @@ import asyncio
 import ssl
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Literal, TypeAlias, cast
 
 from pcscf.errors import SipError
+from pcscf.runtime.accepting import Acceptor, Admission
 from pcscf.sip.flow import Destination, Flow, Hop
 from pcscf.sip.message import Request, Response
 from pcscf.sip.parse import StreamParser, parse_datagram_untrusted
@@ -71,12 +72,11 @@ class Net:
         self.sockets: dict[str, Socket] = {}
         self._towards: dict[tuple[str, str, bool], Socket] = {}   # (realm, transport, IPv6) -> the first listener opened for it
         self._datagram: dict[str, asyncio.DatagramTransport] = {}
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._connections: dict[int, _Connection] = {}
         self._to_hop: dict[tuple[str, str, int], _Outgoing] = {}
-        self._per_address: Counter[str] = Counter()
         self._next_connection = 1
-        self.turned_away = 0   # connections beyond a limit, since the start
+        self.admission = Admission(limits.connections, limits.connections_per_address)
 
     async def open(self, socket: Socket) -> Socket:
         """Open a listener; the socket that comes back has the port that was bound. Raises OSError."""
@@ -86,15 +86,14 @@ class Net:
                 lambda: _Datagrams(self, socket.name), local_addr=(socket.address, socket.port))
             raw = transport.get_extra_info("socket")
             raw.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)   # a burst must not be lost while a call is worked on
-            bound = Socket(**{**_fields(socket), "port": raw.getsockname()[1]})
+            bound = replace(socket, port=raw.getsockname()[1])
             protocol.local = (bound.host, bound.port)
             self._datagram[socket.name] = transport
         else:
-            server = await loop.create_server(
-                lambda: _Connection(self, socket.name, None), socket.address, socket.port, ssl=socket.tls,
-                ssl_handshake_timeout=self.limits.tls_handshake if socket.tls else None, backlog=1024)
-            bound = Socket(**{**_fields(socket), "port": server.sockets[0].getsockname()[1]})
-            self._servers.append(server)
+            acceptor = Acceptor(
+                self.admission, lambda: _Connection(self, socket.name, None), socket.tls, self.limits.tls_handshake)
+            bound = replace(socket, port=acceptor.listen(socket.address, socket.port))
+            self._acceptors.append(acceptor)
         self.sockets[socket.name] = bound
         self._towards.setdefault((bound.realm, bound.transport, ":" in bound.address), bound)
         return bound
@@ -131,8 +130,8 @@ class Net:
                 connection.close()
 
     async def close(self) -> None:
-        for server in self._servers:
-            server.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         for transport in self._datagram.values():
             transport.close()
         for outgoing in list(self._to_hop.values()):
@@ -166,15 +165,12 @@ class Net:
         # Never from within a send: the caller is a machine in the middle of its step.
         asyncio.get_running_loop().call_soon(self.upward.gone, destination)
 
-    def admit(self, connection: _Connection, address: str) -> int:
-        """A number for a new connection, or 0 where a limit is reached."""
-        if len(self._connections) >= self.limits.connections or self._per_address[address] >= self.limits.connections_per_address:
-            self.turned_away += 1
-            return 0
+    def add(self, connection: _Connection, address: str) -> int:
+        """The number of a new connection."""
         number = self._next_connection
         self._next_connection += 1
         self._connections[number] = connection
-        self._per_address[address] += 1
+        self.admission.enter(address)
         return number
 
     def forget(self, connection: _Connection) -> None:
@@ -182,10 +178,7 @@ class Net:
             self.drop_hop(connection.hop)
         if self._connections.pop(connection.flow.connection, None) is None:
             return
-        address = connection.flow.remote[0]
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
+        self.admission.leave(connection.flow.remote[0])
         self._report_gone(connection.flow)
 
     def drop_hop(self, hop: Hop) -> None:
@@ -232,10 +225,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         remote = transport.get_extra_info("peername")
-        number = self._net.admit(self, remote[0]) if remote else 0
-        if number == 0:
+        if not remote:   # gone already
             self._transport.abort()
             return
+        number = self._net.add(self, remote[0])
         socket = self._net.sockets[self._listener]
         self.heard = asyncio.get_running_loop().time()
         self.flow = Flow(socket.transport, self._listener, (socket.host, socket.port), (remote[0], remote[1]), number)
@@ -318,7 +311,3 @@ class _Outgoing:
         self._connection = connection
         connection.send(bytes(self._waiting))
         self._waiting.clear()
-
-
-def _fields(socket: Socket) -> dict[str, object]:
-    return {name: getattr(socket, name) for name in Socket.__slots__}

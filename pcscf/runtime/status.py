@@ -94,7 +94,9 @@ class Watcher:
                 "received": dict(layer.counts.requests_received), "sent": dict(layer.counts.requests_sent)},
             responses=_responses(layer.counts),
             repeats={"received": layer.counts.repeats_received, "sent": layer.counts.repeats_sent},
-            sip_failures={**layer.counts.failures(), "connection-limit": self._net.turned_away},
+            sip_failures={
+                **layer.counts.failures(), "connection-limit": self._net.admission.turned_away,
+                "tls-handshake": self._net.admission.failed_handshakes},
             refused=dict(sorted(records.refused.items())),
             released=dict(sorted(records.released.items())),
             decided=dict(sorted(records.decided.items())),

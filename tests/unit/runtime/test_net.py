@@ -17,6 +17,7 @@ from pcscf.runtime.net import MAX_WAITING, Message, Net, NetLimits, Socket, Upwa
 from pcscf.runtime.tls import server_context
 from pcscf.sip.flow import Destination, Flow, Hop
 from pcscf.sip.message import Request
+from tests.support.gatewaybed import on_both_loops
 
 Address = tuple[str, int]
 PATIENCE = 10.0
@@ -261,7 +262,39 @@ async def test_there_may_only_be_so_many_connections() -> None:
             await bench.only_flow()
             async with connected(address) as (reader, _):
                 assert await has_ended(reader)
-            assert bench.net.turned_away == 1
+            assert bench.net.admission.turned_away == 1
+
+
+@on_both_loops
+async def test_who_never_ends_a_handshake_counts() -> None:
+    """Otherwise one address could take every descriptor there is, a handshake's patience long."""
+    async with opened(connections_per_address=2, tls_handshake=0.5) as bench:
+        address, admission = await bench.listen("tls"), bench.net.admission
+        async with connected(address), connected(address):
+            async with connected(address) as (reader, _):
+                assert await has_ended(reader)
+            assert admission.turned_away == 1
+            await until(lambda: admission.failed_handshakes == 2)
+            async with connected(address, tls=True) as (_, writer):
+                writer.write(options())
+                assert await bench.call_ids(1) == ["c1"]
+        await until(lambda: len(bench.gone) == 1)
+        assert admission.has_room_for(address[0])
+
+
+@on_both_loops
+async def test_a_handshake_with_noise_is_counted_and_leaves_nothing() -> None:
+    async with opened(connections=1) as bench:
+        address, admission = await bench.listen("tls"), bench.net.admission
+        for number in range(3):
+            async with connected(address) as (reader, writer):
+                writer.write(options())
+                assert await has_ended(reader)
+            await until(lambda wanted=number + 1: admission.failed_handshakes == wanted)
+        async with connected(address, tls=True) as (_, writer):
+            writer.write(options())
+            assert await bench.call_ids(1) == ["c1"]
+        assert admission.turned_away == 0
 
 
 @pytest.mark.parametrize("transport", ["tcp", "tls"])
@@ -387,13 +420,14 @@ async def test_more_than_may_wait_for_a_connection_is_reported() -> None:
         await until(lambda: far.data == b"z")
 
 
-async def test_a_connection_of_our_own_that_no_limit_allows_is_reported() -> None:
-    async with opened(connections=0) as bench, far_end() as (_, hop):
+async def test_who_takes_all_connections_does_not_cut_us_off_from_the_core() -> None:
+    async with opened(connections=1) as bench, far_end() as (far, hop):
+        address = await bench.listen("tcp")
         await bench.listen("tcp", realm="core")
-        for _ in range(2):
-            bench.gone.clear()
-            bench.net.send(b"request", hop)
-            await until(lambda: bench.gone == [hop])
+        async with connected(address):
+            await until(lambda: not bench.net.admission.has_room_for(address[0]))
+            bench.net.send(options(), hop)
+            await until(lambda: far.data == options())
 
 
 async def test_the_listener_that_a_hop_is_reached_from() -> None:
