@@ -372,7 +372,7 @@ class Limits(Block):
     message_size: Annotated[int, Field(ge=2048, le=1_048_576)] = 65_535
     """Octets of one SIP message."""
     connections: Count = 50_000
-    """TCP and TLS connections, counted from their first packet on. Those that we make ourselves are never refused."""
+    """TCP and TLS connections, unfinished TLS handshakes included. Those that we make ourselves are never refused."""
     connections_per_address: Count = 1_000
     """TCP and TLS connections from one address; a NAT puts many UEs behind one."""
 
