@@ -374,7 +374,7 @@ class Limits(Block):
     connections: Count = 50_000
     """TCP and TLS connections, unfinished TLS handshakes included. Those that we make ourselves are never refused."""
     connections_per_address: Count = 1_000
-    """TCP and TLS connections from one address; a NAT puts many UEs behind one."""
+    """TCP and TLS connections from one address, of IPv6 from one /64; a NAT puts many UEs behind one."""
 
 
 class Log(Block):

@@ -7,13 +7,14 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable
+from ipaddress import IPv6Interface
 
 BACKLOG = 1024
 ACCEPT_PAUSE = 0.5   # seconds before the next connection is accepted when one could not be
 
 
 class Admission:
-    """How many connections there are, in all and by the address of the other end."""
+    """How many connections there are, in all and by the address of the other end; one host has a whole /64 of IPv6."""
 
     def __init__(self, most: int, most_per_address: int) -> None:
         self._most = most
@@ -26,17 +27,23 @@ class Admission:
         """Connections on which TLS did not come about, since the start."""
 
     def has_room_for(self, address: str) -> bool:
-        return self._total < self._most and self._per_address[address] < self._most_per_address
+        return self._total < self._most and self._per_address[_place(address)] < self._most_per_address
 
     def enter(self, address: str) -> None:
         self._total += 1
-        self._per_address[address] += 1
+        self._per_address[_place(address)] += 1
 
     def leave(self, address: str) -> None:
+        place = _place(address)
         self._total -= 1
-        self._per_address[address] -= 1
-        if not self._per_address[address]:
-            del self._per_address[address]
+        self._per_address[place] -= 1
+        if not self._per_address[place]:
+            del self._per_address[place]
+
+
+def _place(address: str) -> str:
+    """As the kernel writes it: a zone may stand behind it."""
+    return str(IPv6Interface(f"{address.partition('%')[0]}/64").network) if ":" in address else address
 
 
 class Acceptor:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pcscf.errors import MalformedMessage, SipError
+from pcscf.runtime.accepting import Admission
 from pcscf.runtime.net import MAX_WAITING, Message, Net, NetLimits, Socket, Upward
 from pcscf.runtime.tls import server_context
 from pcscf.sip.flow import Destination, Flow, Hop
@@ -263,6 +264,21 @@ async def test_there_may_only_be_so_many_connections() -> None:
             async with connected(address) as (reader, _):
                 assert await has_ended(reader)
             assert bench.net.admission.turned_away == 1
+
+
+def test_a_host_with_ipv6_is_one_however_many_addresses_it_takes() -> None:
+    admission = Admission(most=100, most_per_address=2)
+    for address in ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2"):
+        assert admission.has_room_for(address)
+        admission.enter(address)
+    assert not admission.has_room_for("2001:db8:0:1::3")
+    assert admission.has_room_for("2001:db8:0:2::1")
+    admission.leave("2001:db8:0:1::1")
+    assert admission.has_room_for("2001:db8:0:1::3")
+    for address in ("192.0.2.1", "192.0.2.1", "fe80::1%eth0"):
+        admission.enter(address)
+    assert not admission.has_room_for("192.0.2.1")
+    assert admission.has_room_for("192.0.2.2")
 
 
 @on_both_loops
