@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -158,13 +157,10 @@ class _Stage:
         return await self._lab(actor.name, actor.kind, *place, *actor.arguments)
 
     async def _pcscf(self) -> Child:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            iq = probe.getsockname()[1]
         ports = [f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls", "mw-udp", "mw-tcp")]
         policy = [f"policies.0.match.identity=sip:{STRICT}@{DOMAIN}", "policies.0.media.msrp.downgrade=refuse"]
         policy.append("realms.access.mechanisms=[msrp-tls, bfcp-tls, udptl-dtls]")
-        settings = [*ports, *policy, f"gateways.iq.port={iq}", f"realms.core.next_hop=sip:{self._core}", "timers.shutdown=1"]
+        settings = [*ports, *policy, "gateways.iq.port=0", f"realms.core.next_hop=sip:{self._core}", "timers.shutdown=1"]
         capture: list[str] = []
         if self._pcap is not None:
             self._pcap.unlink(missing_ok=True)   # of an earlier run

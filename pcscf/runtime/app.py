@@ -104,7 +104,7 @@ class Pcscf:
                 bound[socket.name] = await self._net.open(socket)
             except OSError as error:
                 raise ConfigError(
-                    f"the listener {socket.name} cannot open {socket.transport} {socket.address}:{socket.port}: {error.strerror}",
+                    f"the listener {socket.name} cannot open {socket.transport} {socket.address}:{socket.port}: {_reason(error)}",
                     hint="choose another address or port, or stop what uses it") from error
         site = settings.site(config, bound, self._policies)
         ports = Ports(
@@ -117,7 +117,7 @@ class Pcscf:
             await self._gateways.start()
         except OSError as error:
             raise ConfigError(
-                f"Iq cannot open {config.iq.address}:{config.iq.port}: {error.strerror}",
+                f"Iq cannot open {config.iq.address}:{config.iq.port}: {_reason(error)}",
                 hint="set gateways.iq.address and gateways.iq.port to what is free") from error
         await self._control.start()
         await self._serve_status()
@@ -230,3 +230,9 @@ class Pcscf:
         listeners = {name: f"{each.transport}:{address_text((each.address, each.port))}" for name, each in bound.items()}
         sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
         sys.stdout.flush()
+
+
+def _reason(error: OSError) -> str:
+    """What the system said; uvloop puts words of its own around it."""
+    cause = error.__cause__
+    return error.strerror or (cause.strerror if isinstance(cause, OSError) else None) or str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -31,6 +32,7 @@ SETTLE = 3.0            # seconds in which the last Subtract must be confirmed
 LOOK = 0.05
 
 PCSCF = "pcscf"
+PORTS = range(6000, 12_000)   # below those of media, and below those that systems give to whoever asks for any
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class _Stage:
         settings = [
             *(f"listeners.{name}.port=0" for name in ("gm-udp", "gm-tcp", "gm-tls")),
             *(f"listeners.{name}.port={port}" for port in [_free_port()] for name in ("mw-udp", "mw-tcp")),
-            f"gateways.iq.port={_free_port()}", f"realms.core.next_hop=sip:{HOST}:{core};transport={self._transport}",
+            "gateways.iq.port=0", f"realms.core.next_hop=sip:{HOST}:{core};transport={self._transport}",
             "timers.shutdown=2", "gateways.embedded.restart_after=0.1", *self._scenario.settings,
         ]
         self._pcscf = await Child.start(
@@ -238,12 +240,12 @@ def _leavings(folder: Path) -> Iterator[Path]:
 
 
 def _free_port() -> int:
-    """A port that is free for UDP and TCP now."""
+    """A port that is free for UDP and TCP now, and that nobody is given who asks for any before it is used."""
     while True:
+        port = secrets.choice(PORTS)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind((HOST, 0))
-            port: int = tcp.getsockname()[1]
             try:
+                tcp.bind((HOST, port))
                 udp.bind((HOST, port))
             except OSError:
                 continue
